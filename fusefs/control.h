@@ -1,0 +1,49 @@
+// What owns it: the control socket of a running server: who may ask what, the words of the protocol,
+// and the client that the tools use. docs/FORMAT.md, "The control socket", has the grammar.
+//
+// A stream socket (AF_UNIX). A request is one line of words separated by one space, `key=value` after the
+// verb; the answer is "ok" or "error ERRNO TEXT" on the first line, then `key=value` lines, then an empty
+// line. Only the server's own user and root are answered (SO_PEERCRED); others get EPERM.
+//
+//   status                      used_bytes limit_bytes soft_bytes used_inodes limit_inodes peak_bytes
+//                               failcnt pid inodes names open_files parked copied_up enforcing upper
+//   report                      one line a project: `project=ID used_bytes=… …` (space separated)
+//   limit [project=ID] [bsoft=N bhard=N isoft=N ihard=N]   absent ones stay; no project: the total
+//   enforce on|off
+//   sync                        ledger to disk
+//   quit                        unmounts and ends, as fusermount3 -u would
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "quota/result.h"
+
+namespace troot::fusefs {
+
+class Overlay;
+
+/// Serves one socket with a thread of its own until destroyed; removes the socket's file then.
+class ControlServer {
+ public:
+  /// `path` may be longer than sun_path: it is bound through a descriptor of its directory. A stale socket
+  /// is replaced. `quit` is called for the verb quit. Errors: those of bind(2).
+  [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::string& path, Overlay& overlay,
+                                                                    std::function<void()> quit);
+  virtual ~ControlServer() = default;
+};
+
+struct ControlReply {
+  int error = 0;         ///< 0: ok
+  std::string text;      ///< of an error
+  std::vector<std::map<std::string, std::string>> lines;
+  /// The value of `key` in the first line that has it, else empty.
+  [[nodiscard]] std::string value(const std::string& key) const;
+};
+/// Sends one request and reads the answer, 10 seconds at most. ECONNREFUSED or ENOENT: no server.
+[[nodiscard]] Result<ControlReply> control_request(const std::string& path, const std::string& request);
+
+}  // namespace troot::fusefs
