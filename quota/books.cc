@@ -77,20 +77,24 @@ Status Books::begin(const std::optional<Settings>& dump) {
 
 // ---- noting ---------------------------------------------------------------------------------------
 
-Books::Shard& Books::shard_of(const InodeKey& key) { return shards_[KeyHash{}(key) >> 8 & (kShards - 1)]; }
+Books::Shard& Books::shard_of(const InodeKey& key) {
+  return shards_[KeyHash{}(key) >> 8 & (kShards - 1)];
+}
 
 void Books::note(const InodeKey& key, const std::optional<InodeRecord>& record) {
-  bool fresh = false;
+  std::size_t before = 0;
   {
     Shard& shard = shard_of(key);
     MutexLock lock(shard.lock);
-    fresh = shard.noted.insert_or_assign(key, record).second;
+    if (!shard.noted.insert_or_assign(key, record).second) return;
+    // Under the lock, so that take() never counts off what is not yet counted.
+    before = noted_.fetch_add(1);
   }
-  if (!fresh) return;
-  const std::size_t before = noted_.fetch_add(1);
   if (before == 0 || before == kSettleAt) {
     // Taken and let go, so that the thread is either not yet looking or already waiting.
-    { MutexLock lock(wake_); }
+    {
+      MutexLock lock(wake_);
+    }
     woken_.notify_one();
   }
   if (before >= kMostNoted) make_room();
@@ -294,7 +298,8 @@ Status Books::close(Ending ending) {
   const bool clean = ending == Ending::kClean && !lost_.load();
   changes.mark = clean ? format::Mark::kClean : format::Mark::kOpen;
   CHECK_OK(write_dump());
-  return ledger_->write(changes, Durable::kToDisk);
+  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  return ledger_->compact_log();
 }
 
 }  // namespace troot::quota

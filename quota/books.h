@@ -103,7 +103,7 @@ class Books {
   std::unordered_map<std::uint32_t, Usage> own_ GUARDED_BY(settle_);
 
   Mutex wake_;
-  CondVar woken_ GUARDED_BY(wake_);
+  CondVar woken_;
   bool stopping_ GUARDED_BY(wake_) = false;
   std::thread thread_;  ///< started by begin(), joined by stop()
 };

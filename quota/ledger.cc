@@ -34,6 +34,9 @@ constexpr std::size_t kWriteBuffer_bytes = 2 << 20;
 constexpr std::size_t kBlockCache_bytes = 4 << 20;
 constexpr int kMaxOpenFiles = 48;
 constexpr int kMaxDamaged = 4;
+// Every open reads the write-ahead logs once more. Below these bounds that is cheaper than a table.
+constexpr std::size_t kMaxLogs = 8;
+constexpr std::uint64_t kMaxLog_bytes = 256 << 10;
 
 /// RocksDB's own chatter would be a file that grows beside the ledger; what matters comes back as Status.
 class SilentLogger : public rocksdb::Logger {
@@ -184,6 +187,12 @@ struct Ledger::Db {
     return errno == EWOULDBLOCK ? fail(EBUSY) : fail_errno();
   }
 
+  /// The open database; EIO after a restart that failed half-way.
+  Result<rocksdb::DB*> get() {
+    if (!rocks) return fail(EIO);
+    return rocks.get();
+  }
+
   rocksdb::Status open(const std::string& path, bool make) {
     rocksdb::Options options = small_options();
     options.create_if_missing = make;
@@ -197,9 +206,10 @@ struct Ledger::Db {
   /// Calls `visit(key, value)` for every key that begins with `prefix`, until it fails.
   template <typename Visit>
   Status each(char prefix, Visit&& visit) {
+    TRY(open_db, get());
     rocksdb::ReadOptions options;
     options.fill_cache = false;
-    const std::unique_ptr<rocksdb::Iterator> it(rocks->NewIterator(options));
+    const std::unique_ptr<rocksdb::Iterator> it(open_db->NewIterator(options));
     const std::string start(1, prefix);
     for (it->Seek(start); it->Valid() && it->key().starts_with(start); it->Next()) {
       CHECK_OK(visit(view(it->key()), view(it->value())));
@@ -311,11 +321,12 @@ Result<std::vector<std::optional<InodeRecord>>> Ledger::lookup(std::span<const I
   return guarded([&]() -> Result<std::vector<std::optional<InodeRecord>>> {
     std::vector<std::optional<InodeRecord>> records;
     records.reserve(keys.size());
+    TRY(rocks, db_->get());
     rocksdb::PinnableSlice value;
     for (const InodeKey& key : keys) {
       value.Reset();
-      const rocksdb::Status status = db_->rocks->Get({}, db_->rocks->DefaultColumnFamily(),
-                                                     format::inode_key(key), &value);
+      const rocksdb::Status status =
+          rocks->Get({}, rocks->DefaultColumnFamily(), format::inode_key(key), &value);
       if (status.IsNotFound()) {
         records.emplace_back(std::nullopt);
         continue;
@@ -330,6 +341,7 @@ Result<std::vector<std::optional<InodeRecord>>> Ledger::lookup(std::span<const I
 
 Status Ledger::write(const Changes& changes, Durable how) {
   return guarded([&]() -> Status {
+    TRY(rocks, db_->get());
     rocksdb::WriteBatch batch;
     rocksdb::Status status;
     const auto put = [&](std::string_view key, const std::string& value) {
@@ -354,12 +366,27 @@ Status Ledger::write(const Changes& changes, Durable how) {
     CHECK_OK(checked(status));
     rocksdb::WriteOptions options;
     options.sync = how == Durable::kToDisk;
-    return checked(db_->rocks->Write(options, &batch));
+    return checked(rocks->Write(options, &batch));
   });
 }
 
 Status Ledger::sync() {
-  return guarded([&]() -> Status { return checked(db_->rocks->SyncWAL()); });
+  return guarded([&]() -> Status {
+    TRY(rocks, db_->get());
+    return checked(rocks->SyncWAL());
+  });
+}
+
+Status Ledger::compact_log() {
+  return guarded([&]() -> Status {
+    TRY(rocks, db_->get());
+    rocksdb::VectorLogPtr logs;
+    CHECK_OK(checked(rocks->GetSortedWalFiles(logs)));
+    std::uint64_t bytes = 0;
+    for (const auto& log : logs) bytes += log->SizeFileBytes();
+    if (logs.size() <= kMaxLogs && bytes <= kMaxLog_bytes) return {};
+    return checked(rocks->Flush({}));
+  });
 }
 
 Status Ledger::scan(const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {

@@ -53,6 +53,8 @@ class Ledger {
   [[nodiscard]] Status write(const Changes& changes, Durable how);
   /// Makes durable whatever was written to the kernel only.
   [[nodiscard]] Status sync();
+  /// Before a close: turns a write-ahead log that would slow down the next open into a table.
+  [[nodiscard]] Status compact_log();
   /// Calls `visit` for every inode record, ascending by key.
   [[nodiscard]] Status scan(
       const std::function<void(const InodeKey&, const InodeRecord&)>& visit);

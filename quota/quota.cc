@@ -22,6 +22,11 @@ bool has_history(const ProjectState& state) {
          r.margin_bytes != 0 || state.grace || state.parent;
 }
 
+/// More than a century: anything longer is a slip, and would overflow in the end.
+constexpr Seconds kLongestGrace_s = std::numeric_limits<std::uint32_t>::max();
+
+bool sane(Seconds grace_s) { return grace_s >= 0 && grace_s <= kLongestGrace_s; }
+
 /// One level's limit for statfs: soft if set, else hard; 0: none.
 std::uint64_t shown_limit(LimitPair limits) {
   if (limits.soft != 0 && limits.hard != 0) return std::min(limits.soft, limits.hard);
@@ -204,7 +209,7 @@ Status Quota::set_total_limits(const Limits& limits) {
 }
 
 Status Quota::set_grace(std::optional<ProjId> id, const Grace& grace) {
-  if (grace.bytes_s < 0 || grace.inodes_s < 0) return fail(EINVAL);
+  if (!sane(grace.bytes_s) || !sane(grace.inodes_s)) return fail(EINVAL);
   MutexLock lock(impl_->settings);
   impl_->tree.set_grace(id, grace);
   return impl_->save(id);

@@ -18,7 +18,10 @@ Tree::Tree(Clock clock, std::int64_t margin_bytes, bool enforce)
     : clock_(std::move(clock)),
       margin_bytes_(margin_bytes),
       enforcing_(enforce),
-      total_(*this, kDefaultProject, nullptr) {}
+      total_(*this, kDefaultProject, nullptr) {
+  WriteLock lock(shape_);
+  (void)make(kDefaultProject);
+}
 
 Terms Tree::terms(Enforce how) const {
   return {.how = how,
@@ -27,7 +30,7 @@ Terms Tree::terms(Enforce how) const {
           .margin_bytes = margin_bytes_};
 }
 
-const Project* Tree::find(ProjId id) const {
+Project* Tree::find(ProjId id) const {
   const auto it = projects_.find(to_u32(id));
   return it == projects_.end() ? nullptr : it->second.get();
 }
@@ -41,14 +44,13 @@ Project& Tree::make(ProjId id) {
   return *slot;
 }
 
-Project& Tree::get(ProjId id) {
+void Tree::ensure(ProjId id) {
   {
     ReadLock lock(shape_);
-    const auto it = projects_.find(to_u32(id));
-    if (it != projects_.end()) return *it->second;
+    if (find(id) != nullptr) return;
   }
   WriteLock lock(shape_);
-  return make(id);
+  (void)make(id);
 }
 
 bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& terms) {
@@ -65,22 +67,24 @@ bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& 
 
 Result<Project*> Tree::reserve(ProjId id, Usage delta, Enforce how) {
   if (delta.bytes < 0 || delta.inodes < 0) return fail(EINVAL);
-  Project& project = get(id);
   const Terms now = terms(how);
+  ensure(id);
   ReadLock lock(shape_);
-  if (!charge(&project, nullptr, delta, now)) return fail(EDQUOT);
-  return &project;
+  Project* const project = find(id);
+  if (!charge(project, nullptr, delta, now)) return fail(EDQUOT);
+  return project;
 }
 
 Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
   if (want_bytes < kPageSize) return fail(EINVAL);
-  Project& project = get(id);
   const Terms now = terms(how);
+  ensure(id);
   ReadLock lock(shape_);
+  Project* const project = find(id);
   for (int race = 0; race < kRaces; ++race) {
     std::int64_t room = want_bytes;
-    Project* tightest = &project;
-    for (Project* node = &project; node != nullptr; node = node->parent_) {
+    Project* tightest = project;
+    for (Project* node = project; node != nullptr; node = node->parent_) {
       const std::int64_t here = node->dquot_.bytes().room(now);
       if (here < room) {
         room = here;
@@ -93,10 +97,10 @@ Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, En
       return fail(EDQUOT);
     }
     // Not by charge(): losing a race to somebody is no failed charge.
-    Project* node = &project;
+    Project* node = project;
     while (node != nullptr && node->dquot_.charge({bytes, 0}, now)) node = node->parent_;
-    if (node == nullptr) return Partial{&project, bytes};
-    for (Project* undo = &project; undo != node; undo = undo->parent_) {
+    if (node == nullptr) return Partial{project, bytes};
+    for (Project* undo = project; undo != node; undo = undo->parent_) {
       undo->dquot_.unreserve({bytes, 0}, now);
     }
   }
@@ -113,10 +117,10 @@ void Tree::claim(Project& project, Usage used, Usage rest) noexcept {
 }
 
 void Tree::release(ProjId id, Usage amount) noexcept {
-  Project& project = get(id);
   const Terms now = terms(Enforce::kForce);
   ReadLock lock(shape_);
-  for (Project* node = &project; node != nullptr; node = node->parent_) {
+  // A project without a node was never charged.
+  for (Project* node = find(id); node != nullptr; node = node->parent_) {
     node->dquot_.release(amount, now);
   }
 }
@@ -133,14 +137,16 @@ Project* Tree::meeting(Project* a, Project* b) {
 
 Status Tree::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
   if (amount.bytes < 0 || amount.inodes < 0) return fail(EINVAL);
-  Project& source = get(from);
-  Project& target = get(to);
   const Terms now = terms(how);
+  ensure(from);
+  ensure(to);
   ReadLock lock(shape_);
-  const Project* shared = meeting(&source, &target);
-  if (!charge(&target, shared, amount, now)) return fail(EDQUOT);
-  for (Project* node = &target; node != shared; node = node->parent_) node->dquot_.claim(amount);
-  for (Project* node = &source; node != shared; node = node->parent_) {
+  Project* const source = find(from);
+  Project* const target = find(to);
+  const Project* shared = meeting(source, target);
+  if (!charge(target, shared, amount, now)) return fail(EDQUOT);
+  for (Project* node = target; node != shared; node = node->parent_) node->dquot_.claim(amount);
+  for (Project* node = source; node != shared; node = node->parent_) {
     node->dquot_.release(amount, now);
   }
   return {};

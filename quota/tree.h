@@ -83,10 +83,10 @@ class Tree {
 
  private:
   [[nodiscard]] Terms terms(Enforce how) const;
-  [[nodiscard]] const Project* find(ProjId id) const REQUIRES_SHARED(shape_);
+  [[nodiscard]] Project* find(ProjId id) const REQUIRES_SHARED(shape_);
   [[nodiscard]] Project& make(ProjId id) REQUIRES(shape_);
-  /// Finds the node of `id`, made if absent.
-  [[nodiscard]] Project& get(ProjId id) EXCLUDES(shape_);
+  /// Sees to it that `id` has a node; nodes never go away.
+  void ensure(ProjId id) EXCLUDES(shape_);
   /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing.
   [[nodiscard]] bool charge(Project* first, const Project* end, Usage delta, const Terms& terms)
       REQUIRES_SHARED(shape_);
