@@ -69,7 +69,6 @@ Status set_project(Core& core, const Caller& caller, NodeId id, const ProjectAtt
 }
 
 Result<struct statvfs> stat_fs(Core& core, NodeId id) {
-  TRY(inode, find(core, id));
   const Layer& layer = core.layers[core.read_only ? 1 : kUpper];
   struct statvfs fs {};
   if (::fstatvfs(layer.root->get(), &fs) < 0) return fail_errno();

@@ -67,7 +67,7 @@ Status Books::begin(const std::optional<Settings>& dump) {
     // A new ledger gets all that the dump knew together with its mark; one that was there has it already.
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean;
     Changes changes = known ? Changes{} : everything();
-    changes.mark = format::Mark::kOpen;
+    changes.meta = ledger_->meta(format::Mark::kOpen);
     CHECK_OK(ledger_->write(changes, Durable::kToDisk));
     CHECK_OK(write_dump());
   }
@@ -252,7 +252,7 @@ Status Books::restart() {
   own_.clear();
   CHECK_OK(ledger_->restart());
   Changes changes = everything();
-  changes.mark = format::Mark::kOpen;
+  changes.meta = ledger_->meta(format::Mark::kOpen);
   CHECK_OK(ledger_->write(changes, Durable::kToDisk));
   lost_.store(false);
   return {};
@@ -296,7 +296,7 @@ Status Books::close(Ending ending) {
   CHECK_OK(settle());
   Changes changes = everything();
   const bool clean = ending == Ending::kClean && !lost_.load();
-  changes.mark = clean ? format::Mark::kClean : format::Mark::kOpen;
+  changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
   CHECK_OK(write_dump());
   CHECK_OK(ledger_->write(changes, Durable::kToDisk));
   return ledger_->compact_log();

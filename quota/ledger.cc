@@ -317,6 +317,10 @@ Result<std::vector<ProjectRecord>> Ledger::read_projects() {
   });
 }
 
+format::Meta Ledger::meta(format::Mark mark) const {
+  return {.mark = mark, .upper_uuid = upper_uuid_, .boot_id = boot_id()};
+}
+
 Result<std::vector<std::optional<InodeRecord>>> Ledger::lookup(std::span<const InodeKey> keys) {
   return guarded([&]() -> Result<std::vector<std::optional<InodeRecord>>> {
     std::vector<std::optional<InodeRecord>> records;
@@ -358,11 +362,7 @@ Status Ledger::write(const Changes& changes, Durable how) {
       put(format::project_key(project.state.report.id), format::encode(project));
     }
     if (changes.total) put(format::kTotalKey, format::encode(*changes.total));
-    if (changes.mark) {
-      put(format::kMetaKey, format::encode(format::Meta{.mark = *changes.mark,
-                                                        .upper_uuid = upper_uuid_,
-                                                        .boot_id = boot_id()}));
-    }
+    if (changes.meta) put(format::kMetaKey, format::encode(*changes.meta));
     CHECK_OK(checked(status));
     rocksdb::WriteOptions options;
     options.sync = how == Durable::kToDisk;

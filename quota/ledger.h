@@ -31,12 +31,12 @@ struct Changes {
   std::vector<std::pair<InodeKey, std::optional<InodeRecord>>> inodes;  ///< absent: erased
   std::vector<ProjectRecord> projects;
   std::optional<ProjectRecord> total;
-  std::optional<format::Mark> mark;
+  std::optional<format::Meta> meta;
 };
 
 class Ledger {
  public:
-  /// Locks and opens, makes or replaces the database in `dir`; found() says which. Does not mark it open.
+  /// Locks and opens, makes or replaces the database in `dir`; found() says which. Writes no mark.
   /// Errors as Quota::open().
   [[nodiscard]] static Result<std::unique_ptr<Ledger>> open(const std::string& dir,
                                                             const std::string& upper_uuid);
@@ -46,6 +46,9 @@ class Ledger {
   /// What was there at open: ascending by id; the total if there was one.
   [[nodiscard]] const std::vector<ProjectRecord>& projects() const noexcept { return projects_; }
   [[nodiscard]] const std::optional<ProjectRecord>& total() const noexcept { return total_; }
+
+  /// The meta record of this ledger with `mark`.
+  [[nodiscard]] format::Meta meta(format::Mark mark) const;
 
   /// The records of `keys`, in their order; absent where there is none.
   [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> lookup(
