@@ -4,7 +4,6 @@
 # limit reached, the host untouched. tools/quickstart runs it; it needs `troot` in PATH and an ordinary user.
 #
 # Every step prints why, the command as typed, and what came of it. The first that fails ends it with an error.
-# shellcheck disable=SC2016 # dpkg-query expands its own ${...}
 set -uo pipefail
 export LC_ALL=C.UTF-8
 readonly world=quickstart limit=300M limit_bytes=314572800
