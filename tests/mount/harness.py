@@ -228,8 +228,8 @@ RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 class Bed:
     """One mount: `lowers` (topmost first), `upper`, `work`, `mnt` below `base`."""
 
-    def __init__(self, base, binaries, mode, lowers=1):
-        self.base, self.binaries, self.mode = base, binaries, mode
+    def __init__(self, base, binaries, mode, lowers=1, account=None):
+        self.base, self.binaries, self.mode, self.account = base, binaries, mode, account
         self.lowers = [os.path.join(base, f"lower{i}") for i in range(lowers)]
         self.upper, self.work, self.mnt = (os.path.join(base, n) for n in ("upper", "work", "mnt"))
         for path in (*self.lowers, self.upper, self.work, self.mnt):
@@ -333,7 +333,7 @@ class Bed:
 
     def control_socket(self):
         """The socket of the mount's control protocol (fusefs/control.h)."""
-        return os.path.join(self.work, "control")
+        return os.path.join(self.work, "troot", "control")
 
     def control(self, request):
         """One request; the answer as a list of dictionaries, one a line."""
@@ -398,11 +398,18 @@ class Bed:
 
     def check_work_clean(self):
         """Nothing staged or parked may stay in work/ once nobody serves it."""
-        for directory, subdirectories, files in os.walk(self.work):
-            if directory == self.work:
-                subdirectories[:] = [d for d in subdirectories if d in ("work", "staging", "parked", "index")]
-                continue
-            check(not files and not subdirectories, f"left in {directory}: {(files + subdirectories)[:5]}")
+        for place in ("troot/stage", "troot/parked"):
+            directory = os.path.join(self.work, place)
+            left = names(directory) if os.path.isdir(directory) else []
+            check(not left, f"left in work/{place}: {left[:5]} ({len(left)})")
+
+    def check_recount(self):
+        """The ledger's total is what lies in the upper (dense files only; the upper's root may count or not)."""
+        status = self.status()
+        total_bytes, total_inodes = self.recount()
+        got = (status["used_bytes"], status["used_inodes"])
+        check(got in ((total_bytes, total_inodes), (total_bytes + PAGE, total_inodes + 1)),
+              f"used {got}, but the upper holds {(total_bytes, total_inodes)} (bytes, inodes)")
 
 
 def detach(path):
@@ -511,7 +518,7 @@ def child(each, mode, base, binaries, account, report):
             drop_to(account.uid, account.gid)
         os.umask(0o022)
         os.chdir("/")
-        bed = Bed(base, binaries, mode, each.lowers)
+        bed = Bed(base, binaries, mode, each.lowers, account)
         if each.lower:
             each.lower(bed)
         before = [digest(path) for path in bed.lowers] if each.hash_lowers else []

@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import struct
+import subprocess
 
 from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, PAGE, UNIONS, case, check, equal, fallocate,
                      in_process, libc_call, main, names, pattern, read, refused, run, write)
@@ -289,7 +290,6 @@ def copy_range(m):
 def executable(m):
     run("cp", "/bin/sleep", m("sleep"))
     equal(run(m("sleep"), "0").returncode, 0, "status")
-    import subprocess
     running = subprocess.Popen([m("sleep"), "5"])
     try:
         refused(errno.ETXTBSY, os.open, m("sleep"), os.O_WRONLY)

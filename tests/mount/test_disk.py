@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What owns it: what lies in the upper: the kernel's format of whiteouts and opaque directories, nothing that gives a
 host user anything in an ordinary user's store, uppers carried to and from the kernel's overlay."""
+import errno
 import os
 import stat
 
-from harness import (FILE_SYSTEM, UNIONS, Bed, Skip, case, check, digest, equal, is_whiteout, libc, main, names,
-                     overlay_xattr, read, run, write)
+from harness import (UNIONS, Bed, Skip, case, check, digest, equal, is_whiteout, libc, main, names, overlay_xattr, read,
+                     refused, run, write)
 
 
 def tree(bed):
@@ -155,8 +156,6 @@ def odd_layer_paths(m):
 
 @case("a mount without upper and work is read-only", on=("trootfs",), lower=tree, automount=False)
 def read_only(m):
-    import errno
-    from harness import refused
     m.layer_options = lambda: f"lowerdir={m.lower}"
     m.mount()
     equal(read(m("dir/a")), b"a", "content")

@@ -3,7 +3,8 @@
 import errno
 import os
 
-from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, UNIONS, case, equal, main, names, read, refused, renameat2, write)
+from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, UNIONS, case, equal, main, names, read, refused, renameat2, run,
+                     write)
 
 
 def tree(bed):
@@ -114,7 +115,6 @@ def lower_directory(m):
     write(m("ldir/new"), "new")
     refused(errno.EXDEV, os.rename, m("ldir"), m("moved"))
     refused(errno.EXDEV, os.rename, m("ldir/sub"), m("sub"))
-    from harness import run
     run("mv", m("ldir"), m("moved"))
     equal(names(m("moved")), ["f", "new", "sub"], "names after mv")
     gone(m("ldir"))
