@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from harness import Skip, case, check, detach, equal, libc, main, mounted, names, read, run, wait_until, write
+from harness import Failure, Skip, case, check, detach, equal, in_process, libc, main, mounted, names, read, run, wait_until, write
 
 trootfs = {"on": ("trootfs",), "automount": False}
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x4000, 1 << 18, 0x1000
@@ -189,18 +189,17 @@ def terminated(m):
 @case("the control socket answers its own user only", modes=("root",), **trootfs)
 def strangers(m):
     m.mount()
-    import harness
     def ask():
         os.setgroups([])
         os.setresgid(65533, 65533, 65533)
         os.setresuid(65533, 65533, 65533)
         try:
             m.control("limit bhard=0")
-        except (PermissionError, harness.Failure, ConnectionError):
+        except (PermissionError, Failure, ConnectionError):
             return "refused"
         return "answered"
     os.chmod(m.work, 0o755)
-    equal(harness.in_process(ask)(), "refused", "a stranger's request")
+    equal(in_process(ask)(), "refused", "a stranger's request")
     m.umount()
 
 
