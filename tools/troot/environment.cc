@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tools/troot/store.h"
+#include "tools/troot/wire.h"
 
 namespace troot::cli {
 namespace {
@@ -53,7 +54,8 @@ void set_session_environment(const std::string& world) {
   ::setenv("USER", user.c_str(), 1);
   ::setenv("LOGNAME", user.c_str(), 1);
   const char* path = std::getenv("PATH");
-  ::setenv("PATH", path != nullptr && *path != '\0' ? with_sbin(path).c_str() : kDefaultPath, 1);
+  const std::string found = path != nullptr && *path != '\0' ? with_sbin(path) : kDefaultPath;
+  ::setenv("PATH", (found + ":" + kInsidePrograms).c_str(), 1);
   ::setenv("TROOT_WORLD", world.c_str(), 1);
   for (const char* name : kHostOnly) ::unsetenv(name);
   for (const char* name : {"TMPDIR", "XDG_DATA_HOME"}) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -34,6 +35,7 @@ constexpr int kStopGrace_ms = 5000;
 std::string path_of(const UniqueFd& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }
 
 void detach_from_terminal(InitPlan& plan) {
+  ::prctl(PR_SET_NAME, "troot-init");
   ::setsid();
   ::umask(022);
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);

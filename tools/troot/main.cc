@@ -33,6 +33,10 @@ bool takes_value(const CLI::App& app, const std::string& word) {
   return option != nullptr && option->get_items_expected_max() > 0 && word.find('=') == std::string::npos;
 }
 
+bool knows(const CLI::App& app, const std::string& command) {
+  return !app.get_subcommands([&](const CLI::App* one) { return one->get_name() == command; }).empty();
+}
+
 Words cut(const CLI::App& app, int argc, char** argv) {
   Words words;
   const CLI::App* current = &app;
@@ -80,6 +84,10 @@ int troot_main(int argc, char** argv) {
     add(app, typed);
   }
   Words words = cut(app, argc, argv);
+  if (words.ours.empty()) return report({Blame::kUsage, "no command given (troot --help)"}, false);
+  if (!words.command.empty() && !knows(app, words.command)) {
+    return report({Blame::kUsage, "no command '" + words.command + "' (troot --help)"}, false);
+  }
   const bool session = words.command == "enter" || words.command == "exec" || words.command == "run";
   typed.program = std::move(words.program);
   try {

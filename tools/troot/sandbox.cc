@@ -57,6 +57,19 @@ std::string resolver_directory() {
   return found == "/run" ? "" : found;
 }
 
+/// `troot list` is to work inside wherever the program lies on the host, in a /tmp that is not shown here too.
+Done bind_program(const SandboxPlan& plan) {
+  // A program that was replaced while it runs has no path any more; a world does without it.
+  if (::access(plan.program.c_str(), X_OK) != 0) return {};
+  const std::string target = plan.mount_point + kInsideProgram;
+  boost::system::error_code error;
+  fs::create_directories(fs::path(target).parent_path(), error);
+  if (error) return failure(target + ": " + error.message());
+  const UniqueFd made(::open(target.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
+  if (!made.valid()) return failure_errno(target);
+  return mounted(plan.program, target, nullptr, MS_BIND);
+}
+
 /// /run is private: the sockets of the host's systemd and D-Bus would let a world act on the host.
 Done mount_run(const SandboxPlan& plan) {
   const std::string run = plan.mount_point + "/run";
@@ -64,6 +77,7 @@ Done mount_run(const SandboxPlan& plan) {
   NEED(directory(run, 0755));
   NEED(mounted("run", run, "tmpfs", MS_NOSUID | MS_NODEV, std::string("mode=755,size=") + kRunSize));
   NEED(directory(run + "/lock", kSharedMode));
+  NEED(bind_program(plan));
   if (resolver.empty()) return {};
   const std::string target = plan.mount_point + resolver;
   boost::system::error_code error;

@@ -13,6 +13,7 @@ struct SandboxPlan {
   std::string name;
   std::string base;        ///< what the world is a copy of; "/" is the host itself
   std::string mount_point; ///< an empty directory of the store
+  std::string program;     ///< this one, on the host
   IdMode ids = IdMode::kOne;
   bool share_tmp = false;  ///< the host's /tmp instead of one of its own
 };

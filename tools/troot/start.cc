@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <boost/filesystem.hpp>
 #include <csignal>
 #include <optional>
 
@@ -36,7 +37,9 @@ struct Refused {
 };
 
 SandboxPlan sandbox_plan(const World& world, const Settings& settings, IdMode ids) {
-  return {world.name(), settings.base, world.run("root"), ids, settings.share_tmp};
+  boost::system::error_code error;
+  const std::string program = boost::filesystem::read_symlink("/proc/self/exe", error).string();
+  return {world.name(), settings.base, world.run("root"), program, ids, settings.share_tmp};
 }
 
 tl::unexpected<Refused> refused(Problem problem, std::optional<Obstacle> obstacle = std::nullopt) {
@@ -159,6 +162,14 @@ Outcome<Session> start(const Store& store, const World& world) {
   return std::move(*session);
 }
 
+/// The server and init may be our children; where nobody above us reaps, they would stay as zombies.
+Done wait_for_server(const World& world) {
+  const auto ended = take_server_lock(world, kServerEnd_s);
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+  }
+  return ended ? Done{} : tl::unexpected<Problem>(ended.error());
+}
+
 }  // namespace
 
 Outcome<Session> open_session(const Store& store, const World& world) {
@@ -178,8 +189,7 @@ Done close_session(const World& world, Session session) {
     return {};
   }
   static_cast<void>(receive_message(session.init.get(), -1));  // until init has ended
-  const auto ended = take_server_lock(world, kServerEnd_s);
-  return ended ? Done{} : tl::unexpected<Problem>(ended.error());
+  return wait_for_server(world);
 }
 
 Done stop_world(const World& world) {
@@ -187,8 +197,7 @@ Done stop_world(const World& world) {
   if (init.valid() && send_message(init.get(), kWordStop)) {
     static_cast<void>(receive_message(init.get(), -1));
   }
-  const auto ended = take_server_lock(world, kServerEnd_s);
-  return ended ? Done{} : tl::unexpected<Problem>(ended.error());
+  return wait_for_server(world);
 }
 
 }  // namespace troot::cli

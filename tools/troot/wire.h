@@ -7,7 +7,7 @@
 //   stop      ends every process inside, then the world; the connection closes when it has
 // A connection that closes without "done" is a session that ended.
 //
-// /run/troot.sock (stream), for programs inside: whoever connects is sent what `troot list --json` prints.
+// /run/.troot/list.sock (stream), for programs inside: whoever connects is sent what `troot list --json` prints.
 #pragma once
 
 #include <string>
@@ -27,9 +27,12 @@ inline constexpr std::string_view kWordOk = "ok";
 inline constexpr std::string_view kWordLast = "last";
 inline constexpr std::string_view kWordMore = "more";
 
-/// Inside a world: what says which one it is, and the socket that lists them all.
+/// Inside a world: what says which one it is, the socket that lists them all, and a directory in which this program is
+/// found wherever the host has it.
 inline constexpr const char* kInsideMarker = "/run/.trootenv";
-inline constexpr const char* kInsideSocket = "/run/troot.sock";
+inline constexpr const char* kInsideSocket = "/run/.troot/list.sock";
+inline constexpr const char* kInsideProgram = "/run/.troot/bin/troot";
+inline constexpr const char* kInsidePrograms = "/run/.troot/bin";
 
 /// One message, perhaps with descriptors.
 struct Message {
