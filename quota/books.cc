@@ -1,0 +1,305 @@
+// What owns it: the settle thread and the settings of quota/books.h.
+#include "quota/books.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace troot::quota {
+namespace {
+
+constexpr std::chrono::milliseconds kSettleAfter{500};
+/// So many noted inodes are settled without waiting for the time.
+constexpr std::size_t kSettleAt = 20'000;
+/// So many at most are held in memory (about 25 MB).
+constexpr std::size_t kMostNoted = 200'000;
+
+bool fits_the_dump(const std::string& uuid) {
+  return std::all_of(uuid.begin(), uuid.end(),
+                     [](char c) { return static_cast<unsigned char>(c) > ' ' && c != 0x7f; });
+}
+
+}  // namespace
+
+std::size_t Books::KeyHash::operator()(const InodeKey& key) const noexcept {
+  constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15;
+  const std::uint64_t mixed = (key.ino ^ static_cast<std::uint64_t>(key.birth_ns) * kOdd) * kOdd;
+  return mixed ^ mixed >> 32;
+}
+
+Books::Books(std::unique_ptr<Ledger> ledger, std::string dir, std::string upper_uuid, Tree& tree)
+    : ledger_(std::move(ledger)),
+      dir_(std::move(dir)),
+      upper_uuid_(std::move(upper_uuid)),
+      tree_(tree) {}
+
+Books::~Books() { stop(); }
+
+Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::string& upper_uuid,
+                                           Tree& tree) {
+  if (!fits_the_dump(upper_uuid)) return fail(EINVAL);
+  TRY(ledger, Ledger::open(dir, upper_uuid));
+  std::optional<Settings> dump;
+  if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt) {
+    TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
+    dump = std::move(read);
+  }
+  std::unique_ptr<Books> books(new Books(std::move(ledger), dir, upper_uuid, tree));
+  CHECK_OK(books->begin(dump));
+  return books;
+}
+
+Status Books::begin(const std::optional<Settings>& dump) {
+  std::vector<ProjectRecord> projects = ledger_->projects();
+  ProjectState total = ledger_->total().value_or(ProjectRecord{}).state;
+  if (dump) {
+    total = dump->total;
+    for (const ProjectState& state : dump->projects) projects.push_back({state, {}});
+  }
+  tree_.load(total, projects);
+  {
+    MutexLock lock(settle_);
+    for (const ProjectRecord& project : projects) {
+      own_[to_u32(project.state.report.id)] = project.own;
+    }
+    // A new ledger gets all that the dump knew together with its mark; one that was there has it already.
+    const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean;
+    Changes changes = known ? Changes{} : everything();
+    changes.meta = ledger_->meta(format::Mark::kOpen);
+    CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+    CHECK_OK(write_dump());
+  }
+  thread_ = std::thread([this] { run(); });
+  return {};
+}
+
+// ---- noting ---------------------------------------------------------------------------------------
+
+Books::Shard& Books::shard_of(const InodeKey& key) {
+  return shards_[KeyHash{}(key) >> 8 & (kShards - 1)];
+}
+
+void Books::note(const InodeKey& key, const std::optional<InodeRecord>& record) {
+  std::size_t before = 0;
+  {
+    Shard& shard = shard_of(key);
+    MutexLock lock(shard.lock);
+    if (!shard.noted.insert_or_assign(key, record).second) return;
+    // Under the lock, so that take() never counts off what is not yet counted.
+    before = noted_.fetch_add(1);
+  }
+  if (before == 0 || before == kSettleAt) {
+    // Taken and let go, so that the thread is either not yet looking or already waiting.
+    {
+      MutexLock lock(wake_);
+    }
+    woken_.notify_one();
+  }
+  if (before >= kMostNoted) make_room();
+}
+
+void Books::make_room() {
+  MutexLock lock(settle_);
+  if (noted_.load() < kMostNoted) return;
+  if (!failing_.load() && settle()) return;
+  // The disk takes nothing. Memory is bounded, so the records go; the next open counts the upper again.
+  lost_.store(true);
+  (void)take();
+}
+
+// ---- settling -------------------------------------------------------------------------------------
+
+bool Books::wait_for_work() {
+  MutexLock lock(wake_);
+  while (!stopping_ && noted_.load() == 0) woken_.wait(wake_);
+  const auto end = std::chrono::steady_clock::now() + kSettleAfter;
+  while (!stopping_ && (noted_.load() < kSettleAt || failing_.load())) {
+    if (!woken_.wait_until(wake_, end)) break;
+  }
+  return !stopping_;
+}
+
+void Books::run() {
+  while (wait_for_work()) {
+    MutexLock lock(settle_);
+    // flush() may have been faster.
+    if (noted_.load() != 0) (void)settle();
+  }
+}
+
+Books::Noted Books::take() {
+  Noted all;
+  for (Shard& shard : shards_) {
+    Noted some;
+    {
+      MutexLock lock(shard.lock);
+      some.swap(shard.noted);
+      noted_.fetch_sub(some.size());
+    }
+    all.merge(some);
+  }
+  return all;
+}
+
+void Books::put_back(const Noted& noted) {
+  for (const auto& [key, record] : noted) {
+    Shard& shard = shard_of(key);
+    MutexLock lock(shard.lock);
+    if (shard.noted.try_emplace(key, record).second) noted_.fetch_add(1);
+  }
+}
+
+ProjectRecord Books::project_record(ProjId id, Usage own) const { return {tree_.state(id), own}; }
+
+Usage Books::own(ProjId id) const {
+  const auto it = own_.find(to_u32(id));
+  return it == own_.end() ? Usage{} : it->second;
+}
+
+Status Books::settle() {
+  const Noted noted = take();
+  if (noted.empty()) return {};
+  std::vector<InodeKey> keys;
+  keys.reserve(noted.size());
+  for (const auto& [key, _] : noted) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+
+  Status status;
+  Changes changes;
+  std::unordered_map<std::uint32_t, Usage> sums;
+  if (auto old = ledger_->lookup(keys); !old) {
+    status = fail(old.error());
+  } else {
+    const auto add = [&sums](const InodeRecord& record, Usage amount) {
+      Usage& sum = sums[to_u32(record.project)];
+      sum = sum + amount;
+    };
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const std::optional<InodeRecord>& before = (*old)[i];
+      const std::optional<InodeRecord>& after = noted.at(keys[i]);
+      if (before == after) continue;
+      if (before) add(*before, -Usage{before->bytes, 1});
+      if (after) add(*after, {after->bytes, 1});
+      changes.inodes.emplace_back(keys[i], after);
+    }
+    for (auto& [id, sum] : sums) {
+      sum = sum + own(ProjId{id});
+      changes.projects.push_back(project_record(ProjId{id}, sum));
+    }
+    if (!changes.inodes.empty()) status = ledger_->write(changes, Durable::kToKernel);
+  }
+  if (status) {
+    for (const auto& [id, sum] : sums) own_[id] = sum;
+  } else {
+    put_back(noted);
+  }
+  log_outcome(status);
+  return status;
+}
+
+void Books::log_outcome(const Status& status) {
+  if (failing_.exchange(!status) == !status) return;
+  if (status) {
+    spdlog::info("ledger {}: written again", dir_);
+  } else {
+    spdlog::error("ledger {}: cannot be written: {}; limits hold, usage is kept in memory", dir_,
+                  std::strerror(status.error().value()));
+  }
+}
+
+Status Books::flush(Durable how) {
+  MutexLock lock(settle_);
+  CHECK_OK(settle());
+  return how == Durable::kToDisk ? ledger_->sync() : Status{};
+}
+
+// ---- settings -------------------------------------------------------------------------------------
+
+Changes Books::everything() const {
+  Changes changes;
+  for (ProjectState& state : tree_.states()) {
+    const Usage sum = own(state.report.id);
+    changes.projects.push_back({std::move(state), sum});
+  }
+  changes.total = ProjectRecord{tree_.total(), {}};
+  return changes;
+}
+
+Status Books::write_dump() {
+  return write_settings(dir_ + "/limits.txt",
+                        render_settings(upper_uuid_, {tree_.total(), tree_.states()}));
+}
+
+Status Books::save(std::optional<ProjId> id) {
+  MutexLock lock(settle_);
+  Changes changes;
+  if (id) {
+    changes.projects.push_back(project_record(*id, own(*id)));
+  } else {
+    changes.total = ProjectRecord{tree_.total(), {}};
+  }
+  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  return write_dump();
+}
+
+// ---- recount, audit, close ------------------------------------------------------------------------
+
+Status Books::restart() {
+  MutexLock lock(settle_);
+  (void)take();
+  own_.clear();
+  CHECK_OK(ledger_->restart());
+  Changes changes = everything();
+  changes.meta = ledger_->meta(format::Mark::kOpen);
+  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  lost_.store(false);
+  return {};
+}
+
+Result<std::vector<ProjectReport>> Books::audit() {
+  MutexLock lock(settle_);
+  CHECK_OK(settle());
+  std::unordered_map<std::uint32_t, Usage> sums;
+  CHECK_OK(ledger_->scan([&sums](const InodeKey&, const InodeRecord& record) {
+    Usage& sum = sums[to_u32(record.project)];
+    sum = sum + Usage{record.bytes, 1};
+  }));
+  TRY(projects, ledger_->read_projects());
+  std::vector<ProjectReport> reports;
+  for (const ProjectRecord& project : projects) {
+    const auto it = sums.find(to_u32(project.state.report.id));
+    const Usage sum = it == sums.end() ? Usage{} : it->second;
+    if (sum != project.own) return fail(EUCLEAN);
+    if (it != sums.end()) sums.erase(it);
+    ProjectReport report = project.state.report;
+    report.used = sum;
+    reports.push_back(report);
+  }
+  if (!sums.empty()) return fail(EUCLEAN);
+  return reports;
+}
+
+void Books::stop() {
+  {
+    MutexLock lock(wake_);
+    stopping_ = true;
+  }
+  woken_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+Status Books::close(Ending ending) {
+  stop();
+  MutexLock lock(settle_);
+  CHECK_OK(settle());
+  Changes changes = everything();
+  const bool clean = ending == Ending::kClean && !lost_.load();
+  changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
+  CHECK_OK(write_dump());
+  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  return ledger_->compact_log();
+}
+
+}  // namespace troot::quota

@@ -1,0 +1,111 @@
+// What owns it: keeping the ledger true to memory: the inodes whose records have changed, the thread
+// that settles them, each project's own sum, and the settings on disk.
+//
+// A settle takes everything noted so far, asks the ledger for the records that it replaces, and writes the
+// new ones with the changed sums of their projects in one batch. So on disk the sum over inode records
+// equals the projects' usage, whenever the server dies. The thread sleeps while nothing has been noted.
+//
+// Lock order: settle_ → a shard of the noted → wake_. note() takes a shard and, for the first one of a
+// settle, wake_; neither is held during I/O.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "quota/ledger.h"
+#include "quota/limits_file.h"
+#include "quota/mutex.h"
+#include "quota/quota.h"
+#include "quota/tree.h"
+
+namespace troot::quota {
+
+class Books {
+ public:
+  /// Opens the ledger in `dir`, loads `tree` from it (or from the dump, where the ledger is lost) and
+  /// marks it open. `tree` must outlive the books. Errors as Quota::open(); EINVAL: a name of an upper
+  /// with white space or control characters, which the dump could not hold.
+  [[nodiscard]] static Result<std::unique_ptr<Books>> open(const std::string& dir,
+                                                           const std::string& upper_uuid, Tree& tree);
+  ~Books();
+
+  [[nodiscard]] Recount found() const noexcept { return ledger_->found(); }
+
+  /// Remembers what an inode's record now is; absent: it is gone. Never waits for the disk, unless
+  /// far more was noted than the thread has settled.
+  void note(const InodeKey& key, const std::optional<InodeRecord>& record);
+  /// Settles everything noted so far.
+  [[nodiscard]] Status flush(Durable how) EXCLUDES(settle_);
+  /// Writes the settings of one project, or of the total, to the ledger and to the dump, durably.
+  [[nodiscard]] Status save(std::optional<ProjId> id) EXCLUDES(settle_);
+  /// Drops all inode records and sums; what has been noted is dropped too.
+  [[nodiscard]] Status restart() EXCLUDES(settle_);
+  /// Flushes, then sums up the inode records on disk. EUCLEAN: they are not what the project records say.
+  [[nodiscard]] Result<std::vector<ProjectReport>> audit() EXCLUDES(settle_);
+
+  /// What the mark in the ledger may say after close().
+  enum class Ending {
+    kClean,     ///< usage can be trusted
+    kUncounted  ///< a recount was due and did not come to its end
+  };
+  /// Settles, writes every project's state and the mark, durably. Nothing may be called afterwards.
+  [[nodiscard]] Status close(Ending ending) EXCLUDES(settle_);
+
+ private:
+  struct KeyHash {
+    std::size_t operator()(const InodeKey& key) const noexcept;
+  };
+  using Noted = std::unordered_map<InodeKey, std::optional<InodeRecord>, KeyHash>;
+  struct alignas(64) Shard {
+    Mutex lock;
+    Noted noted GUARDED_BY(lock);
+  };
+  static constexpr std::size_t kShards = 16;
+
+  Books(std::unique_ptr<Ledger> ledger, std::string dir, std::string upper_uuid, Tree& tree);
+  [[nodiscard]] Status begin(const std::optional<Settings>& dump) EXCLUDES(settle_);
+  [[nodiscard]] Shard& shard_of(const InodeKey& key);
+  void run() EXCLUDES(settle_);
+  /// Waits until there is something to settle; false: the books are closing.
+  [[nodiscard]] bool wait_for_work() EXCLUDES(wake_);
+  [[nodiscard]] Status settle() REQUIRES(settle_);
+  [[nodiscard]] Noted take() REQUIRES(settle_);
+  /// Puts back what could not be written, but for what has been noted anew.
+  void put_back(const Noted& noted) REQUIRES(settle_);
+  [[nodiscard]] ProjectRecord project_record(ProjId id, Usage own) const;
+  [[nodiscard]] Usage own(ProjId id) const REQUIRES(settle_);
+  /// Every project and the total as they stand in memory.
+  [[nodiscard]] Changes everything() const REQUIRES(settle_);
+  [[nodiscard]] Status write_dump() REQUIRES(settle_);
+  void stop() EXCLUDES(wake_);
+  void make_room();
+  void log_outcome(const Status& status) REQUIRES(settle_);
+
+  const std::unique_ptr<Ledger> ledger_;
+  const std::string dir_;
+  const std::string upper_uuid_;
+  Tree& tree_;
+
+  std::array<Shard, kShards> shards_;
+  std::atomic<std::size_t> noted_{0};    ///< over all shards
+  std::atomic<bool> lost_{false};        ///< records were dropped, or the ledger is damaged: never clean
+  std::atomic<bool> failing_{false};     ///< the last settle failed
+
+  Mutex settle_;  ///< one settle at a time; held over RocksDB's writes
+  std::unordered_map<std::uint32_t, Usage> own_ GUARDED_BY(settle_);
+
+  Mutex wake_;
+  CondVar woken_;
+  bool stopping_ GUARDED_BY(wake_) = false;
+  std::thread thread_;  ///< started by begin(), joined by stop()
+};
+
+}  // namespace troot::quota

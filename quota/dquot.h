@@ -1,0 +1,113 @@
+// What owns it: one project's state machine (quota rules 5, 6, 7 and 11): usage, limits, soft timers,
+// margin, peak and failcnt. Knows no other project, no disk and no clock: `now` comes in with a call.
+//
+// Thread-safety: every method from any thread. Counters are atomics; charging takes a lock only where
+// a soft timer starts or ends and where a mapping goes past a limit. The names follow fs/quota/dquot.c.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "quota/mutex.h"
+#include "quota/types.h"
+
+namespace troot::quota {
+
+/// The circumstances of one charge or release.
+struct Terms {
+  Enforce how = Enforce::kLimits;
+  Seconds now = 0;
+  bool enforcing = true;          ///< false: limits refuse nothing and start no timer
+  std::int64_t margin_bytes = 0;  ///< how far kMapping may go past a limit
+};
+
+/// One counted resource of a project: its bytes, or its inodes.
+class Meter {
+ public:
+  /// Holds `delta` (>= 0) unless a limit refuses it. Never passes the hard limit, whoever races.
+  [[nodiscard]] bool charge(std::int64_t delta, const Terms& terms) noexcept;
+  /// Turns `amount` of what is held into usage.
+  void claim(std::int64_t amount) noexcept;
+  /// Gives back `amount` of what is held but not claimed.
+  void unreserve(std::int64_t amount, const Terms& terms) noexcept { shrink(amount, terms); }
+  /// Gives back `amount` of usage.
+  void release(std::int64_t amount, const Terms& terms) noexcept;
+  /// The largest delta that charge() would take now; a very large number where nothing bounds it.
+  [[nodiscard]] std::int64_t room(const Terms& terms) const noexcept;
+
+  /// Sets the limits; starts or clears the timer where that follows (rule 6), never restarts one.
+  void set_limits(LimitPair limits, const Terms& terms) noexcept;
+  [[nodiscard]] LimitPair limits() const noexcept { return {soft_.load(), hard_.load()}; }
+  void set_grace(Seconds grace_s) noexcept { grace_s_.store(grace_s); }
+  /// Moves a running timer. Without one, nothing happens.
+  void move_timer(Seconds end) noexcept;
+  [[nodiscard]] Seconds timer() const noexcept { return timer_.load(); }
+
+  [[nodiscard]] std::int64_t used() const noexcept { return used_.load(); }
+  /// Usage and what is held for operations under way.
+  [[nodiscard]] std::int64_t charged() const noexcept { return charged_.load(); }
+  [[nodiscard]] std::int64_t peak() const noexcept { return peak_.load(); }
+  [[nodiscard]] std::int64_t margin() const noexcept { return margin_.load(); }
+  void reset_peak() noexcept { peak_.store(used_.load()); }
+
+  /// Sets usage without a check, with nothing held: what a ledger remembers, or 0 before a recount.
+  void load_used(std::int64_t used) noexcept;
+  /// Sets the rest of what a ledger remembers.
+  void load_history(Seconds timer, std::int64_t peak, std::int64_t margin) noexcept;
+  /// Makes timer and margin follow from usage and limits, after load_used() or a recount.
+  void settle(const Terms& terms) noexcept;
+
+ private:
+  [[nodiscard]] bool charge_margin(std::int64_t delta, const Terms& terms) noexcept;
+  /// The smallest limit that refuses growth now; a very large number where there is none.
+  [[nodiscard]] std::int64_t refusing_limit(Seconds now) const noexcept;
+  void shrink(std::int64_t amount, const Terms& terms) noexcept;
+  [[nodiscard]] bool over_soft() const noexcept;
+  void adjust_timer(const Terms& terms) noexcept EXCLUDES(edge_);
+  void trim_margin(Seconds now) noexcept EXCLUDES(edge_);
+
+  /// used + reserved: the one number that charge() compares with the limits, so that no race passes them.
+  std::atomic<std::int64_t> charged_{0};
+  std::atomic<std::int64_t> used_{0};
+  std::atomic<std::uint64_t> soft_{0};
+  std::atomic<std::uint64_t> hard_{0};
+  std::atomic<Seconds> grace_s_{kDefaultGrace_s};
+  std::atomic<std::int64_t> peak_{0};
+  std::atomic<Seconds> timer_{0};
+  std::atomic<std::int64_t> margin_{0};  ///< what kMapping holds past a limit
+  Mutex edge_;  ///< serialises the writers of timer_ and margin_; readers look at the atomics
+};
+
+/// A project: its two meters and its failcnt.
+class Dquot {
+ public:
+  /// Holds both parts of `delta`, or nothing. A refusal is not counted: see count_failure().
+  [[nodiscard]] bool charge(Usage delta, const Terms& terms) noexcept;
+  void claim(Usage amount) noexcept;
+  void unreserve(Usage amount, const Terms& terms) noexcept;
+  void release(Usage amount, const Terms& terms) noexcept;
+  void count_failure() noexcept { failcnt_.fetch_add(1); }
+
+  void set_limits(const Limits& limits, const Terms& terms) noexcept;
+  void set_grace(const Grace& grace) noexcept;
+  void reset_peak() noexcept;
+  void load_used(Usage used) noexcept;
+  /// Takes timers, peak, failcnt and margin from `report`.
+  void load_history(const ProjectReport& report) noexcept;
+  void settle(const Terms& terms) noexcept;
+
+  [[nodiscard]] Usage used() const noexcept { return {bytes_.used(), inodes_.used()}; }
+  [[nodiscard]] Usage charged() const noexcept { return {bytes_.charged(), inodes_.charged()}; }
+  [[nodiscard]] Limits limits() const noexcept { return {bytes_.limits(), inodes_.limits()}; }
+  [[nodiscard]] ProjectReport report(ProjId id) const noexcept;
+  [[nodiscard]] const Meter& bytes() const noexcept { return bytes_; }
+  [[nodiscard]] Meter& bytes() noexcept { return bytes_; }
+  [[nodiscard]] Meter& inodes() noexcept { return inodes_; }
+
+ private:
+  Meter bytes_;
+  Meter inodes_;
+  std::atomic<std::uint64_t> failcnt_{0};
+};
+
+}  // namespace troot::quota

@@ -1,0 +1,47 @@
+// What owns it: the bytes of the ledger's keys and records (docs/FORMAT.md, "The ledger"). Pure; decoding
+// takes any bytes and never reads past them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "quota/state.h"
+#include "quota/types.h"
+
+namespace troot::quota::format {
+
+/// The version of everything in this file, kept in the meta record. A higher one is not opened.
+inline constexpr std::uint32_t kVersion = 1;
+
+inline constexpr char kInodeSpace = 'i';    ///< 'i' ino birth: inode records
+inline constexpr char kProjectSpace = 'p';  ///< 'p' id: project records
+inline constexpr std::string_view kTotalKey = "t";  ///< the total, as a project record
+inline constexpr std::string_view kMetaKey = "m";
+
+/// Whether the last server closed the ledger.
+enum class Mark : std::uint8_t { kOpen = 0, kClean = 1 };
+
+struct Meta {
+  std::uint32_t version = kVersion;
+  Mark mark = Mark::kOpen;
+  std::string upper_uuid;
+  std::string boot_id;  ///< of the boot in which the ledger was last opened
+};
+
+[[nodiscard]] std::string inode_key(const InodeKey& key);
+[[nodiscard]] std::string project_key(ProjId id);
+[[nodiscard]] std::optional<InodeKey> parse_inode_key(std::string_view bytes);
+[[nodiscard]] std::optional<ProjId> parse_project_key(std::string_view bytes);
+
+[[nodiscard]] std::string encode(const InodeRecord& record);
+[[nodiscard]] std::string encode(const ProjectRecord& record);
+[[nodiscard]] std::string encode(const Meta& meta);
+[[nodiscard]] std::optional<InodeRecord> decode_inode(std::string_view bytes);
+/// The id is not in the bytes but in the key.
+[[nodiscard]] std::optional<ProjectRecord> decode_project(ProjId id, std::string_view bytes);
+/// Of a newer version only `version` is filled.
+[[nodiscard]] std::optional<Meta> decode_meta(std::string_view bytes);
+
+}  // namespace troot::quota::format

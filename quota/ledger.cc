@@ -1,0 +1,413 @@
+// What owns it: RocksDB behind quota/ledger.h: its options, its errors as errnos, and what becomes of a
+// database that cannot be read.
+#include "quota/ledger.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/options.h>
+#include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <cstdarg>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <new>
+#include <system_error>
+
+namespace troot::quota {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kWriteBuffer_bytes = 2 << 20;
+constexpr std::size_t kBlockCache_bytes = 4 << 20;
+constexpr int kMaxOpenFiles = 48;
+constexpr int kMaxDamaged = 4;
+// Every open reads the write-ahead logs once more. Below these bounds that is cheaper than a table.
+constexpr std::size_t kMaxLogs = 8;
+constexpr std::uint64_t kMaxLog_bytes = 256 << 10;
+
+/// RocksDB's own chatter would be a file that grows beside the ledger; what matters comes back as Status.
+class SilentLogger : public rocksdb::Logger {
+ public:
+  SilentLogger() : Logger(rocksdb::InfoLogLevel::FATAL_LEVEL) {}
+  using Logger::Logv;
+  void Logv(const char*, std::va_list) override {}
+};
+
+/// RocksDB reports a failed system call as IOError with strerror's text and no number.
+int errno_in_text(const std::string& text) {
+  constexpr std::array kPossible{ENOSPC, EDQUOT, EROFS,  EACCES, EPERM,   EMFILE,  ENFILE,
+                                 ENOMEM, ENOENT, EISDIR, EFBIG,  ENOTDIR, ENODEV, EIO};
+  for (const int value : kPossible) {
+    if (text.find(std::strerror(value)) != std::string::npos) return value;
+  }
+  return EIO;
+}
+
+int errno_of(const rocksdb::Status& status) {
+  if (status.IsNoSpace() || status.subcode() == rocksdb::Status::kSpaceLimit) return ENOSPC;
+  if (status.IsMemoryLimit()) return ENOMEM;
+  if (status.IsIOError() || status.IsPathNotFound()) return errno_in_text(status.ToString());
+  return EIO;
+}
+
+/// True where the bytes are at fault, and not the disk, the rights or the limits of the process.
+bool is_damage(const rocksdb::Status& status) {
+  if (!status.IsIOError()) return true;
+  const int value = errno_of(status);
+  return value == EIO || value == ENOENT || value == EISDIR || value == ENOTDIR;
+}
+
+Status checked(const rocksdb::Status& status) {
+  if (status.ok()) return {};
+  return fail(errno_of(status));
+}
+
+/// Runs `body`; what RocksDB or the standard library throws becomes an errno.
+template <typename Body>
+auto guarded(Body&& body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return fail(ENOMEM);
+  } catch (const std::system_error& error) {
+    const int value = error.code().value();
+    return fail(value > 0 ? value : EIO);
+  } catch (const std::exception&) {
+    return fail(EIO);
+  }
+}
+
+/// A server idles with these in a few megabytes and opens a clean ledger in a few milliseconds.
+rocksdb::Options small_options() {
+  rocksdb::Options options;
+  options.info_log = std::make_shared<SilentLogger>();
+  options.write_buffer_size = kWriteBuffer_bytes;
+  options.max_write_buffer_number = 2;
+  options.compression = rocksdb::kNoCompression;
+  options.max_open_files = kMaxOpenFiles;
+  options.max_file_opening_threads = 1;
+  options.max_background_jobs = 1;
+  options.max_bytes_for_level_base = 8 << 20;
+  options.target_file_size_base = 4 << 20;
+  options.stats_dump_period_sec = 0;
+  options.stats_persist_period_sec = 0;
+  options.allow_concurrent_memtable_write = false;
+  // On opening and closing: nothing is written that can stay in the write-ahead log.
+  options.avoid_flush_during_recovery = true;
+  options.avoid_flush_during_shutdown = true;
+  options.skip_stats_update_on_db_open = true;
+  options.skip_checking_sst_file_sizes_on_db_open = true;
+  // No preallocation: the ledger lies on the disk whose space the user counts.
+  options.allow_fallocate = false;
+  options.manifest_preallocation_size = 64 << 10;
+  options.max_manifest_file_size = 1 << 20;
+
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(kBlockCache_bytes, 0);
+  table.cache_index_and_filter_blocks = true;
+  // New inodes are asked for once per settle: without a filter each would read a block.
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  return id;
+}
+
+std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+/// A database whose making was cut short holds nothing.
+bool is_unborn(const std::string& path) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename();
+    if (name == "CURRENT" || name.ends_with(".sst")) return false;
+  }
+  return !error;
+}
+
+Status remove_tree(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) return fail(error.value());
+  return {};
+}
+
+/// Renames a damaged database out of the way, so that a person can look at it.
+Status set_aside(const std::string& path) {
+  std::string aside;
+  for (int n = 1; n <= kMaxDamaged; ++n) {
+    aside = path + ".damaged-" + std::to_string(n);
+    std::error_code error;
+    if (!fs::exists(fs::symlink_status(aside, error))) break;
+  }
+  CHECK_OK(remove_tree(aside));
+  if (::rename(path.c_str(), aside.c_str()) != 0) return fail_errno();
+  spdlog::warn("ledger {}: cannot be read; kept as {}, a new one is counted from the upper", path,
+               aside);
+  return {};
+}
+
+}  // namespace
+
+struct Ledger::Db {
+  std::unique_ptr<rocksdb::DB> rocks;
+  int lock_fd = -1;
+
+  Db() = default;
+  Db(const Db&) = delete;
+  Db& operator=(const Db&) = delete;
+  ~Db() {
+    rocks.reset();
+    if (lock_fd >= 0) ::close(lock_fd);
+  }
+
+  Status lock(const std::string& dir) {
+    if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno();
+    lock_fd = ::open((dir + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (lock_fd < 0) return fail_errno();
+    if (::flock(lock_fd, LOCK_EX | LOCK_NB) == 0) return {};
+    return errno == EWOULDBLOCK ? fail(EBUSY) : fail_errno();
+  }
+
+  /// The open database; EIO after a restart that failed half-way.
+  Result<rocksdb::DB*> get() {
+    if (!rocks) return fail(EIO);
+    return rocks.get();
+  }
+
+  rocksdb::Status open(const std::string& path, bool make) {
+    rocksdb::Options options = small_options();
+    options.create_if_missing = make;
+    options.error_if_exists = make;
+    rocksdb::DB* opened = nullptr;
+    const rocksdb::Status status = rocksdb::DB::Open(options, path, &opened);
+    rocks.reset(opened);
+    return status;
+  }
+
+  /// Calls `visit(key, value)` for every key that begins with `prefix`, until it fails.
+  template <typename Visit>
+  Status each(char prefix, Visit&& visit) {
+    TRY(open_db, get());
+    rocksdb::ReadOptions options;
+    options.fill_cache = false;
+    const std::unique_ptr<rocksdb::Iterator> it(open_db->NewIterator(options));
+    const std::string start(1, prefix);
+    for (it->Seek(start); it->Valid() && it->key().starts_with(start); it->Next()) {
+      CHECK_OK(visit(view(it->key()), view(it->value())));
+    }
+    return checked(it->status());
+  }
+};
+
+Ledger::Ledger() : db_(std::make_unique<Db>()) {}
+Ledger::~Ledger() = default;
+
+Result<std::unique_ptr<Ledger>> Ledger::open(const std::string& dir,
+                                             const std::string& upper_uuid) {
+  return guarded([&]() -> Result<std::unique_ptr<Ledger>> {
+    std::unique_ptr<Ledger> ledger(new Ledger);
+    ledger->dir_ = dir;
+    ledger->upper_uuid_ = upper_uuid;
+    CHECK_OK(ledger->db_->lock(dir));
+    CHECK_OK(ledger->open_existing());
+    if (!ledger->db_->rocks) CHECK_OK(ledger->create());
+    return ledger;
+  });
+}
+
+Status Ledger::create() {
+  const std::string path = dir_ + "/db";
+  return checked(db_->open(path, true));
+}
+
+Status Ledger::open_existing() {
+  const std::string path = dir_ + "/db";
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) != 0) {
+    found_ = Recount::kNewLedger;
+    return errno == ENOENT ? Status{} : fail_errno();
+  }
+  if (S_ISDIR(st.st_mode) && ::access(path.c_str(), R_OK | W_OK | X_OK) != 0) return fail_errno();
+  if (is_unborn(path)) {
+    found_ = Recount::kNewLedger;
+    return remove_tree(path);
+  }
+  const rocksdb::Status status = db_->open(path, false);
+  if (!status.ok() && !is_damage(status)) return checked(status);
+  if (!status.ok()) spdlog::warn("ledger {}: {}", path, status.ToString());
+  if (auto loaded = status.ok() ? load() : Status(fail(EIO)); !loaded) {
+    if (loaded.error() == EPROTONOSUPPORT) return loaded;
+    found_ = Recount::kCorrupt;
+    projects_.clear();
+    total_.reset();
+    db_->rocks.reset();
+    return set_aside(path);
+  }
+  if (found_ != Recount::kForeign) return {};
+  projects_.clear();
+  total_.reset();
+  db_->rocks.reset();
+  return remove_tree(path);
+}
+
+Status Ledger::load() {
+  std::string bytes;
+  const rocksdb::Status status = db_->rocks->Get({}, rocksdb::Slice(format::kMetaKey), &bytes);
+  if (status.IsNotFound()) {
+    const std::unique_ptr<rocksdb::Iterator> it(db_->rocks->NewIterator({}));
+    it->SeekToFirst();
+    if (it->Valid() || !it->status().ok()) return fail(EIO);
+    found_ = Recount::kNewLedger;
+    return {};
+  }
+  CHECK_OK(checked(status));
+  const auto meta = format::decode_meta(bytes);
+  if (!meta) return fail(EIO);
+  if (meta->version > format::kVersion) return fail(EPROTONOSUPPORT);
+  if (meta->upper_uuid != upper_uuid_) {
+    found_ = Recount::kForeign;
+    return {};
+  }
+  found_ = meta->mark == format::Mark::kClean ? Recount::kNotNeeded : Recount::kUnclean;
+  if (found_ == Recount::kUnclean) {
+    spdlog::warn("ledger {}: {} without closing it; the upper is counted again", dir_,
+                 meta->boot_id == boot_id() ? "the last server ended" : "the machine went down");
+  }
+  TRY(projects, read_projects());
+  projects_ = std::move(projects);
+  const rocksdb::Status found = db_->rocks->Get({}, rocksdb::Slice(format::kTotalKey), &bytes);
+  if (found.IsNotFound()) return {};
+  CHECK_OK(checked(found));
+  total_ = format::decode_project(kDefaultProject, bytes);
+  return total_ ? Status{} : fail(EIO);
+}
+
+Result<std::vector<ProjectRecord>> Ledger::read_projects() {
+  return guarded([&]() -> Result<std::vector<ProjectRecord>> {
+    std::vector<ProjectRecord> projects;
+    CHECK_OK(db_->each(format::kProjectSpace,
+                       [&projects](std::string_view key, std::string_view value) -> Status {
+                         const auto id = format::parse_project_key(key);
+                         if (!id) return fail(EIO);
+                         auto record = format::decode_project(*id, value);
+                         if (!record) return fail(EIO);
+                         projects.push_back(*record);
+                         return {};
+                       }));
+    return projects;
+  });
+}
+
+format::Meta Ledger::meta(format::Mark mark) const {
+  return {.mark = mark, .upper_uuid = upper_uuid_, .boot_id = boot_id()};
+}
+
+Result<std::vector<std::optional<InodeRecord>>> Ledger::lookup(std::span<const InodeKey> keys) {
+  return guarded([&]() -> Result<std::vector<std::optional<InodeRecord>>> {
+    std::vector<std::optional<InodeRecord>> records;
+    records.reserve(keys.size());
+    TRY(rocks, db_->get());
+    rocksdb::PinnableSlice value;
+    for (const InodeKey& key : keys) {
+      value.Reset();
+      const rocksdb::Status status =
+          rocks->Get({}, rocks->DefaultColumnFamily(), format::inode_key(key), &value);
+      if (status.IsNotFound()) {
+        records.emplace_back(std::nullopt);
+        continue;
+      }
+      CHECK_OK(checked(status));
+      records.push_back(format::decode_inode(view(value)));
+      if (!records.back()) return fail(EIO);
+    }
+    return records;
+  });
+}
+
+Status Ledger::write(const Changes& changes, Durable how) {
+  return guarded([&]() -> Status {
+    TRY(rocks, db_->get());
+    rocksdb::WriteBatch batch;
+    rocksdb::Status status;
+    const auto put = [&](std::string_view key, const std::string& value) {
+      if (status.ok()) status = batch.Put(rocksdb::Slice(key), value);
+    };
+    for (const auto& [key, record] : changes.inodes) {
+      if (record) {
+        put(format::inode_key(key), format::encode(*record));
+      } else if (status.ok()) {
+        status = batch.Delete(format::inode_key(key));
+      }
+    }
+    for (const ProjectRecord& project : changes.projects) {
+      put(format::project_key(project.state.report.id), format::encode(project));
+    }
+    if (changes.total) put(format::kTotalKey, format::encode(*changes.total));
+    if (changes.meta) put(format::kMetaKey, format::encode(*changes.meta));
+    CHECK_OK(checked(status));
+    rocksdb::WriteOptions options;
+    options.sync = how == Durable::kToDisk;
+    return checked(rocks->Write(options, &batch));
+  });
+}
+
+Status Ledger::sync() {
+  return guarded([&]() -> Status {
+    TRY(rocks, db_->get());
+    return checked(rocks->SyncWAL());
+  });
+}
+
+Status Ledger::compact_log() {
+  return guarded([&]() -> Status {
+    TRY(rocks, db_->get());
+    rocksdb::VectorLogPtr logs;
+    CHECK_OK(checked(rocks->GetSortedWalFiles(logs)));
+    std::uint64_t bytes = 0;
+    for (const auto& log : logs) bytes += log->SizeFileBytes();
+    if (logs.size() <= kMaxLogs && bytes <= kMaxLog_bytes) return {};
+    return checked(rocks->Flush({}));
+  });
+}
+
+Status Ledger::scan(const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {
+  return guarded([&]() -> Status {
+    return db_->each(format::kInodeSpace,
+                     [&visit](std::string_view bytes, std::string_view value) -> Status {
+                       const auto key = format::parse_inode_key(bytes);
+                       const auto record = format::decode_inode(value);
+                       if (!key || !record) return fail(EIO);
+                       visit(*key, *record);
+                       return {};
+                     });
+  });
+}
+
+Status Ledger::restart() {
+  return guarded([&]() -> Status {
+    db_->rocks.reset();
+    CHECK_OK(remove_tree(dir_ + "/db"));
+    return create();
+  });
+}
+
+}  // namespace troot::quota

@@ -1,0 +1,85 @@
+// What owns it: the ledger's database: the only part that knows RocksDB. One directory, one process:
+//
+//     DIR/lock           held by flock(2) while the ledger is open
+//     DIR/db/            RocksDB
+//     DIR/db.damaged-N/  what could not be read, set aside (N: 1 to 4, the last is overwritten)
+//
+// Thread-safety: lookup, write, scan, sync from any thread; open, restart and close from one.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "quota/format.h"
+#include "quota/quota.h"
+#include "quota/result.h"
+#include "quota/state.h"
+#include "quota/types.h"
+
+namespace troot::quota {
+
+/// How far a write has come when it returns: past the death of the process, or of the machine.
+enum class Durable { kToKernel, kToDisk };
+
+/// All of one write: it reaches the disk whole or not at all.
+struct Changes {
+  std::vector<std::pair<InodeKey, std::optional<InodeRecord>>> inodes;  ///< absent: erased
+  std::vector<ProjectRecord> projects;
+  std::optional<ProjectRecord> total;
+  std::optional<format::Meta> meta;
+};
+
+class Ledger {
+ public:
+  /// Locks and opens, makes or replaces the database in `dir`; found() says which. Writes no mark.
+  /// Errors as Quota::open().
+  [[nodiscard]] static Result<std::unique_ptr<Ledger>> open(const std::string& dir,
+                                                            const std::string& upper_uuid);
+  ~Ledger();
+
+  [[nodiscard]] Recount found() const noexcept { return found_; }
+  /// What was there at open: ascending by id; the total if there was one.
+  [[nodiscard]] const std::vector<ProjectRecord>& projects() const noexcept { return projects_; }
+  [[nodiscard]] const std::optional<ProjectRecord>& total() const noexcept { return total_; }
+
+  /// The meta record of this ledger with `mark`.
+  [[nodiscard]] format::Meta meta(format::Mark mark) const;
+
+  /// The records of `keys`, in their order; absent where there is none.
+  [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> lookup(
+      std::span<const InodeKey> keys);
+  [[nodiscard]] Status write(const Changes& changes, Durable how);
+  /// Makes durable whatever was written to the kernel only.
+  [[nodiscard]] Status sync();
+  /// Before a close: turns a write-ahead log that would slow down the next open into a table.
+  [[nodiscard]] Status compact_log();
+  /// Calls `visit` for every inode record, ascending by key.
+  [[nodiscard]] Status scan(
+      const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
+  /// The project records as they are on disk now.
+  [[nodiscard]] Result<std::vector<ProjectRecord>> read_projects();
+  /// Throws everything away and begins an empty database.
+  [[nodiscard]] Status restart();
+
+ private:
+  struct Db;
+  Ledger();
+  [[nodiscard]] Status create();
+  [[nodiscard]] Status load();
+  /// Opens what is there; found_ says what it is worth.
+  [[nodiscard]] Status open_existing();
+
+  std::string dir_;
+  std::string upper_uuid_;
+  Recount found_ = Recount::kNewLedger;
+  std::vector<ProjectRecord> projects_;
+  std::optional<ProjectRecord> total_;
+  std::unique_ptr<Db> db_;
+};
+
+}  // namespace troot::quota

@@ -1,0 +1,206 @@
+// What owns it: the text of quota/limits_file.h.
+#include "quota/limits_file.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <sstream>
+#include <string_view>
+
+namespace troot::quota {
+namespace {
+
+constexpr std::uint32_t kVersion = 1;
+constexpr std::string_view kTitle = "troot-limits";
+
+std::string limits_text(const Limits& limits) {
+  return "bsoft=" + std::to_string(limits.bytes.soft) + " bhard=" +
+         std::to_string(limits.bytes.hard) + " isoft=" + std::to_string(limits.inodes.soft) +
+         " ihard=" + std::to_string(limits.inodes.hard);
+}
+
+std::string grace_text(const Grace& grace) {
+  return "bgrace=" + std::to_string(grace.bytes_s) + " igrace=" + std::to_string(grace.inodes_s);
+}
+
+template <typename T>
+std::optional<T> number(std::string_view text) {
+  T value{};
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || stop != end) return std::nullopt;
+  return value;
+}
+
+/// The `key=value` words of a line. A word of another form, a key twice or unknown: none at all.
+class Words {
+ public:
+  static std::optional<Words> parse(std::istream& in) {
+    Words words;
+    std::string word;
+    while (in >> word) {
+      const auto equals = word.find('=');
+      if (equals == std::string::npos) return std::nullopt;
+      const auto value = number<std::uint64_t>(std::string_view(word).substr(equals + 1));
+      if (!value || !words.values_.emplace(word.substr(0, equals), *value).second) {
+        return std::nullopt;
+      }
+    }
+    return words;
+  }
+  std::optional<std::uint64_t> take(const char* key) {
+    const auto it = values_.find(key);
+    if (it == values_.end()) return std::nullopt;
+    const std::uint64_t value = it->second;
+    values_.erase(it);
+    return value;
+  }
+  [[nodiscard]] bool empty() const { return values_.empty(); }
+
+ private:
+  std::map<std::string, std::uint64_t, std::less<>> values_;
+};
+
+/// Fills limits, grace and parent of `state`.
+bool parse_state(std::istream& in, ProjectState& state) {
+  auto words = Words::parse(in);
+  if (!words) return false;
+  Limits& limits = state.report.limits;
+  limits.bytes = {words->take("bsoft").value_or(0), words->take("bhard").value_or(0)};
+  limits.inodes = {words->take("isoft").value_or(0), words->take("ihard").value_or(0)};
+  const auto bytes_s = words->take("bgrace");
+  const auto inodes_s = words->take("igrace");
+  constexpr std::uint64_t kLongest_s = std::numeric_limits<Seconds>::max();
+  if (bytes_s.has_value() != inodes_s.has_value()) return false;
+  if (bytes_s) {
+    if (*bytes_s > kLongest_s || *inodes_s > kLongest_s) return false;
+    state.grace = Grace{static_cast<Seconds>(*bytes_s), static_cast<Seconds>(*inodes_s)};
+  }
+  if (const auto parent = words->take("parent")) {
+    if (*parent > std::numeric_limits<std::uint32_t>::max()) return false;
+    state.parent = ProjId{static_cast<std::uint32_t>(*parent)};
+  }
+  return words->empty();
+}
+
+bool parse_line(const std::string& line, Settings& settings) {
+  std::istringstream in(line);
+  std::string kind;
+  if (!(in >> kind) || kind.front() == '#') return true;
+  if (kind == "total") return parse_state(in, settings.total);
+  std::string text;
+  if (kind != "project" || !(in >> text)) return false;
+  const auto id = number<std::uint32_t>(text);
+  ProjectState state;
+  if (!id || !parse_state(in, state)) return false;
+  state.report.id = ProjId{*id};
+  settings.projects.push_back(state);
+  return true;
+}
+
+Result<std::optional<std::string>> read_file(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) {
+    if (errno == ENOENT) return std::optional<std::string>{};
+    return fail_errno();
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (file.bad() || !file.is_open()) return fail(EIO);
+  return std::optional<std::string>{text.str()};
+}
+
+Status write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno();
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+/// Makes a rename in the directory of `path` durable.
+Status sync_directory_of(const std::string& path) {
+  const std::string dir = path.substr(0, path.find_last_of('/'));
+  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return fail_errno();
+  const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
+  ::close(fd);
+  return status;
+}
+
+}  // namespace
+
+std::string render_settings(const std::string& upper_uuid, const Settings& settings) {
+  std::string text(kTitle);
+  text += ' ' + std::to_string(kVersion) + '\n';
+  text += "# Limits in bytes and inodes (0: none), grace in seconds. Kept by the server; read back only\n"
+          "# where the ledger is lost.\n";
+  text += "upper " + upper_uuid + '\n';
+  text += "total " + limits_text(settings.total.report.limits) + ' ' +
+          grace_text(settings.total.grace.value_or(Grace{})) + '\n';
+  for (const ProjectState& state : settings.projects) {
+    if (state.report.limits == Limits{} && !state.grace && !state.parent) continue;
+    text += "project " + std::to_string(to_u32(state.report.id)) + ' ' +
+            limits_text(state.report.limits);
+    if (state.grace) text += ' ' + grace_text(*state.grace);
+    if (state.parent) text += " parent=" + std::to_string(to_u32(*state.parent));
+    text += '\n';
+  }
+  return text;
+}
+
+Result<std::optional<Settings>> read_settings(const std::string& path,
+                                              const std::string& upper_uuid) {
+  TRY(text, read_file(path));
+  if (!text) return std::optional<Settings>{};
+  std::istringstream in(*text);
+  std::string line;
+  std::getline(in, line);
+  std::istringstream title(line);
+  std::string name;
+  std::uint32_t version = 0;
+  if (!(title >> name >> version) || name != kTitle) {
+    spdlog::warn("{}: not a list of limits; there are none until they are set again", path);
+    return std::optional<Settings>{};
+  }
+  if (version > kVersion) return fail(EPROTONOSUPPORT);
+  Settings settings;
+  bool ours = false;
+  for (int number = 2; std::getline(in, line); ++number) {
+    if (line.starts_with("upper ")) {
+      ours = line.substr(6) == upper_uuid;
+    } else if (!parse_line(line, settings)) {
+      spdlog::warn("{}:{}: cannot be read, left out: {}", path, number, line);
+    }
+  }
+  if (!ours) return std::optional<Settings>{};
+  return std::optional<Settings>{std::move(settings)};
+}
+
+Status write_settings(const std::string& path, const std::string& text) {
+  if (auto old = read_file(path); old && *old == text) return {};
+  const std::string tmp = path + ".tmp";
+  const int fd = ::open(tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return fail_errno();
+  Status status = write_all(fd, text);
+  if (status && ::fsync(fd) != 0) status = fail_errno();
+  ::close(fd);
+  if (status && ::rename(tmp.c_str(), path.c_str()) != 0) status = fail_errno();
+  if (!status) {
+    ::unlink(tmp.c_str());
+    return status;
+  }
+  return sync_directory_of(path);
+}
+
+}  // namespace troot::quota

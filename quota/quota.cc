@@ -1,0 +1,265 @@
+// What owns it: the facade of quota/quota.h: what the file system calls, handed to the tree and to the
+// ledger.
+#include "quota/quota.h"
+
+#include <algorithm>
+#include <ctime>
+#include <limits>
+#include <utility>
+
+#include "quota/books.h"
+#include "quota/tree.h"
+#include "quota/unit.h"
+
+namespace troot::quota {
+namespace {
+
+Seconds system_now() { return static_cast<Seconds>(::time(nullptr)); }
+
+bool has_history(const ProjectState& state) {
+  const ProjectReport& r = state.report;
+  return r.used != Usage{} || r.limits != Limits{} || r.peak != Usage{} || r.failcnt != 0 ||
+         r.margin_bytes != 0 || state.grace || state.parent;
+}
+
+/// More than a century: anything longer is a slip, and would overflow in the end.
+constexpr Seconds kLongestGrace_s = std::numeric_limits<std::uint32_t>::max();
+
+bool sane(Seconds grace_s) { return grace_s >= 0 && grace_s <= kLongestGrace_s; }
+
+/// One level's limit for statfs: soft if set, else hard; 0: none.
+std::uint64_t shown_limit(LimitPair limits) {
+  if (limits.soft != 0 && limits.hard != 0) return std::min(limits.soft, limits.hard);
+  return limits.soft != 0 ? limits.soft : limits.hard;
+}
+
+/// Narrows a headroom by one level.
+void narrow(LimitPair limits, std::int64_t used, std::uint64_t& limit, std::uint64_t& free) {
+  const std::uint64_t here = shown_limit(limits);
+  if (here == 0) return;
+  const std::uint64_t taken = used < 0 ? 0 : static_cast<std::uint64_t>(used);
+  const std::uint64_t left = here > taken ? here - taken : 0;
+  free = limit == 0 ? left : std::min(free, left);
+  limit = limit == 0 ? here : std::min(limit, here);
+}
+
+}  // namespace
+
+// ---- Reservation ----------------------------------------------------------------------------------
+
+Reservation::Reservation(Reservation&& other) noexcept
+    : project_(std::exchange(other.project_, nullptr)), held_(std::exchange(other.held_, {})) {}
+
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
+  if (this == &other) return *this;
+  release();
+  project_ = std::exchange(other.project_, nullptr);
+  held_ = std::exchange(other.held_, {});
+  return *this;
+}
+
+Reservation::~Reservation() { release(); }
+
+void Reservation::claim(Usage used) noexcept {
+  if (project_ == nullptr) return;
+  // The contract bounds `used` by what is held; more would be usage that no limit has seen.
+  used.bytes = std::clamp<std::int64_t>(used.bytes, 0, held_.bytes);
+  used.inodes = std::clamp<std::int64_t>(used.inodes, 0, held_.inodes);
+  if (held_ != Usage{}) project_->tree().claim(*project_, used, held_ - used);
+  project_ = nullptr;
+  held_ = {};
+}
+
+void Reservation::release() noexcept { claim(Usage{}); }
+
+// ---- Quota ----------------------------------------------------------------------------------------
+
+struct Quota::Impl {
+  explicit Impl(const OpenOptions& options)
+      : refused(options.refused_errno != 0 ? options.refused_errno : EDQUOT),
+        tree(options.clock ? options.clock : Clock(system_now), options.mapping_margin_bytes,
+             options.enforce) {}
+
+  [[nodiscard]] tl::unexpected<Errno> refusal(Errno e) const {
+    return fail(e == EDQUOT ? Errno(refused) : e);
+  }
+  Status save(std::optional<ProjId> id);
+
+  const int refused;
+  Tree tree;
+  std::unique_ptr<Books> books;  ///< null: nothing is kept on disk
+  std::atomic<Recount> recount{Recount::kNewLedger};
+  Mutex settings;  ///< one change of settings at a time, so that memory and disk agree
+};
+
+Quota::Quota(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<Quota>> Quota::open(OpenOptions options) {
+  auto impl = std::make_unique<Impl>(options);
+  if (!options.dir.empty()) {
+    TRY(books, Books::open(options.dir, options.upper_uuid, impl->tree));
+    impl->recount = books->found();
+    impl->books = std::move(books);
+  }
+  return std::unique_ptr<Quota>(new Quota(std::move(impl)));
+}
+
+Quota::~Quota() { (void)close(); }
+
+Status Quota::close() {
+  if (!impl_->books) return {};
+  const bool counted = impl_->recount.load() == Recount::kNotNeeded;
+  const auto books = std::exchange(impl_->books, nullptr);
+  return books->close(counted ? Books::Ending::kClean : Books::Ending::kUncounted);
+}
+
+Result<Reservation> Quota::reserve(ProjId id, Usage delta, Enforce how) {
+  auto project = impl_->tree.reserve(id, delta, how);
+  if (!project) return impl_->refusal(project.error());
+  Reservation reservation;
+  reservation.project_ = *project;
+  reservation.held_ = delta;
+  return reservation;
+}
+
+Result<Reservation> Quota::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
+  auto part = impl_->tree.reserve_up_to(id, want_bytes, how);
+  if (!part) return impl_->refusal(part.error());
+  Reservation reservation;
+  reservation.project_ = part->project;
+  reservation.held_ = {part->bytes, 0};
+  return reservation;
+}
+
+void Quota::release(ProjId id, Usage amount) noexcept { impl_->tree.release(id, amount); }
+
+Status Quota::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
+  auto done = impl_->tree.transfer(from, to, amount, how);
+  if (!done) return impl_->refusal(done.error());
+  return {};
+}
+
+void Quota::record(const InodeKey& key, const InodeRecord& record) {
+  if (impl_->books) impl_->books->note(key, record);
+}
+
+void Quota::erase(const InodeKey& key) {
+  if (impl_->books) impl_->books->note(key, std::nullopt);
+}
+
+Status Quota::flush(Sync how) {
+  if (!impl_->books) return {};
+  return impl_->books->flush(how == Sync::kToDisk ? Durable::kToDisk : Durable::kToKernel);
+}
+
+// ---- recount --------------------------------------------------------------------------------------
+
+Recount Quota::recount() const noexcept { return impl_->recount.load(); }
+
+Status Quota::begin_recount() {
+  impl_->tree.clear_usage();
+  if (!impl_->books) return {};
+  return impl_->books->restart();
+}
+
+void Quota::count(const InodeKey& key, const InodeRecord& record) {
+  const Usage usage{record.bytes, 1};
+  // Forced, so it is never refused: what lies in the upper is usage, whatever the limits say.
+  if (auto project = impl_->tree.reserve(record.project, usage, Enforce::kForce)) {
+    impl_->tree.claim(**project, usage, {});
+  }
+  this->record(key, record);
+}
+
+Status Quota::end_recount() {
+  impl_->tree.settle();
+  CHECK_OK(flush(Sync::kToDisk));
+  impl_->recount = Recount::kNotNeeded;
+  return {};
+}
+
+Result<std::vector<ProjectReport>> Quota::audit() {
+  if (!impl_->books) return fail(ENOTSUP);
+  return impl_->books->audit();
+}
+
+// ---- limits and reports ---------------------------------------------------------------------------
+
+Status Quota::Impl::save(std::optional<ProjId> id) {
+  return books ? books->save(id) : Status{};
+}
+
+Status Quota::set_limits(ProjId id, const Limits& limits) {
+  if (id == kDefaultProject) return fail(EINVAL);
+  MutexLock lock(impl_->settings);
+  const Limits old = impl_->tree.state(id).report.limits;
+  impl_->tree.set_limits(id, limits);
+  auto saved = impl_->save(id);
+  if (!saved) impl_->tree.set_limits(id, old);
+  return saved;
+}
+
+Status Quota::set_total_limits(const Limits& limits) {
+  MutexLock lock(impl_->settings);
+  const Limits old = impl_->tree.total().report.limits;
+  impl_->tree.set_limits(std::nullopt, limits);
+  auto saved = impl_->save(std::nullopt);
+  if (!saved) impl_->tree.set_limits(std::nullopt, old);
+  return saved;
+}
+
+Status Quota::set_grace(std::optional<ProjId> id, const Grace& grace) {
+  if (!sane(grace.bytes_s) || !sane(grace.inodes_s)) return fail(EINVAL);
+  MutexLock lock(impl_->settings);
+  impl_->tree.set_grace(id, grace);
+  return impl_->save(id);
+}
+
+Grace Quota::grace() const { return impl_->tree.grace(); }
+
+Status Quota::set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) {
+  if (bytes_end < 0 || inodes_end < 0) return fail(EINVAL);
+  MutexLock lock(impl_->settings);
+  impl_->tree.set_timers(id, bytes_end, inodes_end);
+  return impl_->save(id);
+}
+
+Status Quota::set_parent(ProjId id, std::optional<ProjId> parent) {
+  MutexLock lock(impl_->settings);
+  auto moved = impl_->tree.set_parent(id, parent);
+  if (!moved) return impl_->refusal(moved.error());
+  return impl_->save(id);
+}
+
+void Quota::set_enforcement(bool on) { impl_->tree.set_enforcement(on); }
+bool Quota::enforcing() const noexcept { return impl_->tree.enforcing(); }
+
+Status Quota::reset_peak(ProjId id) {
+  MutexLock lock(impl_->settings);
+  impl_->tree.reset_peak(id);
+  return impl_->save(id);
+}
+
+ProjectReport Quota::total() const { return impl_->tree.total().report; }
+ProjectReport Quota::project(ProjId id) const { return impl_->tree.state(id).report; }
+
+std::vector<ProjectReport> Quota::report() const {
+  std::vector<ProjectReport> reports;
+  for (const ProjectState& state : impl_->tree.states()) {
+    if (has_history(state)) reports.push_back(state.report);
+  }
+  return reports;
+}
+
+Headroom Quota::headroom(ProjId id) const {
+  Headroom room;
+  impl_->tree.for_chain(id, [&room](const Dquot& dquot) {
+    const Limits limits = dquot.limits();
+    const Usage used = dquot.used();
+    narrow(limits.bytes, used.bytes, room.limit_bytes, room.free_bytes);
+    narrow(limits.inodes, used.inodes, room.limit_inodes, room.free_inodes);
+  });
+  return room;
+}
+
+}  // namespace troot::quota

@@ -1,0 +1,305 @@
+// What owns it: the tree of quota/tree.h.
+#include "quota/tree.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "quota/unit.h"
+
+namespace troot::quota {
+namespace {
+// A charge that just fitted and is then refused lost a race; somebody else won it, so this ends. The
+// number only keeps a mistake from becoming an endless loop.
+constexpr int kRaces = 10000;
+}  // namespace
+
+Tree::Tree(Clock clock, std::int64_t margin_bytes, bool enforce)
+    : clock_(std::move(clock)),
+      margin_bytes_(margin_bytes),
+      enforcing_(enforce),
+      total_(*this, kDefaultProject, nullptr) {
+  WriteLock lock(shape_);
+  (void)make(kDefaultProject);
+}
+
+Terms Tree::terms(Enforce how) const {
+  return {.how = how,
+          .now = clock_(),
+          .enforcing = enforcing_.load(),
+          .margin_bytes = margin_bytes_};
+}
+
+Project* Tree::find(ProjId id) const {
+  const auto it = projects_.find(to_u32(id));
+  return it == projects_.end() ? nullptr : it->second.get();
+}
+
+Project& Tree::make(ProjId id) {
+  auto& slot = projects_[to_u32(id)];
+  if (!slot) {
+    slot = std::make_unique<Project>(*this, id, &total_);
+    slot->dquot_.set_grace(grace_);
+  }
+  return *slot;
+}
+
+void Tree::ensure(ProjId id) {
+  {
+    ReadLock lock(shape_);
+    if (find(id) != nullptr) return;
+  }
+  WriteLock lock(shape_);
+  (void)make(id);
+}
+
+bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& terms) {
+  for (Project* node = first; node != end; node = node->parent_) {
+    if (node->dquot_.charge(delta, terms)) continue;
+    for (Project* undo = first; undo != node; undo = undo->parent_) {
+      undo->dquot_.unreserve(delta, terms);
+    }
+    node->dquot_.count_failure();
+    return false;
+  }
+  return true;
+}
+
+Result<Project*> Tree::reserve(ProjId id, Usage delta, Enforce how) {
+  if (delta.bytes < 0 || delta.inodes < 0) return fail(EINVAL);
+  const Terms now = terms(how);
+  ensure(id);
+  ReadLock lock(shape_);
+  Project* const project = find(id);
+  if (!charge(project, nullptr, delta, now)) return fail(EDQUOT);
+  return project;
+}
+
+Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
+  if (want_bytes < kPageSize) return fail(EINVAL);
+  const Terms now = terms(how);
+  ensure(id);
+  ReadLock lock(shape_);
+  Project* const project = find(id);
+  for (int race = 0; race < kRaces; ++race) {
+    std::int64_t room = want_bytes;
+    Project* tightest = project;
+    for (Project* node = project; node != nullptr; node = node->parent_) {
+      const std::int64_t here = node->dquot_.bytes().room(now);
+      if (here < room) {
+        room = here;
+        tightest = node;
+      }
+    }
+    const std::int64_t bytes = room / kPageSize * kPageSize;
+    if (bytes == 0) {
+      tightest->dquot_.count_failure();
+      return fail(EDQUOT);
+    }
+    // Not by charge(): losing a race to somebody is no failed charge.
+    Project* node = project;
+    while (node != nullptr && node->dquot_.charge({bytes, 0}, now)) node = node->parent_;
+    if (node == nullptr) return Partial{project, bytes};
+    for (Project* undo = project; undo != node; undo = undo->parent_) {
+      undo->dquot_.unreserve({bytes, 0}, now);
+    }
+  }
+  return fail(EDQUOT);
+}
+
+void Tree::claim(Project& project, Usage used, Usage rest) noexcept {
+  const Terms now = terms(Enforce::kForce);
+  ReadLock lock(shape_);
+  for (Project* node = &project; node != nullptr; node = node->parent_) {
+    node->dquot_.claim(used);
+    node->dquot_.unreserve(rest, now);
+  }
+}
+
+void Tree::release(ProjId id, Usage amount) noexcept {
+  const Terms now = terms(Enforce::kForce);
+  ReadLock lock(shape_);
+  // A project without a node was never charged.
+  for (Project* node = find(id); node != nullptr; node = node->parent_) {
+    node->dquot_.release(amount, now);
+  }
+}
+
+Project* Tree::meeting(Project* a, Project* b) {
+  // Chains are a few nodes long. Both end at the total, so there is a meeting.
+  for (Project* x = a; x != nullptr; x = x->parent_) {
+    for (Project* y = b; y != nullptr; y = y->parent_) {
+      if (x == y) return x;
+    }
+  }
+  return nullptr;
+}
+
+Status Tree::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
+  if (amount.bytes < 0 || amount.inodes < 0) return fail(EINVAL);
+  const Terms now = terms(how);
+  ensure(from);
+  ensure(to);
+  ReadLock lock(shape_);
+  Project* const source = find(from);
+  Project* const target = find(to);
+  const Project* shared = meeting(source, target);
+  if (!charge(target, shared, amount, now)) return fail(EDQUOT);
+  for (Project* node = target; node != shared; node = node->parent_) node->dquot_.claim(amount);
+  for (Project* node = source; node != shared; node = node->parent_) {
+    node->dquot_.release(amount, now);
+  }
+  return {};
+}
+
+void Tree::set_limits(std::optional<ProjId> id, const Limits& limits) {
+  const Terms now = terms(Enforce::kLimits);
+  WriteLock lock(shape_);
+  (id ? make(*id) : total_).dquot_.set_limits(limits, now);
+}
+
+void Tree::set_grace(std::optional<ProjId> id, const Grace& grace) {
+  WriteLock lock(shape_);
+  if (id) {
+    Project& project = make(*id);
+    project.grace_ = grace;
+    project.dquot_.set_grace(grace);
+    return;
+  }
+  grace_ = grace;
+  total_.dquot_.set_grace(grace);
+  for (auto& [_, project] : projects_) {
+    if (!project->grace_) project->dquot_.set_grace(grace);
+  }
+}
+
+Grace Tree::grace() const {
+  ReadLock lock(shape_);
+  return grace_;
+}
+
+void Tree::set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) {
+  WriteLock lock(shape_);
+  Dquot& dquot = make(id).dquot_;
+  if (bytes_end != 0) dquot.bytes().move_timer(bytes_end);
+  if (inodes_end != 0) dquot.inodes().move_timer(inodes_end);
+}
+
+Status Tree::set_parent(ProjId id, std::optional<ProjId> parent) {
+  if (parent == id) return fail(ELOOP);
+  const Terms now = terms(Enforce::kLimits);
+  WriteLock lock(shape_);
+  Project& project = make(id);
+  Project* const above = parent ? &make(*parent) : &total_;
+  for (const Project* node = above; node != nullptr; node = node->parent_) {
+    if (node == &project) return fail(ELOOP);
+  }
+  // What operations under way hold moves too: they will claim it along the new chain. Nobody charges
+  // while the lock is held alone, so the two numbers belong together.
+  const Usage used = project.dquot_.used();
+  const Usage held = project.dquot_.charged() - used;
+  Project* const old = project.parent_;
+  const Project* shared = meeting(old, above);
+  if (!charge(above, shared, used + held, now)) return fail(EDQUOT);
+  for (Project* node = above; node != shared; node = node->parent_) node->dquot_.claim(used);
+  for (Project* node = old; node != shared; node = node->parent_) {
+    node->dquot_.release(used, now);
+    node->dquot_.unreserve(held, now);
+  }
+  project.parent_ = above;
+  return {};
+}
+
+void Tree::reset_peak(ProjId id) {
+  WriteLock lock(shape_);
+  make(id).dquot_.reset_peak();
+}
+
+void Tree::load(const ProjectState& total, const std::vector<ProjectRecord>& projects) {
+  const Terms now = terms(Enforce::kForce);
+  WriteLock lock(shape_);
+  if (total.grace) grace_ = *total.grace;
+  total_.dquot_.set_grace(grace_);
+  for (const ProjectRecord& loaded : projects) {
+    Project& project = make(loaded.state.report.id);
+    project.grace_ = loaded.state.grace;
+    project.dquot_.set_grace(loaded.state.grace.value_or(grace_));
+    if (!loaded.state.parent) continue;
+    Project& parent = make(*loaded.state.parent);
+    if (meeting(&project, &parent) != &project) project.parent_ = &parent;
+  }
+  Usage all;
+  for (const ProjectRecord& loaded : projects) {
+    for (Project* node = &make(loaded.state.report.id); node != nullptr; node = node->parent_) {
+      node->dquot_.load_used(node->dquot_.used() + loaded.own);
+    }
+    all = all + loaded.own;
+  }
+  total_.dquot_.load_used(all);
+  const auto finish = [&now](Project& project, const ProjectReport& report) {
+    project.dquot_.load_history(report);
+    project.dquot_.set_limits(report.limits, now);
+  };
+  finish(total_, total.report);
+  for (const ProjectRecord& loaded : projects) finish(make(loaded.state.report.id), loaded.state.report);
+}
+
+void Tree::clear_usage() {
+  WriteLock lock(shape_);
+  total_.dquot_.load_used({});
+  for (auto& [_, project] : projects_) project->dquot_.load_used({});
+}
+
+void Tree::settle() {
+  const Terms now = terms(Enforce::kForce);
+  WriteLock lock(shape_);
+  total_.dquot_.settle(now);
+  for (auto& [_, project] : projects_) project->dquot_.settle(now);
+}
+
+ProjectState Tree::state_of(const Project& project) const {
+  ProjectState state{.report = project.dquot_.report(project.id_),
+                     .grace = project.grace_,
+                     .parent = std::nullopt};
+  if (project.parent_ != nullptr && project.parent_ != &total_) state.parent = project.parent_->id_;
+  return state;
+}
+
+ProjectState Tree::state(ProjId id) const {
+  ReadLock lock(shape_);
+  const Project* project = find(id);
+  if (project != nullptr) return state_of(*project);
+  ProjectState state;
+  state.report.id = id;
+  return state;
+}
+
+ProjectState Tree::total() const {
+  ReadLock lock(shape_);
+  ProjectState state = state_of(total_);
+  state.grace = grace_;
+  return state;
+}
+
+std::vector<ProjectState> Tree::states() const {
+  std::vector<ProjectState> states;
+  {
+    ReadLock lock(shape_);
+    states.reserve(projects_.size());
+    for (const auto& [_, project] : projects_) states.push_back(state_of(*project));
+  }
+  std::sort(states.begin(), states.end(),
+            [](const auto& a, const auto& b) { return a.report.id < b.report.id; });
+  return states;
+}
+
+void Tree::for_chain(ProjId id, const std::function<void(const Dquot&)>& visit) const {
+  ReadLock lock(shape_);
+  const Project* first = find(id);
+  for (const Project* node = first != nullptr ? first : &total_; node != nullptr;
+       node = node->parent_) {
+    visit(node->dquot_);
+  }
+}
+
+}  // namespace troot::quota

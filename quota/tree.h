@@ -1,0 +1,106 @@
+// What owns it: the projects of a mount as a tree: who is whose parent, and charging up a chain with
+// undo. At the root stands the total, which is no project: it has no id.
+//
+// Thread-safety: every method from any thread. A lock held shared for charges and alone for changes of
+// the tree's shape, so that a charge walks one chain from end to end; it never spans I/O.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "quota/dquot.h"
+#include "quota/mutex.h"
+#include "quota/result.h"
+#include "quota/state.h"
+#include "quota/types.h"
+
+namespace troot::quota {
+
+class Tree;
+
+/// One node. Lives as long as its tree; its address never changes.
+class Project {
+ public:
+  Project(Tree& tree, ProjId id, Project* parent) : tree_(tree), id_(id), parent_(parent) {}
+  [[nodiscard]] Tree& tree() const noexcept { return tree_; }
+  [[nodiscard]] ProjId id() const noexcept { return id_; }
+
+ private:
+  friend class Tree;
+  Tree& tree_;
+  const ProjId id_;
+  Project* parent_;             // guarded by the tree's lock; null: this is the total
+  std::optional<Grace> grace_;  // likewise; its own grace, else the mount's
+  Dquot dquot_;
+};
+
+class Tree {
+ public:
+  Tree(Clock clock, std::int64_t margin_bytes, bool enforce);
+
+  // ---- charging: as the methods of Quota of the same names ----
+  [[nodiscard]] Result<Project*> reserve(ProjId id, Usage delta, Enforce how) EXCLUDES(shape_);
+  struct Partial {
+    Project* project;
+    std::int64_t bytes;
+  };
+  [[nodiscard]] Result<Partial> reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how)
+      EXCLUDES(shape_);
+  /// Of what is held on `project`'s chain, makes `used` usage and gives `rest` back.
+  void claim(Project& project, Usage used, Usage rest) noexcept EXCLUDES(shape_);
+  void release(ProjId id, Usage amount) noexcept EXCLUDES(shape_);
+  [[nodiscard]] Status transfer(ProjId from, ProjId to, Usage amount, Enforce how) EXCLUDES(shape_);
+
+  // ---- shape and settings. An absent id is the total (in set_grace: the mount's default) ----
+  void set_limits(std::optional<ProjId> id, const Limits& limits) EXCLUDES(shape_);
+  void set_grace(std::optional<ProjId> id, const Grace& grace) EXCLUDES(shape_);
+  [[nodiscard]] Grace grace() const EXCLUDES(shape_);
+  void set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) EXCLUDES(shape_);
+  [[nodiscard]] Status set_parent(ProjId id, std::optional<ProjId> parent) EXCLUDES(shape_);
+  void reset_peak(ProjId id) EXCLUDES(shape_);
+  void set_enforcement(bool on) noexcept { enforcing_.store(on); }
+  [[nodiscard]] bool enforcing() const noexcept { return enforcing_.load(); }
+
+  // ---- what the ledger needs ----
+  /// Takes over what a ledger remembers, into a tree that nobody charges yet. A parent that would close
+  /// a ring is ignored.
+  void load(const ProjectState& total, const std::vector<ProjectRecord>& projects) EXCLUDES(shape_);
+  /// Sets every usage to 0. Nobody charges meanwhile.
+  void clear_usage() EXCLUDES(shape_);
+  /// Makes timers and margins follow from usage, after a load or a recount.
+  void settle() EXCLUDES(shape_);
+
+  // ---- reports ----
+  [[nodiscard]] ProjectState state(ProjId id) const EXCLUDES(shape_);
+  [[nodiscard]] ProjectState total() const EXCLUDES(shape_);
+  /// Ascending by id.
+  [[nodiscard]] std::vector<ProjectState> states() const EXCLUDES(shape_);
+  /// Calls `visit` for `id` and its ancestors up to the total.
+  void for_chain(ProjId id, const std::function<void(const Dquot&)>& visit) const EXCLUDES(shape_);
+
+ private:
+  [[nodiscard]] Terms terms(Enforce how) const;
+  [[nodiscard]] Project* find(ProjId id) const REQUIRES_SHARED(shape_);
+  [[nodiscard]] Project& make(ProjId id) REQUIRES(shape_);
+  /// Sees to it that `id` has a node; nodes never go away.
+  void ensure(ProjId id) EXCLUDES(shape_);
+  /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing.
+  [[nodiscard]] bool charge(Project* first, const Project* end, Usage delta, const Terms& terms)
+      REQUIRES_SHARED(shape_);
+  /// The first node that both chains share.
+  [[nodiscard]] static Project* meeting(Project* a, Project* b);
+  [[nodiscard]] ProjectState state_of(const Project& project) const REQUIRES_SHARED(shape_);
+
+  const Clock clock_;
+  const std::int64_t margin_bytes_;
+  std::atomic<bool> enforcing_;
+  mutable SharedMutex shape_;
+  Grace grace_ GUARDED_BY(shape_);
+  Project total_;
+  std::unordered_map<std::uint32_t, std::unique_ptr<Project>> projects_ GUARDED_BY(shape_);
+};
+
+}  // namespace troot::quota
