@@ -1,11 +1,12 @@
-// What owns it: the list of commands. Each file of a command adds its words to the parser and, when it was called, leaves
-// what is to be done in `action`.
+// What owns it: the list of commands. Each file of a command adds its words to the parser and, when
+// it was called, leaves what is to be done in `action`.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 #include <vector>
+
+#include <CLI/CLI.hpp>
 
 #include "tools/troot/outcome.h"
 
@@ -14,7 +15,7 @@ namespace troot::cli {
 /// What was typed, as far as it is understood before the command's own file takes over.
 struct Invocation {
   std::function<Outcome<int>()> action;  ///< the result is the exit code
-  std::vector<std::string> program;      ///< of exec and run: the command to run, with its arguments
+  std::vector<std::string> program;  ///< of exec and run: the command to run, with its arguments
 };
 
 void add_create(CLI::App& app, Invocation& typed);

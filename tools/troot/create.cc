@@ -18,12 +18,14 @@ Outcome<int> create(const std::string& name, const NewWorld& words) {
 }  // namespace
 
 void add_create(CLI::App& app, Invocation& typed) {
-  auto* command = app.add_subcommand("create", "Make a world: a private, writable copy of / or of a directory");
+  auto* command =
+      app.add_subcommand("create", "Make a world: a private, writable copy of / or of a directory");
   auto name = std::make_shared<std::string>();
   auto words = std::make_shared<NewWorld>();
   command->add_option("NAME", *name, "What to call it")->required();
   add_new_world_options(*command, *words);
-  command->callback([name, words, &typed] { typed.action = [name, words] { return create(*name, *words); }; });
+  command->callback(
+      [name, words, &typed] { typed.action = [name, words] { return create(*name, *words); }; });
 }
 
 }  // namespace troot::cli

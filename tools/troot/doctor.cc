@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+
 #include <nlohmann/json.hpp>
 
 #include "tools/troot/command.h"
@@ -14,9 +15,12 @@ namespace {
 
 const char* word_of(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kOk: return "ok";
-    case Verdict::kWarn: return "warn";
-    case Verdict::kFail: return "fail";
+    case Verdict::kOk:
+      return "ok";
+    case Verdict::kWarn:
+      return "warn";
+    case Verdict::kFail:
+      return "fail";
   }
   return "";
 }
@@ -42,7 +46,10 @@ Outcome<int> doctor(bool json) {
   if (json) {
     nlohmann::json all = nlohmann::json::array();
     for (const auto& f : findings) {
-      all.push_back({{"what", f.what}, {"verdict", word_of(f.verdict)}, {"detail", f.detail}, {"cure", f.cure}});
+      all.push_back({{"what", f.what},
+                     {"verdict", word_of(f.verdict)},
+                     {"detail", f.detail},
+                     {"cure", f.cure}});
     }
     out = all.dump(2) + "\n";
   } else {
@@ -57,7 +64,8 @@ Outcome<int> doctor(bool json) {
 }  // namespace
 
 void add_doctor(CLI::App& app, Invocation& typed) {
-  auto* command = app.add_subcommand("doctor", "Try all that worlds need of this host, and say what mends what fails");
+  auto* command = app.add_subcommand(
+      "doctor", "Try all that worlds need of this host, and say what mends what fails");
   auto json = std::make_shared<bool>(false);
   command->add_flag("--json", *json, "As JSON");
   command->callback([json, &typed] { typed.action = [json] { return doctor(*json); }; });

@@ -1,3 +1,4 @@
+// What owns it: the session's surroundings, from the files of the world itself.
 #include "tools/troot/environment.h"
 
 #include <unistd.h>
@@ -16,8 +17,13 @@ constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 constexpr const char* kSbin[] = {"/usr/local/sbin", "/usr/sbin", "/sbin"};
 constexpr unsigned kNameField = 0, kUidField = 2, kHomeField = 5, kShellField = 6;
 /// They name sockets of the host's that a world does not have.
-constexpr const char* kHostOnly[] = {"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SUDO_USER", "SUDO_UID",
-                                     "SUDO_GID", "SUDO_COMMAND", "MAIL"};
+constexpr const char* kHostOnly[] = {"XDG_RUNTIME_DIR",
+                                     "DBUS_SESSION_BUS_ADDRESS",
+                                     "SUDO_USER",
+                                     "SUDO_UID",
+                                     "SUDO_GID",
+                                     "SUDO_COMMAND",
+                                     "MAIL"};
 
 std::vector<std::string> split(const std::string& line) {
   std::vector<std::string> fields;
@@ -26,7 +32,9 @@ std::vector<std::string> split(const std::string& line) {
   return fields;
 }
 
-std::string or_else(std::string value, const char* otherwise) { return value.empty() ? otherwise : value; }
+std::string or_else(std::string value, const char* otherwise) {
+  return value.empty() ? otherwise : value;
+}
 
 }  // namespace
 
@@ -34,7 +42,8 @@ std::string root_field(const std::string& passwd, unsigned index) {
   std::istringstream lines(passwd);
   for (std::string line; std::getline(lines, line);) {
     const auto fields = split(line);
-    if (fields.size() > kUidField && fields[kUidField] == "0") return index < fields.size() ? fields[index] : "";
+    if (fields.size() > kUidField && fields[kUidField] == "0")
+      return index < fields.size() ? fields[index] : "";
   }
   return "";
 }
@@ -73,7 +82,8 @@ void enter_directory(const std::string& wanted) {
 
 std::string session_shell() {
   const char* own = std::getenv("SHELL");
-  for (const std::string& shell : {std::string(own != nullptr ? own : ""), root_field(read_text("/etc/passwd"), kShellField)}) {
+  for (const std::string& shell : {std::string(own != nullptr ? own : ""),
+                                   root_field(read_text("/etc/passwd"), kShellField)}) {
     if (!shell.empty() && shell[0] == '/' && ::access(shell.c_str(), X_OK) == 0) return shell;
   }
   return "/bin/sh";

@@ -1,13 +1,13 @@
-// What owns it: what a session's program finds around it: variables, working directory, shell. Looked up inside the
-// world, without NSS, whose modules would be the world's.
+// What owns it: what a session's program finds around it: variables, working directory, shell.
+// Looked up inside the world, without NSS, whose modules would be the world's.
 #pragma once
 
 #include <string>
 
 namespace troot::cli {
 
-/// Sets the variables of a session in `world`: HOME, USER, LOGNAME of uid 0 inside, sbin in PATH, TROOT_WORLD; takes away
-/// what points at the host's sockets and at directories that are not there.
+/// Sets the variables of a session in `world`: HOME, USER, LOGNAME of uid 0 inside, sbin in PATH,
+/// TROOT_WORLD; takes away what points at the host's sockets and at directories that are not there.
 void set_session_environment(const std::string& world);
 
 /// Changes to `wanted` where it exists, else to HOME, else to /.

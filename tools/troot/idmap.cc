@@ -1,3 +1,4 @@
+// What owns it: the ladder of id modes, and the calls that write id maps.
 #include "tools/troot/idmap.h"
 
 #include <fcntl.h>
@@ -39,13 +40,15 @@ IdPlan range_plan() {
 
 Done write_file(const std::string& path, const std::string& text) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!fd.valid() || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+  if (!fd.valid() ||
+      ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
     return failure_errno("write " + path);
   }
   return {};
 }
 
-Done run_mapper(const char* program, pid_t child, uint32_t own, const std::vector<IdRange>& ranges) {
+Done run_mapper(const char* program, pid_t child, uint32_t own,
+                const std::vector<IdRange>& ranges) {
   std::vector<std::string> words{program, std::to_string(child), "0", std::to_string(own), "1"};
   std::uint32_t inside = 1;
   for (const auto& range : ranges) {
@@ -65,9 +68,12 @@ Done run_mapper(const char* program, pid_t child, uint32_t own, const std::vecto
 
 std::string_view to_string(IdMode mode) {
   switch (mode) {
-    case IdMode::kRoot: return "root";
-    case IdMode::kRange: return "range";
-    case IdMode::kOne: return "one";
+    case IdMode::kRoot:
+      return "root";
+    case IdMode::kRange:
+      return "range";
+    case IdMode::kOne:
+      return "one";
   }
   return "";
 }
@@ -96,7 +102,8 @@ std::vector<IdPlan> id_plans() {
 Done write_id_maps(pid_t child, const IdPlan& plan) {
   const std::string proc = "/proc/" + std::to_string(child);
   switch (plan.mode) {
-    case IdMode::kRoot: return {};
+    case IdMode::kRoot:
+      return {};
     case IdMode::kRange:
       NEED(run_mapper("newuidmap", child, ::geteuid(), plan.uids));
       return run_mapper("newgidmap", child, ::getegid(), plan.gids);

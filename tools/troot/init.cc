@@ -1,3 +1,4 @@
+// What owns it: a world's first process: building, the loop that serves, ending.
 #include "tools/troot/init.h"
 
 #include <fcntl.h>
@@ -14,8 +15,9 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
-#include <nlohmann/json.hpp>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "tools/troot/population.h"
 #include "tools/troot/process.h"
@@ -27,7 +29,8 @@ namespace troot::cli {
 namespace {
 
 constexpr int kBacklog = 64;
-/// How long processes left behind by the last session may take to end; and those of sessions that `stop` ends.
+/// How long processes left behind by the last session may take to end; and those of sessions that
+/// `stop` ends.
 constexpr int kLeftoverGrace_ms = 500;
 constexpr int kStopGrace_ms = 5000;
 
@@ -43,14 +46,18 @@ void detach_from_terminal(InitPlan& plan) {
   ::dup2(plan.log.get(), 1);
   ::dup2(plan.log.get(), 2);
   plan.log.reset();
-  close_others({plan.starter.get(), plan.listener.get(), plan.store.get(), plan.run_directory.get()});
+  close_others(
+      {plan.starter.get(), plan.listener.get(), plan.store.get(), plan.run_directory.get()});
 }
 
-/// Tried at the empty mount point, before there is a union: later it would be too late to do without.
+/// Tried at the empty mount point, before there is a union: later it would be too late to do
+/// without.
 bool proc_can_be_mounted(const SandboxPlan& plan) {
-  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return true;  // told by mount_union
+  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+    return true;  // told by mount_union
   const char* point = plan.mount_point.c_str();
-  if (::mount("proc", point, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) return errno != EPERM;
+  if (::mount("proc", point, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+    return errno != EPERM;
   ::umount2(point, MNT_DETACH);
   return true;
 }
@@ -84,7 +91,7 @@ class Init {
 
   InitPlan plan_;
   Population population_;
-  UniqueFd server_;   // pidfd: readable when the server is no more
+  UniqueFd server_;  // pidfd: readable when the server is no more
   UniqueFd inside_;
   UniqueFd signals_;
   std::vector<UniqueFd> namespaces_;
@@ -115,7 +122,8 @@ Done Init::build() {
   NEED(mount_union(sandbox, plan_.server_socket.get()));
   plan_.server_socket.reset();
   if (plan_.own_pids) {
-    if (const int error = mount_fresh_proc(sandbox); error != 0) return failure_errno("mount /proc", error);
+    if (const int error = mount_fresh_proc(sandbox); error != 0)
+      return failure_errno("mount /proc", error);
   } else {
     NEED(bind_host_proc(sandbox));
   }
@@ -130,7 +138,8 @@ Done Init::build() {
   ::sigprocmask(SIG_SETMASK, &watched, nullptr);
   signals_.reset(::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
   // Only now: whoever connects is sure to be answered.
-  if (!signals_.valid() || ::listen(plan_.listener.get(), kBacklog) != 0) return failure_errno("listen");
+  if (!signals_.valid() || ::listen(plan_.listener.get(), kBacklog) != 0)
+    return failure_errno("listen");
   return {};
 }
 
@@ -149,7 +158,8 @@ Done Init::open_namespaces() {
 
 Done Init::open_inside_socket() {
   inside_ = bind_socket(kInsideSocket, SOCK_STREAM);
-  if (!inside_.valid() || ::chmod(kInsideSocket, 0666) != 0 || ::listen(inside_.get(), kBacklog) != 0) {
+  if (!inside_.valid() || ::chmod(kInsideSocket, 0666) != 0 ||
+      ::listen(inside_.get(), kBacklog) != 0) {
     return failure_errno(kInsideSocket);
   }
   return {};
@@ -163,8 +173,7 @@ std::size_t Init::sessions() const {
 void Init::admit(Connection& connection) {
   std::vector<int> fds;
   for (const auto& fd : namespaces_) fds.push_back(fd.get());
-  const std::string answer =
-      std::string(kWordOk) + " " + std::string(to_string(plan_.sandbox.ids));
+  const std::string answer = std::string(kWordOk) + " " + std::string(to_string(plan_.sandbox.ids));
   connection.session = send_message(connection.socket.get(), answer, fds);
 }
 
@@ -255,7 +264,8 @@ void Init::serve() {
                               {server_.get(), POLLIN, 0},
                               {plan_.listener.get(), POLLIN, 0},
                               {inside_.get(), POLLIN, 0}};
-    for (const auto& connection : connections_) ready.push_back({connection.socket.get(), POLLIN, 0});
+    for (const auto& connection : connections_)
+      ready.push_back({connection.socket.get(), POLLIN, 0});
     if (::poll(ready.data(), ready.size(), -1) < 0 && errno != EINTR) ::_exit(1);
     if (ready[1].revents != 0) server_died();
     if (ready[0].revents != 0) hear_signals();

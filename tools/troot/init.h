@@ -1,5 +1,6 @@
-// What owns it: the first process of a world. It builds the world's file system, holds its namespaces while there are
-// sessions, hands them to those who join, reaps orphans, and ends the world after the last session.
+// What owns it: the first process of a world. It builds the world's file system, holds its
+// namespaces while there are sessions, hands them to those who join, reaps orphans, and ends the
+// world after the last session.
 #pragma once
 
 #include <string>
@@ -9,12 +10,15 @@
 
 namespace troot::cli {
 
-/// What init and the one who starts it say to each other before the first session, on the starter's connection.
-inline constexpr std::string_view kWordMapped = "mapped";    ///< to init: the id maps are written
+/// What init and the one who starts it say to each other before the first session, on the starter's
+/// connection.
+inline constexpr std::string_view kWordMapped = "mapped";      ///< to init: the id maps are written
 inline constexpr std::string_view kWordPrepared = "prepared";  ///< from init: waits for the server
-inline constexpr std::string_view kWordNoProc = "noproc";    ///< from init: no fresh /proc here; it has ended
-inline constexpr std::string_view kWordGo = "go";            ///< to init: the server is ready for the mount
-inline constexpr std::string_view kErrorPrefix = "error ";   ///< from init: a line for a person; it has ended
+inline constexpr std::string_view kWordNoProc =
+    "noproc";                                      ///< from init: no fresh /proc here; it has ended
+inline constexpr std::string_view kWordGo = "go";  ///< to init: the server is ready for the mount
+inline constexpr std::string_view kErrorPrefix =
+    "error ";  ///< from init: a line for a person; it has ended
 
 struct InitPlan {
   SandboxPlan sandbox;

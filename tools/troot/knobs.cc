@@ -1,3 +1,4 @@
+// What owns it: the table of sysctls that refuse user namespaces.
 #include "tools/troot/knobs.h"
 
 #include <fstream>
@@ -12,7 +13,8 @@ struct Knob {
 };
 
 constexpr Knob kKnobs[] = {
-    {"/proc/sys/kernel/unprivileged_userns_clone", 0, "sudo sysctl kernel.unprivileged_userns_clone=1"},
+    {"/proc/sys/kernel/unprivileged_userns_clone", 0,
+     "sudo sysctl kernel.unprivileged_userns_clone=1"},
     {"/proc/sys/user/max_user_namespaces", 0, "sudo sysctl user.max_user_namespaces=28633"},
     {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1,
      "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"}};

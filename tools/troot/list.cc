@@ -1,6 +1,7 @@
 // What owns it: troot list.
 #include <cstdio>
 #include <memory>
+
 #include <nlohmann/json.hpp>
 
 #include "tools/troot/command.h"
@@ -22,8 +23,8 @@ std::string rendered(const std::vector<WorldView>& views, const std::string& cur
   for (const auto& v : views) {
     rows.push_back({v.name, v.name == current ? "*" : "-", v.state,
                     format_size(static_cast<std::uint64_t>(v.used_bytes)),
-                    format_limit(static_cast<std::uint64_t>(v.limit_bytes)), std::to_string(v.sessions),
-                    format_time(v.created_s)});
+                    format_limit(static_cast<std::uint64_t>(v.limit_bytes)),
+                    std::to_string(v.sessions), format_time(v.created_s)});
   }
   return table({{"NAME"},
                 {"IN"},

@@ -1,3 +1,4 @@
+// What owns it: the rule for names.
 #include "tools/troot/name.h"
 
 #include <algorithm>
@@ -29,8 +30,9 @@ Done check_name(std::string_view name) {
                       return is_plain(c) || c == '_' || c == '.' || c == '-';
                     });
   if (fits) return {};
-  return usage("'" + printable(name) +
-               "' cannot be a world's name (a letter or digit, then up to 63 letters, digits, _ . -)");
+  return usage(
+      "'" + printable(name) +
+      "' cannot be a world's name (a letter or digit, then up to 63 letters, digits, _ . -)");
 }
 
 }  // namespace troot::cli

@@ -1,3 +1,4 @@
+// What owns it: the options and checks that `create` and `run` share.
 #include "tools/troot/new_world.h"
 
 #include <sys/stat.h>
@@ -9,12 +10,19 @@
 namespace troot::cli {
 
 void add_new_world_options(CLI::App& command, NewWorld& words) {
-  command.add_option("--limit", words.limit, "Bytes it may use on disk, like 300M or 10G (default: no limit)")
+  command
+      .add_option("--limit", words.limit,
+                  "Bytes it may use on disk, like 300M or 10G (default: no limit)")
       ->type_name("SIZE");
-  command.add_option("--inodes", words.inodes, "Files, directories and links it may make (default: no limit)")
+  command
+      .add_option("--inodes", words.inodes,
+                  "Files, directories and links it may make (default: no limit)")
       ->type_name("COUNT");
-  command.add_option("--from", words.from, "The directory it is a copy of")->type_name("DIR")->capture_default_str();
-  command.add_flag("--share-tmp", words.share_tmp, "Show the host's /tmp instead of one of its own");
+  command.add_option("--from", words.from, "The directory it is a copy of")
+      ->type_name("DIR")
+      ->capture_default_str();
+  command.add_flag("--share-tmp", words.share_tmp,
+                   "Show the host's /tmp instead of one of its own");
 }
 
 Outcome<Settings> settings_of(const NewWorld& words) {
@@ -31,7 +39,8 @@ Outcome<Settings> settings_of(const NewWorld& words) {
   boost::system::error_code error;
   const auto base = boost::filesystem::canonical(words.from, error);
   if (error) return usage("--from " + words.from + ": " + error.message());
-  if (!boost::filesystem::is_directory(base, error)) return usage("--from " + words.from + ": not a directory");
+  if (!boost::filesystem::is_directory(base, error))
+    return usage("--from " + words.from + ": not a directory");
   settings.base = base.string();
   return settings;
 }

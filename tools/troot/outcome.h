@@ -1,5 +1,6 @@
-// What owns it: how the command reports that something went wrong: one line for a person, and whether the
-// line blames the words that were typed or what happened. main.cc turns it into an exit code.
+// What owns it: how the command reports that something went wrong: one line for a person, and
+// whether the line blames the words that were typed or what happened. main.cc turns it into an exit
+// code.
 #pragma once
 
 #include <cerrno>
@@ -32,7 +33,8 @@ using Done = Outcome<void>;
   return tl::unexpected<Problem>(Problem{Blame::kFailure, std::move(text)});
 }
 /// "WHAT: the errno's words".
-[[nodiscard]] inline tl::unexpected<Problem> failure_errno(const std::string& what, int error = errno) {
+[[nodiscard]] inline tl::unexpected<Problem> failure_errno(const std::string& what,
+                                                           int error = errno) {
   return failure(what + ": " + std::strerror(error));
 }
 
@@ -42,12 +44,12 @@ using Done = Outcome<void>;
 #define TAKE_CONCAT_(a, b) a##b
 #define TAKE_CONCAT(a, b) TAKE_CONCAT_(a, b)
 #define TAKE(name, expression) TAKE_(TAKE_CONCAT(outcome_, __LINE__), name, expression)
-#define TAKE_(tmp, name, expression)                                        \
-  auto tmp = (expression);                                                  \
-  if (!tmp) return tl::unexpected<::troot::cli::Problem>((tmp).error());    \
+#define TAKE_(tmp, name, expression)                                     \
+  auto tmp = (expression);                                               \
+  if (!tmp) return tl::unexpected<::troot::cli::Problem>((tmp).error()); \
   auto name = std::move(*tmp)
-#define NEED(expression)                                                                 \
-  do {                                                                                   \
-    if (auto done_ = (expression); !done_)                                               \
-      return tl::unexpected<::troot::cli::Problem>(done_.error());                       \
+#define NEED(expression)                                           \
+  do {                                                             \
+    if (auto done_ = (expression); !done_)                         \
+      return tl::unexpected<::troot::cli::Problem>(done_.error()); \
   } while (false)

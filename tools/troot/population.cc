@@ -1,3 +1,4 @@
+// What owns it: signalling and counting a world's processes, with and without a pid namespace.
 #include "tools/troot/population.h"
 
 #include <dirent.h>

@@ -1,3 +1,4 @@
+// What owns it: each thing that `troot doctor` tries.
 #include "tools/troot/probes.h"
 
 #include <fcntl.h>
@@ -11,11 +12,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <boost/filesystem.hpp>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <functional>
+
+#include <boost/filesystem.hpp>
 
 #include "tools/troot/fd.h"
 #include "tools/troot/idmap.h"
@@ -35,8 +37,8 @@ constexpr std::uint64_t kLittleDisk_bytes = 1ULL << 30;
 
 std::string words(int error) { return std::strerror(error); }
 
-/// Runs `body` in a child with `flags` of clone(2) whose ids are mapped by `ids`; its result is the errno of the child, 0: all
-/// went well. The errno of the clone itself comes back negated.
+/// Runs `body` in a child with `flags` of clone(2) whose ids are mapped by `ids`; its result is the
+/// errno of the child, 0: all went well. The errno of the clone itself comes back negated.
 int in_child(int flags, const IdPlan& ids, const std::function<int()>& body) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return -errno;
@@ -64,7 +66,8 @@ int in_child(int flags, const IdPlan& ids, const std::function<int()>& body) {
 /// The least that every host must give: one id, or real root.
 IdPlan last_plan() { return id_plans().back(); }
 int namespace_flags() {
-  return CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | (last_plan().mode == IdMode::kRoot ? 0 : CLONE_NEWUSER);
+  return CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
+         (last_plan().mode == IdMode::kRoot ? 0 : CLONE_NEWUSER);
 }
 
 Finding fuse_device() {
@@ -79,9 +82,10 @@ Finding namespaces() {
   const int error = in_child(namespace_flags(), last_plan(), [] {
     return ::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0 ? 0 : errno;
   });
-  if (error == 0) return {"namespaces", Verdict::kOk, "user, mount, pid and ipc namespaces can be made", ""};
-  return {"namespaces", Verdict::kFail, "cannot be made or used: " + words(error < 0 ? -error : error),
-          refusing_knob_cure()};
+  if (error == 0)
+    return {"namespaces", Verdict::kOk, "user, mount, pid and ipc namespaces can be made", ""};
+  return {"namespaces", Verdict::kFail,
+          "cannot be made or used: " + words(error < 0 ? -error : error), refusing_knob_cure()};
 }
 
 Finding fuse_mount() {
@@ -89,34 +93,42 @@ Finding fuse_mount() {
     if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno;
     const int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (fd < 0) return errno;
-    const std::string data = "fd=" + std::to_string(fd) + ",rootmode=40000,user_id=0,group_id=0,allow_other";
+    const std::string data =
+        "fd=" + std::to_string(fd) + ",rootmode=40000,user_id=0,group_id=0,allow_other";
     return ::mount("doctor", "/", "fuse.trootfs", MS_NODEV, data.c_str()) == 0 ? 0 : errno;
   });
   if (error == 0) return {"fuse mount", Verdict::kOk, "mounts in a namespace", ""};
-  return {"fuse mount", Verdict::kFail, words(error < 0 ? -error : error), error == ENODEV ? "sudo modprobe fuse" : ""};
+  return {"fuse mount", Verdict::kFail, words(error < 0 ? -error : error),
+          error == ENODEV ? "sudo modprobe fuse" : ""};
 }
 
 Finding fresh_proc() {
   const int error = in_child(namespace_flags(), last_plan(), [] {
     if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno;
-    return ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0 ? 0 : errno;
+    return ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0 ? 0
+                                                                                            : errno;
   });
   if (error == 0) return {"fresh /proc", Verdict::kOk, "worlds have process ids of their own", ""};
-  return {"fresh /proc", Verdict::kWarn, words(error < 0 ? -error : error) + "; worlds share the host's process ids", ""};
+  return {"fresh /proc", Verdict::kWarn,
+          words(error < 0 ? -error : error) + "; worlds share the host's process ids", ""};
 }
 
 Finding id_range() {
   const std::vector<IdPlan> plans = id_plans();
-  if (plans.front().mode == IdMode::kRoot) return {"id range", Verdict::kOk, "real root: all ids", ""};
+  if (plans.front().mode == IdMode::kRoot)
+    return {"id range", Verdict::kOk, "real root: all ids", ""};
   const passwd* entry = ::getpwuid(::getuid());
   const std::string user = entry != nullptr ? entry->pw_name : std::to_string(::getuid());
   if (plans.front().mode == IdMode::kOne) {
-    return {"id range", Verdict::kWarn, "no subordinate ids in /etc/subuid and /etc/subgid; worlds have one id",
+    return {"id range", Verdict::kWarn,
+            "no subordinate ids in /etc/subuid and /etc/subgid; worlds have one id",
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + user};
   }
   const int error = in_child(namespace_flags(), plans.front(), [] { return 0; });
-  if (error == 0) return {"id range", Verdict::kOk, std::to_string(plans.front().id_count()) + " ids", ""};
-  return {"id range", Verdict::kWarn, "newuidmap and newgidmap do not map the subordinate ids; worlds have one id",
+  if (error == 0)
+    return {"id range", Verdict::kOk, std::to_string(plans.front().id_count()) + " ids", ""};
+  return {"id range", Verdict::kWarn,
+          "newuidmap and newgidmap do not map the subordinate ids; worlds have one id",
           "sudo apt-get install uidmap"};
 }
 
@@ -127,13 +139,15 @@ Finding seccomp_filter() {
     return ::chown("/", 1, 1) == 0 ? 0 : errno;
   });
   if (error == 0) return {"seccomp", Verdict::kOk, "filters load", ""};
-  return {"seccomp", Verdict::kFail, "the filter does not load: " + words(error < 0 ? -error : error), ""};
+  return {"seccomp", Verdict::kFail,
+          "the filter does not load: " + words(error < 0 ? -error : error), ""};
 }
 
 Finding server_program() {
   const std::string program = find_server_program();
   if (program.empty()) {
-    return {"server", Verdict::kFail, "trootfs is neither beside troot nor in PATH", "cmake --install build/release"};
+    return {"server", Verdict::kFail, "trootfs is neither beside troot nor in PATH",
+            "cmake --install build/release"};
   }
   const Finished ran = run_program({program, "--version"});
   if (ran.exit_code == 0) return {"server", Verdict::kOk, program, ""};
@@ -155,26 +169,30 @@ Finding rename_whiteout(const std::string& directory) {
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_WHITEOUT) == 0) {
     return {"rename whiteout", Verdict::kOk, "the store can leave a whiteout where it renames", ""};
   }
-  return {"rename whiteout", Verdict::kWarn, words(errno) + "; whiteouts are made in a step of their own", ""};
+  return {"rename whiteout", Verdict::kWarn,
+          words(errno) + "; whiteouts are made in a step of their own", ""};
 }
 
 std::vector<Finding> store_findings(const std::string& store) {
   const std::string place = existing(store);
   std::string directory = place + "/.troot-doctor.XXXXXX";
   if (::mkdtemp(directory.data()) == nullptr) {
-    return {{"store", Verdict::kFail, place + ": " + words(errno), "mkdir -p " + store + " && chmod u+rwx " + store}};
+    return {{"store", Verdict::kFail, place + ": " + words(errno),
+             "mkdir -p " + store + " && chmod u+rwx " + store}};
   }
   std::vector<Finding> found{{"store", Verdict::kOk, store, ""}};
   if (::setxattr(directory.c_str(), "user.overlay.opaque", "y", 1, 0) == 0) {
     found.push_back({"store xattrs", Verdict::kOk, "user.* are kept", ""});
   } else {
-    found.push_back({"store xattrs", Verdict::kFail, words(errno),
-                     "export XDG_DATA_HOME=DIR   # a DIR on ext4, xfs, btrfs, or tmpfs of Linux >= 6.6"});
+    found.push_back(
+        {"store xattrs", Verdict::kFail, words(errno),
+         "export XDG_DATA_HOME=DIR   # a DIR on ext4, xfs, btrfs, or tmpfs of Linux >= 6.6"});
   }
   if (::mknod((directory + "/whiteout").c_str(), S_IFCHR, makedev(0, 0)) == 0) {
     found.push_back({"store whiteouts", Verdict::kOk, "character device 0/0", ""});
   } else {
-    found.push_back({"store whiteouts", Verdict::kWarn, words(errno) + "; whiteouts are files with an xattr", ""});
+    found.push_back({"store whiteouts", Verdict::kWarn,
+                     words(errno) + "; whiteouts are files with an xattr", ""});
   }
   found.push_back(rename_whiteout(directory));
   struct statvfs disk {};
@@ -191,7 +209,7 @@ std::vector<Finding> store_findings(const std::string& store) {
 }  // namespace
 
 std::vector<Finding> probe_all(const std::string& store) {
-  std::vector<Finding> found{server_program(), fuse_device(), namespaces(),     fuse_mount(),
+  std::vector<Finding> found{server_program(), fuse_device(), namespaces(),    fuse_mount(),
                              fresh_proc(),     id_range(),    seccomp_filter()};
   for (auto& finding : store_findings(store)) found.push_back(std::move(finding));
   return found;

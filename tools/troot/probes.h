@@ -1,5 +1,5 @@
-// What owns it: the things that troot needs from a host, each tried for real, in a child where the try changes the
-// process.
+// What owns it: the things that troot needs from a host, each tried for real, in a child where the
+// try changes the process.
 #pragma once
 
 #include <string>

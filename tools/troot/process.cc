@@ -1,3 +1,4 @@
+// What owns it: fork, run to the end, close descriptors.
 #include "tools/troot/process.h"
 
 #include <fcntl.h>
@@ -15,10 +16,10 @@
 namespace troot::cli {
 
 pid_t clone_process(int flags) noexcept {
-  // The raw call: glibc's clone() wants a stack, and its fork() takes no flags. s390 orders the arguments the
-  // other way round and is not served.
-  return static_cast<pid_t>(
-      ::syscall(SYS_clone, static_cast<unsigned long>(flags | SIGCHLD), nullptr, nullptr, nullptr, nullptr));
+  // The raw call: glibc's clone() wants a stack, and its fork() takes no flags. s390 orders the
+  // arguments the other way round and is not served.
+  return static_cast<pid_t>(::syscall(SYS_clone, static_cast<unsigned long>(flags | SIGCHLD),
+                                      nullptr, nullptr, nullptr, nullptr));
 }
 
 int exit_code_of(int wait_status) noexcept {

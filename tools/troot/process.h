@@ -1,5 +1,5 @@
-// What owns it: starting helpers: fork in the forms that the command needs, and small programs that are run to
-// their end.
+// What owns it: starting helpers: fork in the forms that the command needs, and small programs that
+// are run to their end.
 #pragma once
 
 #include <sys/types.h>
@@ -11,8 +11,8 @@
 
 namespace troot::cli {
 
-/// fork(2) with namespaces and flags of clone(2) added; the child runs on with a copy of the memory. The exit
-/// signal is SIGCHLD. Returns as fork does. The process must have one thread.
+/// fork(2) with namespaces and flags of clone(2) added; the child runs on with a copy of the
+/// memory. The exit signal is SIGCHLD. Returns as fork does. The process must have one thread.
 [[nodiscard]] pid_t clone_process(int flags) noexcept;
 
 /// What became of a program that ran to its end.

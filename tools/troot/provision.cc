@@ -1,3 +1,4 @@
+// What owns it: the files that a world is furnished with, and their contents.
 #include "tools/troot/provision.h"
 
 #include <fcntl.h>
@@ -14,7 +15,8 @@ namespace troot::cli {
 namespace {
 
 // Daemons that a package would start have no init system to be started by in a world.
-constexpr const char* kPolicy = "#!/bin/sh\n# No services are started in a troot world.\nexit 101\n";
+constexpr const char* kPolicy =
+    "#!/bin/sh\n# No services are started in a troot world.\nexit 101\n";
 // apt downloads as _apt, an id that does not exist where there is only one.
 constexpr const char* kAptDropIn = "APT::Sandbox::User \"root\";\n";
 
@@ -34,8 +36,10 @@ Done write_file(const std::string& path, const std::string& text, mode_t mode) {
   return {};
 }
 
-/// Files that only root may read show empty in a world: then they are made from what everybody may read.
-Done synthesise(const std::string& shadow, const std::string& source, std::string (*convert)(const std::string&)) {
+/// Files that only root may read show empty in a world: then they are made from what everybody may
+/// read.
+Done synthesise(const std::string& shadow, const std::string& source,
+                std::string (*convert)(const std::string&)) {
   struct stat st {};
   if (::stat(shadow.c_str(), &st) != 0 || st.st_size != 0) return {};
   return write_file(shadow, convert(read_text(source)), static_cast<mode_t>(st.st_mode & 0777));
@@ -47,7 +51,9 @@ std::string each_name(const std::string& table, const std::string& rest) {
   for (std::string line; std::getline(lines, line);) {
     const std::string name = line.substr(0, line.find(':'));
     // "+" and "-" lines are NIS's, not accounts.
-    if (name.empty() || name.size() == line.size() || name[0] == '+' || name[0] == '-' || name[0] == '#') continue;
+    if (name.empty() || name.size() == line.size() || name[0] == '+' || name[0] == '-' ||
+        name[0] == '#')
+      continue;
     out += name + rest + "\n";
   }
   return out;
@@ -56,7 +62,9 @@ std::string each_name(const std::string& table, const std::string& rest) {
 }  // namespace
 
 // Changed at day 19000, never expires.
-std::string shadow_from_passwd(const std::string& passwd) { return each_name(passwd, ":*:19000:0:99999:7:::"); }
+std::string shadow_from_passwd(const std::string& passwd) {
+  return each_name(passwd, ":*:19000:0:99999:7:::");
+}
 std::string gshadow_from_group(const std::string& group) { return each_name(group, ":*::"); }
 
 Done provision(const std::string& root, const std::string& name, IdMode ids) {
@@ -74,7 +82,8 @@ Done provision(const std::string& root, const std::string& name, IdMode ids) {
 }
 
 Done write_inside_marker(const std::string& name, IdMode ids) {
-  return write_file(kInsideMarker, "name=" + name + "\nids=" + std::string(to_string(ids)) + "\n", 0644);
+  return write_file(kInsideMarker, "name=" + name + "\nids=" + std::string(to_string(ids)) + "\n",
+                    0644);
 }
 
 }  // namespace troot::cli

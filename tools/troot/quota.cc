@@ -17,11 +17,13 @@ struct QuotaWords {
 };
 
 Done tell_server(const World& world, const Settings& settings) {
-  const auto reply = fusefs::control_request(
-      world.run("control"), "limit bhard=" + std::to_string(settings.limit_bytes) +
-                                " ihard=" + std::to_string(settings.limit_inodes));
-  if (!reply) return failure_errno("the server of world '" + world.name() + "'", reply.error().value());
-  if (reply->error != 0) return failure("the server of world '" + world.name() + "': " + reply->text);
+  const auto reply = fusefs::control_request(world.run("control"),
+                                             "limit bhard=" + std::to_string(settings.limit_bytes) +
+                                                 " ihard=" + std::to_string(settings.limit_inodes));
+  if (!reply)
+    return failure_errno("the server of world '" + world.name() + "'", reply.error().value());
+  if (reply->error != 0)
+    return failure("the server of world '" + world.name() + "': " + reply->text);
   return {};
 }
 
@@ -46,7 +48,8 @@ Outcome<int> quota(const QuotaWords& words) {
   TAKE(world, store.find(words.name));
   if (!words.limit.empty() || !words.inodes.empty()) NEED(change(world, words));
   TAKE(settings, world.load());
-  std::printf("limit   %s\ninodes  %s\n", settings.limit_bytes == 0 ? "none" : format_size(settings.limit_bytes).c_str(),
+  std::printf("limit   %s\ninodes  %s\n",
+              settings.limit_bytes == 0 ? "none" : format_size(settings.limit_bytes).c_str(),
               settings.limit_inodes == 0 ? "none" : std::to_string(settings.limit_inodes).c_str());
   return 0;
 }
@@ -54,11 +57,15 @@ Outcome<int> quota(const QuotaWords& words) {
 }  // namespace
 
 void add_quota(CLI::App& app, Invocation& typed) {
-  auto* command = app.add_subcommand("quota", "Show or change the limits of a world; a running one obeys at once");
+  auto* command = app.add_subcommand(
+      "quota", "Show or change the limits of a world; a running one obeys at once");
   auto words = std::make_shared<QuotaWords>();
   command->add_option("NAME", words->name, "The world")->required();
-  command->add_option("--limit", words->limit, "Bytes it may use on disk, or none")->type_name("SIZE");
-  command->add_option("--inodes", words->inodes, "Files, directories and links it may make, or none")->type_name("COUNT");
+  command->add_option("--limit", words->limit, "Bytes it may use on disk, or none")
+      ->type_name("SIZE");
+  command
+      ->add_option("--inodes", words->inodes, "Files, directories and links it may make, or none")
+      ->type_name("COUNT");
   command->callback([words, &typed] { typed.action = [words] { return quota(*words); }; });
 }
 

@@ -1,3 +1,4 @@
+// What owns it: tables, bars, colours and times as text.
 #include "tools/troot/render.h"
 
 #include <unistd.h>
@@ -13,17 +14,22 @@ bool color_on = false;
 
 const char* code_of(Tone tone) {
   switch (tone) {
-    case Tone::kGood: return "\033[32m";
-    case Tone::kWarning: return "\033[33m";
-    case Tone::kBad: return "\033[31m";
-    case Tone::kStrong: return "\033[1m";
+    case Tone::kGood:
+      return "\033[32m";
+    case Tone::kWarning:
+      return "\033[33m";
+    case Tone::kBad:
+      return "\033[31m";
+    case Tone::kStrong:
+      return "\033[1m";
   }
   return "";
 }
 
 }  // namespace
 
-std::string table(const std::vector<Column>& columns, const std::vector<std::vector<std::string>>& rows) {
+std::string table(const std::vector<Column>& columns,
+                  const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
   std::vector<std::string> titles;
   for (std::size_t i = 0; i < columns.size(); ++i) {
@@ -49,7 +55,8 @@ std::string table(const std::vector<Column>& columns, const std::vector<std::vec
 
 std::string bar(std::int64_t used, std::int64_t limit, unsigned width) {
   const double share = std::clamp(static_cast<double>(used) / static_cast<double>(limit), 0.0, 1.0);
-  const auto full = std::min(static_cast<std::size_t>(share * width), static_cast<std::size_t>(width));
+  const auto full =
+      std::min(static_cast<std::size_t>(share * width), static_cast<std::size_t>(width));
   return "[" + std::string(full, '#') + std::string(width - full, '-') + "]";
 }
 

@@ -1,4 +1,5 @@
-// What owns it: how output looks on a terminal: aligned tables, bars, colour. Pure but for `use_color`.
+// What owns it: how output looks on a terminal: aligned tables, bars, colour. Pure but for
+// `use_color`.
 #pragma once
 
 #include <cstdint>

@@ -38,7 +38,8 @@ Outcome<int> run(const RunWords& words, const std::vector<std::string>& command)
   TAKE(store, Store::of_user());
   store.sweep();
   const std::string name = words.name.empty() ? fresh_name() : words.name;
-  TAKE(created, store.create(name, settings, words.remove ? Lifetime::kTemporary : Lifetime::kKept));
+  TAKE(created,
+       store.create(name, settings, words.remove ? Lifetime::kTemporary : Lifetime::kKept));
   if (!words.remove && words.name.empty()) {
     std::fprintf(stderr, "troot: the world is kept as '%s'\n", name.c_str());
   }
@@ -54,14 +55,16 @@ Outcome<int> run(const RunWords& words, const std::vector<std::string>& command)
 }  // namespace
 
 void add_run(CLI::App& app, Invocation& typed) {
-  auto* command = app.add_subcommand("run", "Run a command in a new world: troot run [--rm] [--] COMMAND [ARGUMENT]...");
+  auto* command = app.add_subcommand(
+      "run", "Run a command in a new world: troot run [--rm] [--] COMMAND [ARGUMENT]...");
   auto words = std::make_shared<RunWords>();
-  command->add_flag("--rm", words->remove, "Remove the world when the command ends, however it ends");
-  command->add_option("--name", words->name, "What to call it (default: run- and some letters)")->type_name("NAME");
+  command->add_flag("--rm", words->remove,
+                    "Remove the world when the command ends, however it ends");
+  command->add_option("--name", words->name, "What to call it (default: run- and some letters)")
+      ->type_name("NAME");
   add_new_world_options(*command, words->world);
-  command->callback([words, &typed] {
-    typed.action = [words, &typed] { return run(*words, typed.program); };
-  });
+  command->callback(
+      [words, &typed] { typed.action = [words, &typed] { return run(*words, typed.program); }; });
 }
 
 }  // namespace troot::cli

@@ -1,3 +1,4 @@
+// What owns it: the order and the flags of a world's mounts.
 #include "tools/troot/sandbox.h"
 
 #include <fcntl.h>
@@ -21,14 +22,17 @@ namespace {
 namespace fs = boost::filesystem;
 
 constexpr const char* kFuseDevice = "/dev/fuse";
-/// What a world keeps for itself in its root: its /tmp and /dev/shm, which so are charged and kept like any directory.
+/// What a world keeps for itself in its root: its /tmp and /dev/shm, which so are charged and kept
+/// like any directory.
 constexpr const char* kPrivateDirectory = "/.troot";
 constexpr mode_t kSharedMode = 01777;
 
-Done mounted(const std::string& source, const std::string& target, const char* type, unsigned long flags,
-             const std::string& data = {}) {
-  if (::mount(source.c_str(), target.c_str(), type, flags, data.empty() ? nullptr : data.c_str()) != 0) {
-    return failure_errno("mount " + (type != nullptr ? std::string(type) : source) + " at " + target);
+Done mounted(const std::string& source, const std::string& target, const char* type,
+             unsigned long flags, const std::string& data = {}) {
+  if (::mount(source.c_str(), target.c_str(), type, flags, data.empty() ? nullptr : data.c_str()) !=
+      0) {
+    return failure_errno("mount " + (type != nullptr ? std::string(type) : source) + " at " +
+                         target);
   }
   return {};
 }
@@ -57,7 +61,8 @@ std::string resolver_directory() {
   return found == "/run" ? "" : found;
 }
 
-/// `troot list` is to work inside wherever the program lies on the host, in a /tmp that is not shown here too.
+/// `troot list` is to work inside wherever the program lies on the host, in a /tmp that is not
+/// shown here too.
 Done bind_program(const SandboxPlan& plan) {
   // A program that was replaced while it runs has no path any more; a world does without it.
   if (::access(plan.program.c_str(), X_OK) != 0) return {};
@@ -75,7 +80,8 @@ Done mount_run(const SandboxPlan& plan) {
   const std::string run = plan.mount_point + "/run";
   const std::string resolver = resolver_directory();
   NEED(directory(run, 0755));
-  NEED(mounted("run", run, "tmpfs", MS_NOSUID | MS_NODEV, std::string("mode=755,size=") + kRunSize));
+  NEED(
+      mounted("run", run, "tmpfs", MS_NOSUID | MS_NODEV, std::string("mode=755,size=") + kRunSize));
   NEED(directory(run + "/lock", kSharedMode));
   NEED(bind_program(plan));
   if (resolver.empty()) return {};
@@ -86,7 +92,8 @@ Done mount_run(const SandboxPlan& plan) {
   return bind_tree(resolver, target);
 }
 
-/// A rootfs of its own rarely has a resolver that works here: it gets the host's file where it has none or a plain one.
+/// A rootfs of its own rarely has a resolver that works here: it gets the host's file where it has
+/// none or a plain one.
 Done bind_resolver_file(const SandboxPlan& plan) {
   struct stat st {};
   const std::string target = plan.mount_point + "/etc/resolv.conf";
@@ -105,7 +112,8 @@ Done mount_tmp(const SandboxPlan& plan) {
   NEED(directory(own + "/tmp", kSharedMode));
   NEED(directory(plan.mount_point + "/tmp", kSharedMode));
   NEED(bind_tree(plan.share_tmp ? "/tmp" : own + "/tmp", plan.mount_point + "/tmp"));
-  // Where the host has no /dev/shm there is none to make private, and the host's /dev cannot be given one.
+  // Where the host has no /dev/shm there is none to make private, and the host's /dev cannot be
+  // given one.
   if (::access((plan.mount_point + "/dev/shm").c_str(), F_OK) != 0) return {};
   return bind_tree(own + "/shm", plan.mount_point + "/dev/shm");
 }
@@ -124,7 +132,8 @@ Done become_root(IdMode ids) {
 Done mount_union(const SandboxPlan& plan, int server_socket) {
   // Mounts of the host still arrive, ours do not leave.
   if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
-    return failure(std::string("cannot mount in a namespace: ") + std::strerror(errno) + refusing_knob());
+    return failure(std::string("cannot mount in a namespace: ") + std::strerror(errno) +
+                   refusing_knob());
   }
   // Opened here, inside the user namespace that mounts: the kernel takes no other (EINVAL).
   const UniqueFd device(::open(kFuseDevice, O_RDWR | O_CLOEXEC));
@@ -152,10 +161,14 @@ int mount_fresh_proc(const SandboxPlan& plan) {
   const std::string target = plan.mount_point + "/proc";
   // A rootfs may lack it; whatever else is wrong shows in the mount.
   static_cast<void>(::mkdir(target.c_str(), 0555));
-  return ::mount("proc", target.c_str(), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0 ? 0 : errno;
+  return ::mount("proc", target.c_str(), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0
+             ? 0
+             : errno;
 }
 
-Done bind_host_proc(const SandboxPlan& plan) { return bind_tree("/proc", plan.mount_point + "/proc"); }
+Done bind_host_proc(const SandboxPlan& plan) {
+  return bind_tree("/proc", plan.mount_point + "/proc");
+}
 
 Done mount_rest(const SandboxPlan& plan) {
   for (const char* host : {"/sys", "/dev"}) {
@@ -169,7 +182,8 @@ Done mount_rest(const SandboxPlan& plan) {
 
 Done change_root(const SandboxPlan& plan) {
   if (::chdir(plan.mount_point.c_str()) != 0) return failure_errno("chdir " + plan.mount_point);
-  // The new root is stacked over the old one and the old one taken away from below it: needs no directory for it.
+  // The new root is stacked over the old one and the old one taken away from below it: needs no
+  // directory for it.
   if (::syscall(SYS_pivot_root, ".", ".") != 0) return failure_errno("pivot_root");
   if (::umount2(".", MNT_DETACH) != 0) return failure_errno("detach the host's root");
   if (::chdir("/") != 0) return failure_errno("chdir /");

@@ -1,5 +1,5 @@
-// What owns it: the file system a world sees: the FUSE mount made inside its namespaces, what is mounted over it,
-// and the change of root. Runs in the world's init, before anything else is there.
+// What owns it: the file system a world sees: the FUSE mount made inside its namespaces, what is
+// mounted over it, and the change of root. Runs in the world's init, before anything else is there.
 #pragma once
 
 #include <string>
@@ -11,9 +11,9 @@ namespace troot::cli {
 
 struct SandboxPlan {
   std::string name;
-  std::string base;        ///< what the world is a copy of; "/" is the host itself
-  std::string mount_point; ///< an empty directory of the store
-  std::string program;     ///< this one, on the host
+  std::string base;         ///< what the world is a copy of; "/" is the host itself
+  std::string mount_point;  ///< an empty directory of the store
+  std::string program;      ///< this one, on the host
   IdMode ids = IdMode::kOne;
   bool share_tmp = false;  ///< the host's /tmp instead of one of its own
 };
@@ -27,8 +27,8 @@ inline constexpr const char* kRunSize = "64m";
 /// Mounts the union at the mount point and hands its descriptors to the server at `server_socket`.
 [[nodiscard]] Done mount_union(const SandboxPlan& plan, int server_socket);
 
-/// A fresh /proc at the union's, for this process's pid namespace. EPERM where the host has covered parts of its own
-/// /proc, as containers do: the caller then does without a pid namespace.
+/// A fresh /proc at the union's, for this process's pid namespace. EPERM where the host has covered
+/// parts of its own /proc, as containers do: the caller then does without a pid namespace.
 [[nodiscard]] int mount_fresh_proc(const SandboxPlan& plan);
 [[nodiscard]] Done bind_host_proc(const SandboxPlan& plan);
 

@@ -1,3 +1,4 @@
+// What owns it: the filter's rules.
 #include "tools/troot/seccomp.h"
 
 #include <seccomp.h>
@@ -11,24 +12,25 @@ namespace {
 
 using Filter = std::unique_ptr<void, decltype(&::seccomp_release)>;
 
-// In an ABI that lacks one of these libseccomp leaves the rule out. setfsuid and setfsgid return the id before, which is
-// 0 as well.
+// In an ABI that lacks one of these libseccomp leaves the rule out. setfsuid and setfsgid return
+// the id before, which is 0 as well.
 constexpr std::initializer_list<int> kFaked = {
-    SCMP_SYS(chown),     SCMP_SYS(chown32),     SCMP_SYS(fchown),    SCMP_SYS(fchown32),
-    SCMP_SYS(lchown),    SCMP_SYS(lchown32),    SCMP_SYS(fchownat),  SCMP_SYS(setuid),
-    SCMP_SYS(setuid32),  SCMP_SYS(setgid),      SCMP_SYS(setgid32),  SCMP_SYS(setreuid),
-    SCMP_SYS(setreuid32), SCMP_SYS(setregid),   SCMP_SYS(setregid32), SCMP_SYS(setresuid),
+    SCMP_SYS(chown),       SCMP_SYS(chown32),   SCMP_SYS(fchown),      SCMP_SYS(fchown32),
+    SCMP_SYS(lchown),      SCMP_SYS(lchown32),  SCMP_SYS(fchownat),    SCMP_SYS(setuid),
+    SCMP_SYS(setuid32),    SCMP_SYS(setgid),    SCMP_SYS(setgid32),    SCMP_SYS(setreuid),
+    SCMP_SYS(setreuid32),  SCMP_SYS(setregid),  SCMP_SYS(setregid32),  SCMP_SYS(setresuid),
     SCMP_SYS(setresuid32), SCMP_SYS(setresgid), SCMP_SYS(setresgid32), SCMP_SYS(setfsuid),
-    SCMP_SYS(setfsuid32), SCMP_SYS(setfsgid),   SCMP_SYS(setfsgid32), SCMP_SYS(setgroups),
+    SCMP_SYS(setfsuid32),  SCMP_SYS(setfsgid),  SCMP_SYS(setfsgid32),  SCMP_SYS(setgroups),
     SCMP_SYS(setgroups32), SCMP_SYS(capset)};
 
-/// mknod of a device: the mode is argument `mode_at`, the number the next one. A character device 0/0 is a whiteout, which
-/// needs no privilege and is let through.
+/// mknod of a device: the mode is argument `mode_at`, the number the next one. A character device
+/// 0/0 is a whiteout, which needs no privilege and is let through.
 int fake_mknod(scmp_filter_ctx filter, int call, unsigned mode_at) {
   const scmp_arg_cmp block{mode_at, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFBLK};
   const scmp_arg_cmp character{mode_at, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFCHR};
   const scmp_arg_cmp numbered{mode_at + 1, SCMP_CMP_NE, 0, 0};
-  if (const int rc = ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(0), call, 1, &block); rc != 0) {
+  if (const int rc = ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(0), call, 1, &block);
+      rc != 0) {
     return rc;
   }
   const scmp_arg_cmp device[] = {character, numbered};
@@ -44,8 +46,10 @@ int add_other_abis(scmp_filter_ctx filter) {
     case SCMP_ARCH_X86_64:
       if (const int rc = add(SCMP_ARCH_X86); rc != 0) return rc;
       return add(SCMP_ARCH_X32);
-    case SCMP_ARCH_AARCH64: return add(SCMP_ARCH_ARM);
-    default: return 0;
+    case SCMP_ARCH_AARCH64:
+      return add(SCMP_ARCH_ARM);
+    default:
+      return 0;
   }
 }
 

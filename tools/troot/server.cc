@@ -1,3 +1,4 @@
+// What owns it: the command line of trootfs, and the wait until it is ready.
 #include "tools/troot/server.h"
 
 #include <fcntl.h>
@@ -5,8 +6,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <boost/filesystem.hpp>
 #include <csignal>
+
+#include <boost/filesystem.hpp>
 
 #include "tools/troot/wire.h"
 
@@ -31,8 +33,8 @@ std::string quoted(const std::string& path) {
   return out;
 }
 
-[[noreturn]] void become_server(const std::string& program, const std::string& options, int log, int socket,
-                                int lock) {
+[[noreturn]] void become_server(const std::string& program, const std::string& options, int log,
+                                int socket, int lock) {
   // A session of its own: the terminal's signals are for what runs in the world.
   ::setsid();
   if (::chdir("/") != 0) ::_exit(126);
@@ -89,19 +91,22 @@ std::string find_server_program() {
   return "";
 }
 
-std::string server_options(const std::string& store_path, const World& world, const Settings& settings,
-                           const IdPlan& ids) {
+std::string server_options(const std::string& store_path, const World& world,
+                           const Settings& settings, const IdPlan& ids) {
   std::string options = "lowerdir=" + quoted(settings.base) + ",upperdir=" + quoted(world.upper()) +
-                        ",workdir=" + quoted(world.work()) + ",control=" + quoted(world.run("control")) +
-                        ",hide=" + quoted(store_path) + ",unreadable=empty" +
-                        ",size=" + std::to_string(settings.limit_bytes) +
+                        ",workdir=" + quoted(world.work()) +
+                        ",control=" + quoted(world.run("control")) + ",hide=" + quoted(store_path) +
+                        ",unreadable=empty" + ",size=" + std::to_string(settings.limit_bytes) +
                         ",inodes=" + std::to_string(settings.limit_inodes);
   switch (ids.mode) {
-    case IdMode::kRoot: break;
+    case IdMode::kRoot:
+      break;
     case IdMode::kRange:
       options += ",upper_owner=0:0,id_count=" + std::to_string(ids.id_count());
       break;
-    case IdMode::kOne: options += ",upper_owner=0:0,squash_to_root"; break;
+    case IdMode::kOne:
+      options += ",upper_owner=0:0,squash_to_root";
+      break;
   }
   return options;
 }
@@ -109,12 +114,15 @@ std::string server_options(const std::string& store_path, const World& world, co
 Outcome<Server> start_server(const Store& store, const World& world, const Settings& settings,
                              const IdPlan& ids, UniqueFd lock) {
   const std::string program = find_server_program();
-  if (program.empty()) return failure("trootfs is neither beside troot nor in PATH (install both together)");
+  if (program.empty())
+    return failure("trootfs is neither beside troot nor in PATH (install both together)");
   const std::string log_path = world.run("server.log");
-  const UniqueFd log(::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+  const UniqueFd log(
+      ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) return failure_errno(log_path);
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return failure_errno("socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return failure_errno("socketpair");
   Server server{UniqueFd(ends[0]), {}};
   UniqueFd theirs(ends[1]);
   const std::string options = server_options(store.path(), world, settings, ids) +
@@ -129,7 +137,8 @@ Outcome<Server> start_server(const Store& store, const World& world, const Setti
   if (line == kReady) return server;
   if (line.rfind(kError, 0) == 0) return failure(line.substr(kError.size()));
   const std::string last = last_line(log_path);
-  return failure("the world's server ended at once" + (last.empty() ? " (its log: " + log_path + ")" : ": " + last));
+  return failure("the world's server ended at once" +
+                 (last.empty() ? " (its log: " + log_path + ")" : ": " + last));
 }
 
 }  // namespace troot::cli

@@ -1,3 +1,4 @@
+// What owns it: from the caller's process into the world and back: enter, exec, wait.
 #include "tools/troot/session.h"
 
 #include <fcntl.h>
@@ -40,15 +41,17 @@ sigset_t watched_signals() {
   ::_exit(code);
 }
 
-[[noreturn]] void become_command(const Session& session, const std::string& world, const std::string& directory,
-                                 std::vector<std::string> command, const sigset_t& mask) {
+[[noreturn]] void become_command(const Session& session, const std::string& world,
+                                 const std::string& directory, std::vector<std::string> command,
+                                 const sigset_t& mask) {
   // If the troot in front is killed, its command goes as when a terminal closes.
   ::prctl(PR_SET_PDEATHSIG, SIGHUP);
   set_session_environment(world);
   enter_directory(directory);
   if (command.empty()) command.push_back(session_shell());
   if (session.ids == IdMode::kOne) {
-    if (const Done loaded = load_fake_id_filter(); !loaded) give_up(loaded.error().text, kOurFailure);
+    if (const Done loaded = load_fake_id_filter(); !loaded)
+      give_up(loaded.error().text, kOurFailure);
   }
   close_others({});
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
@@ -62,9 +65,11 @@ sigset_t watched_signals() {
           absent ? kNotFound : kNotExecutable);
 }
 
-/// Enters the namespaces and starts the command as a child of our parent, whose process tells it by `report`.
+/// Enters the namespaces and starts the command as a child of our parent, whose process tells it by
+/// `report`.
 [[noreturn]] void enter_and_start(const Session& session, const std::string& world,
-                                  const std::vector<std::string>& command, int report, const sigset_t& mask) {
+                                  const std::vector<std::string>& command, int report,
+                                  const sigset_t& mask) {
   const auto fail_with = [&](const std::string& what) {
     static_cast<void>(send_message(report, what + ": " + std::strerror(errno)));
     ::_exit(kOurFailure);
@@ -78,7 +83,8 @@ sigset_t watched_signals() {
     static_cast<void>(send_message(report, root.error().text));
     ::_exit(kOurFailure);
   }
-  // Only a child is in the pid namespace. CLONE_PARENT makes it the child of the one who waits for it.
+  // Only a child is in the pid namespace. CLONE_PARENT makes it the child of the one who waits for
+  // it.
   const pid_t child = clone_process(CLONE_PARENT);
   if (child < 0) fail_with("fork in the world");
   if (child == 0) become_command(session, world, directory, command, mask);
@@ -89,7 +95,8 @@ sigset_t watched_signals() {
 Outcome<pid_t> start_command(const Session& session, const std::string& world,
                              const std::vector<std::string>& command, const sigset_t& mask) {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return failure_errno("socketpair");
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return failure_errno("socketpair");
   const UniqueFd report(ends[0]);
   UniqueFd theirs(ends[1]);
   const pid_t joiner = ::fork();
@@ -106,7 +113,8 @@ Outcome<pid_t> start_command(const Session& session, const std::string& world,
   return static_cast<pid_t>(pid);
 }
 
-/// True when the terminal sent it, to the whole foreground group, of which the command may be a part.
+/// True when the terminal sent it, to the whole foreground group, of which the command may be a
+/// part.
 bool sent_by_terminal(const siginfo_t& info) {
   return info.si_code == SI_KERNEL && (info.si_signo == SIGINT || info.si_signo == SIGQUIT);
 }
@@ -140,9 +148,10 @@ Outcome<int> run_in_session(const Session& session, const std::string& world,
 
 }  // namespace
 
-Outcome<int> run_in_world(const Store& store, const World& world, const std::vector<std::string>& command) {
-  // From here on and until the process ends: a signal that comes before there is a command waits for it, and one that
-  // comes after would only leave a world half ended.
+Outcome<int> run_in_world(const Store& store, const World& world,
+                          const std::vector<std::string>& command) {
+  // From here on and until the process ends: a signal that comes before there is a command waits
+  // for it, and one that comes after would only leave a world half ended.
   const sigset_t watched = watched_signals();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &watched, &before);

@@ -1,3 +1,4 @@
+// What owns it: parsing and printing of amounts.
 #include "tools/troot/size.h"
 
 #include <cctype>
@@ -63,14 +64,16 @@ Outcome<std::uint64_t> parse(std::string_view what, std::string_view text, const
   // fraction * factor / scale, in steps that fit 64 bits.
   const std::uint64_t part = factor / scale * fraction + factor % scale * fraction / scale;
   std::uint64_t amount = 0;
-  if (__builtin_mul_overflow(whole, factor, &amount) || amount > kMaxAmount - part) return refuse("is too large");
+  if (__builtin_mul_overflow(whole, factor, &amount) || amount > kMaxAmount - part)
+    return refuse("is too large");
   return amount + part;
 }
 
 }  // namespace
 
 Outcome<std::uint64_t> parse_size(std::string_view what, std::string_view text) {
-  return parse(what, text, {1024, true, "like 300M, 1.5G, 4096, none; K M G T P E are powers of 1024"});
+  return parse(what, text,
+               {1024, true, "like 300M, 1.5G, 4096, none; K M G T P E are powers of 1024"});
 }
 
 Outcome<std::uint64_t> parse_count(std::string_view what, std::string_view text) {

@@ -9,8 +9,8 @@
 
 namespace troot::cli {
 
-/// Bytes: digits, perhaps a fraction, perhaps one of K M G T P E (powers of 1024; "iB" or "B" may follow,
-/// case does not matter). "none" is 0: no limit. `what` names the amount in the refusal.
+/// Bytes: digits, perhaps a fraction, perhaps one of K M G T P E (powers of 1024; "iB" or "B" may
+/// follow, case does not matter). "none" is 0: no limit. `what` names the amount in the refusal.
 [[nodiscard]] Outcome<std::uint64_t> parse_size(std::string_view what, std::string_view text);
 
 /// Objects: the same with powers of 1000 and without "B".

@@ -1,3 +1,4 @@
+// What owns it: the protocol of starting, joining, leaving and stopping, seen from outside.
 #include "tools/troot/start.h"
 
 #include <fcntl.h>
@@ -6,9 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <boost/filesystem.hpp>
 #include <csignal>
 #include <optional>
+
+#include <boost/filesystem.hpp>
 
 #include "tools/troot/init.h"
 #include "tools/troot/knobs.h"
@@ -60,8 +62,10 @@ Outcome<InitPlan> init_plan(const Store& store, const World& world, const Settin
   plan.listener = bind_socket(world.run("init.sock"), SOCK_SEQPACKET);
   if (!plan.listener.valid()) return failure_errno(world.run("init.sock"));
   plan.store.reset(::open(store.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  plan.run_directory.reset(::open((world.path() + "/run").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  plan.log.reset(::open(world.run("init.log").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+  plan.run_directory.reset(
+      ::open((world.path() + "/run").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  plan.log.reset(::open(world.run("init.log").c_str(),
+                        O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
   if (!plan.store.valid() || !plan.run_directory.valid() || !plan.log.valid()) {
     return failure_errno(world.path() + "/run");
   }
@@ -69,7 +73,8 @@ Outcome<InitPlan> init_plan(const Store& store, const World& world, const Settin
 }
 
 Problem no_namespaces(int error) {
-  const std::string why = error == ENOSPC || error == EUSERS ? "too many user namespaces" : std::strerror(error);
+  const std::string why =
+      error == ENOSPC || error == EUSERS ? "too many user namespaces" : std::strerror(error);
   return {Blame::kFailure, "the host refuses user namespaces: " + why + refusing_knob()};
 }
 
@@ -91,16 +96,18 @@ tl::expected<Prepared, Refused> prepare(InitPlan plan, const IdPlan& ids) {
     return refused(mapped.error(), Obstacle::kIdMap);
   }
   Message answer;
-  if (send_message(prepared.starter.get(), kWordMapped)) answer = receive_message(prepared.starter.get(), kAdmit_ms);
+  if (send_message(prepared.starter.get(), kWordMapped))
+    answer = receive_message(prepared.starter.get(), kAdmit_ms);
   if (answer.word == kWordPrepared) return prepared;
   discard(prepared.pid);
-  const Problem problem{Blame::kFailure,
-                        answer.word.rfind(kErrorPrefix, 0) == 0 ? answer.word.substr(kErrorPrefix.size())
-                                                                : "the world's init ended at once"};
+  const Problem problem{Blame::kFailure, answer.word.rfind(kErrorPrefix, 0) == 0
+                                             ? answer.word.substr(kErrorPrefix.size())
+                                             : "the world's init ended at once"};
   return answer.word == kWordNoProc ? refused(problem, Obstacle::kProc) : refused(problem);
 }
 
-/// Goes down the ladder: ids as many as can be had, a pid namespace where /proc can be mounted for it.
+/// Goes down the ladder: ids as many as can be had, a pid namespace where /proc can be mounted for
+/// it.
 Outcome<Prepared> prepare_best(const Store& store, const World& world, const Settings& settings) {
   bool own_pids = true;
   std::vector<IdPlan> plans = id_plans();
@@ -142,7 +149,8 @@ Outcome<Session> start(const Store& store, const World& world) {
     return tl::unexpected<Problem>(server.error());
   }
   Message answer;
-  if (send_message(prepared.starter.get(), kWordGo, {server->socket.get(), server->process.get()})) {
+  if (send_message(prepared.starter.get(), kWordGo,
+                   {server->socket.get(), server->process.get()})) {
     // The copy here must go: the server takes a closed socket for the end of the attempt.
     server->socket.reset();
     answer = receive_message(prepared.starter.get(), -1);
@@ -151,18 +159,22 @@ Outcome<Session> start(const Store& store, const World& world) {
     discard(prepared.pid);
     const bool told = answer.word.rfind(kErrorPrefix, 0) == 0;
     return failure("world '" + world.name() + "' cannot be built: " +
-                   (told ? answer.word.substr(kErrorPrefix.size()) : "its init ended (" + world.run("init.log") + ")"));
+                   (told ? answer.word.substr(kErrorPrefix.size())
+                         : "its init ended (" + world.run("init.log") + ")"));
   }
   if (settings.provisioned != to_string(prepared.ids.mode)) {
     settings.provisioned = to_string(prepared.ids.mode);
     NEED(world.save(settings));
   }
   auto session = ask_session(std::move(prepared.starter));
-  if (!session) return failure("world '" + world.name() + "' ended at once (its log: " + world.run("init.log") + ")");
+  if (!session)
+    return failure("world '" + world.name() + "' ended at once (its log: " + world.run("init.log") +
+                   ")");
   return std::move(*session);
 }
 
-/// The server and init may be our children; where nobody above us reaps, they would stay as zombies.
+/// The server and init may be our children; where nobody above us reaps, they would stay as
+/// zombies.
 Done wait_for_server(const World& world) {
   const auto ended = take_server_lock(world, kServerEnd_s);
   while (::waitpid(-1, nullptr, WNOHANG) > 0) {

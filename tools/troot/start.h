@@ -1,5 +1,5 @@
-// What owns it: bringing a world up and taking part in it: who comes first starts its server and its init, who comes
-// later joins.
+// What owns it: bringing a world up and taking part in it: who comes first starts its server and
+// its init, who comes later joins.
 #pragma once
 
 #include "tools/troot/fd.h"
@@ -22,7 +22,8 @@ struct Session {
 /// Ends the session; when it was the last one, waits until the server has written everything out.
 [[nodiscard]] Done close_session(const World& world, Session session);
 
-/// Ends every process in a world, and the world. Nothing happens to one that does not run. The caller holds the lock.
+/// Ends every process in a world, and the world. Nothing happens to one that does not run. The
+/// caller holds the lock.
 [[nodiscard]] Done stop_world(const World& world);
 
 }  // namespace troot::cli

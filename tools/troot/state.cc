@@ -1,3 +1,4 @@
+// What owns it: who is asked what about a world, and the JSON forms of the answers.
 #include "tools/troot/state.h"
 
 #include <fcntl.h>
@@ -6,8 +7,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <sstream>
+
+#include <nlohmann/json.hpp>
 
 #include "fusefs/control.h"
 #include "tools/troot/wire.h"
@@ -38,7 +40,9 @@ std::int64_t resident_bytes(pid_t pid) {
 void read_last(WorldView& view, const std::string& path) {
   const json j = json::parse(read_text(path), nullptr, false);
   const auto get = [&](const char* key) -> std::int64_t {
-    return j.is_object() && j.contains(key) && j[key].is_number_integer() ? j[key].get<std::int64_t>() : 0;
+    return j.is_object() && j.contains(key) && j[key].is_number_integer()
+               ? j[key].get<std::int64_t>()
+               : 0;
   };
   view.used_bytes = get("used_bytes");
   view.used_inodes = get("used_inodes");
@@ -104,8 +108,8 @@ Outcome<UniqueFd> take_server_lock(const World& world, int timeout_s) {
   for (int waited_ms = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kStep_ms) {
     if (errno != EWOULDBLOCK && errno != EINTR) return failure_errno(path);
     if (waited_ms >= timeout_s * 1000) {
-      return failure("the server of world '" + world.name() + "' still runs (its log: " +
-                     world.run("server.log") + ")");
+      return failure("the server of world '" + world.name() +
+                     "' still runs (its log: " + world.run("server.log") + ")");
     }
     ::usleep(kStep_ms * 1000);
   }
@@ -185,7 +189,8 @@ void remember_usage(const std::string& run_directory) {
   if (!reply || reply->error != 0) return;
   json j;
   for (const char* key : kKept) j[key] = number(reply->value(key));
-  // Without it the numbers of the time before are shown; the ledger has the truth for the next start.
+  // Without it the numbers of the time before are shown; the ledger has the truth for the next
+  // start.
   static_cast<void>(replace_text(run_directory + kLastFile, j.dump() + "\n"));
 }
 

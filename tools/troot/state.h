@@ -1,5 +1,6 @@
-// What owns it: what a world is doing now, found out from who answers: its init, its server. Nothing is believed from
-// files with process ids, so that a crash or a reboot leaves nothing to clean up by hand.
+// What owns it: what a world is doing now, found out from who answers: its init, its server.
+// Nothing is believed from files with process ids, so that a crash or a reboot leaves nothing to
+// clean up by hand.
 #pragma once
 
 #include <sys/types.h>
@@ -21,7 +22,8 @@ namespace troot::cli {
 /// How many sessions a running world has; nothing when it does not run.
 [[nodiscard]] std::optional<unsigned> count_sessions(const World& world);
 
-/// The lock that a server holds for as long as it lives, in any of its processes. Waits `timeout_s` for the one before.
+/// The lock that a server holds for as long as it lives, in any of its processes. Waits `timeout_s`
+/// for the one before.
 [[nodiscard]] Outcome<UniqueFd> take_server_lock(const World& world, int timeout_s);
 [[nodiscard]] bool server_is_gone(const World& world);
 
@@ -38,7 +40,7 @@ struct WorldView {
   std::int64_t peak_bytes = 0;
   std::int64_t failcnt = 0;
   unsigned sessions = 0;
-  pid_t server_pid = 0;          ///< 0: not running
+  pid_t server_pid = 0;  ///< 0: not running
   std::int64_t server_memory_bytes = 0;
 };
 [[nodiscard]] WorldView view(const World& world);
@@ -50,7 +52,8 @@ struct WorldView {
 
 [[nodiscard]] nlohmann::json to_json(const WorldView& view, const std::string& current);
 
-/// Writes down what the server says now, for when it no longer runs. `run_directory` is worlds/NAME/run.
+/// Writes down what the server says now, for when it no longer runs. `run_directory` is
+/// worlds/NAME/run.
 void remember_usage(const std::string& run_directory);
 
 }  // namespace troot::cli

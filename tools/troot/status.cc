@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+
 #include <nlohmann/json.hpp>
 
 #include "tools/troot/command.h"
@@ -24,7 +25,8 @@ struct StatusWords {
 std::string amount(std::int64_t used, std::int64_t limit, std::string (*format)(std::uint64_t)) {
   const std::string text = format(static_cast<std::uint64_t>(used));
   if (limit == 0) return text + " (no limit)";
-  const std::int64_t percent = static_cast<std::int64_t>(static_cast<long double>(used) * 100 / static_cast<long double>(limit));
+  const std::int64_t percent = static_cast<std::int64_t>(static_cast<long double>(used) * 100 /
+                                                         static_cast<long double>(limit));
   const Tone tone = percent >= 100 ? Tone::kBad : percent >= 90 ? Tone::kWarning : Tone::kGood;
   return text + " of " + format(static_cast<std::uint64_t>(limit)) + "  " +
          tinted(tone, bar(used, limit, kBarCells)) + "  " + std::to_string(percent) + "%";
@@ -46,8 +48,11 @@ std::string rendered(const WorldView& v, const std::string& current) {
   line("refused", std::to_string(v.failcnt));
   line("sessions", std::to_string(v.sessions));
   if (v.server_pid != 0) {
-    line("server", "process " + std::to_string(v.server_pid) +
-                       (v.server_memory_bytes == 0 ? "" : ", memory " + format_size(static_cast<std::uint64_t>(v.server_memory_bytes))));
+    line("server",
+         "process " + std::to_string(v.server_pid) +
+             (v.server_memory_bytes == 0
+                  ? ""
+                  : ", memory " + format_size(static_cast<std::uint64_t>(v.server_memory_bytes))));
   }
   line("created", format_time(v.created_s));
   return out;
@@ -62,7 +67,8 @@ Outcome<WorldView> view_of(const std::string& name) {
   }
   NEED(check_name(name));
   TAKE(views, view_all());
-  const auto found = std::find_if(views.begin(), views.end(), [&](const WorldView& v) { return v.name == name; });
+  const auto found =
+      std::find_if(views.begin(), views.end(), [&](const WorldView& v) { return v.name == name; });
   if (found == views.end()) return failure("no world named '" + name + "' (troot list shows them)");
   return *found;
 }
@@ -70,7 +76,8 @@ Outcome<WorldView> view_of(const std::string& name) {
 Outcome<int> status(const StatusWords& words) {
   TAKE(seen, view_of(words.name));
   const std::string current = inside_world();
-  const std::string out = words.json ? to_json(seen, current).dump(2) + "\n" : rendered(seen, current);
+  const std::string out =
+      words.json ? to_json(seen, current).dump(2) + "\n" : rendered(seen, current);
   std::fputs(out.c_str(), stdout);
   return 0;
 }
@@ -78,7 +85,8 @@ Outcome<int> status(const StatusWords& words) {
 }  // namespace
 
 void add_status(CLI::App& app, Invocation& typed) {
-  auto* command = app.add_subcommand("status", "Show what a world uses of its limits, and its server");
+  auto* command =
+      app.add_subcommand("status", "Show what a world uses of its limits, and its server");
   auto words = std::make_shared<StatusWords>();
   command->add_option("NAME", words->name, "The world")->required();
   command->add_flag("--json", words->json, "As JSON, amounts in bytes");

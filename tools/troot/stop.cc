@@ -19,7 +19,8 @@ Outcome<int> stop(const std::string& name) {
 }  // namespace
 
 void add_stop(CLI::App& app, Invocation& typed) {
-  auto* command = app.add_subcommand("stop", "End every process in a world, and its server; what it holds is kept");
+  auto* command = app.add_subcommand(
+      "stop", "End every process in a world, and its server; what it holds is kept");
   auto name = std::make_shared<std::string>();
   command->add_option("NAME", *name, "The world")->required();
   command->callback([name, &typed] { typed.action = [name] { return stop(*name); }; });

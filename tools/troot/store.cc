@@ -1,3 +1,4 @@
+// What owns it: the files and locks of the store.
 #include "tools/troot/store.h"
 
 #include <fcntl.h>
@@ -7,13 +8,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/filesystem.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
+
+#include <boost/filesystem.hpp>
+#include <nlohmann/json.hpp>
 
 #include "tools/troot/name.h"
 #include "tools/troot/state.h"
@@ -27,8 +29,10 @@ using nlohmann::json;
 constexpr const char* kTemporary = "/temporary";
 
 Outcome<std::string> home() {
-  if (const char* value = std::getenv("HOME"); value != nullptr && *value == '/') return std::string(value);
-  if (const passwd* entry = ::getpwuid(::getuid()); entry != nullptr) return std::string(entry->pw_dir);
+  if (const char* value = std::getenv("HOME"); value != nullptr && *value == '/')
+    return std::string(value);
+  if (const passwd* entry = ::getpwuid(::getuid()); entry != nullptr)
+    return std::string(entry->pw_dir);
   return failure("HOME is not set, so there is no place for a store (set HOME or XDG_DATA_HOME)");
 }
 
@@ -77,7 +81,8 @@ Outcome<Settings> World::load() const {
   const json j = json::parse(text, nullptr, false);
   if (!j.is_object()) {
     if (!exists()) return unknown(name_);
-    return failure(path_ + "/world.json is damaged (troot rm --force " + name_ + " removes the world)");
+    return failure(path_ + "/world.json is damaged (troot rm --force " + name_ +
+                   " removes the world)");
   }
   Settings settings;
   try {
@@ -125,9 +130,10 @@ Outcome<UniqueFd> World::lock() const {
 bool World::exists() const { return ::access((path_ + "/world.json").c_str(), F_OK) == 0; }
 
 Done World::remove() const {
-  // First out of sight, so that a removal that is cut short leaves no half world under the name; sweep() ends it.
-  const std::string doomed =
-      fs::path(path_).parent_path().string() + "/.removed." + name_ + "." + std::to_string(::getpid());
+  // First out of sight, so that a removal that is cut short leaves no half world under the name;
+  // sweep() ends it.
+  const std::string doomed = fs::path(path_).parent_path().string() + "/.removed." + name_ + "." +
+                             std::to_string(::getpid());
   if (::rename(path_.c_str(), doomed.c_str()) != 0) return failure_errno("remove " + path_);
   boost::system::error_code error;
   fs::remove_all(doomed, error);
@@ -158,7 +164,8 @@ Outcome<World> Store::find(const std::string& name) const {
 std::vector<World> Store::worlds() const {
   std::vector<World> found;
   boost::system::error_code error;
-  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end; it.increment(error)) {
+  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end;
+       it.increment(error)) {
     World world(it->path().filename().string(), it->path().string());
     if (check_name(world.name()) && world.exists()) found.push_back(std::move(world));
   }
@@ -200,7 +207,8 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
     boost::system::error_code ignored;
     fs::remove_all(made.path(), ignored);
     if (error == EEXIST || error == ENOTEMPTY) {
-      return failure("a world named '" + name + "' is there already (troot rm " + name + " removes it)");
+      return failure("a world named '" + name + "' is there already (troot rm " + name +
+                     " removes it)");
     }
     return failure_errno("create " + world.path(), error);
   }
@@ -216,7 +224,8 @@ void Store::sweep() const {
     if (lock && !is_running(world) && server_is_gone(world)) static_cast<void>(world.remove());
   }
   boost::system::error_code error;
-  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end; it.increment(error)) {
+  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end;
+       it.increment(error)) {
     const std::string file = it->path().filename().string();
     const auto last_dot = file.rfind('.');
     if (file.rfind(".removed.", 0) != 0 && file.rfind(".made.", 0) != 0) continue;

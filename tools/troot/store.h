@@ -1,10 +1,12 @@
-// What owns it: the store, the directory that keeps a user's worlds, and what is remembered of each:
+// What owns it: the store, the directory that keeps a user's worlds, and what is remembered of
+// each:
 //
 //   STORE/worlds/NAME/world.json   what `create` and `quota` settled
 //                     upper/ work/ the world's own objects (docs/FORMAT.md)
 //                     lock         flock: start, stop, remove and change exclude each other
 //                     temporary    only of `run --rm`: flock held by the run that will remove it
-//                     run/         init.sock control server.lock server.log last.json root/ (the mount point)
+//                     run/         init.sock control server.lock server.log last.json root/ (the
+//                     mount point)
 //
 // The store is its owner's alone (0700) and can be removed with plain `rm -rf` while no world runs.
 #pragma once
@@ -25,7 +27,7 @@ struct Settings {
   std::uint64_t limit_bytes = 0;   ///< 0: none
   std::uint64_t limit_inodes = 0;  ///< 0: none
   bool share_tmp = false;
-  std::string provisioned;         ///< the id mode it was furnished for; empty: not yet
+  std::string provisioned;  ///< the id mode it was furnished for; empty: not yet
 };
 
 /// One world's place in the store. A value: paths and the name, nothing open.
@@ -58,7 +60,8 @@ enum class Lifetime {
 };
 struct Created {
   World world;
-  UniqueFd alive;  ///< of a temporary world: when it is closed, anyone's next command may remove the world
+  UniqueFd alive;  ///< of a temporary world: when it is closed, anyone's next command may remove
+                   ///< the world
 };
 
 class Store {

@@ -16,14 +16,17 @@ struct IdRange {
   friend bool operator==(const IdRange&, const IdRange&) = default;
 };
 
-/// The ranges of the lines that belong to `user`, by name or number. Lines that are not `OWNER:FIRST:COUNT`, or that
-/// name ids past 32 bits or none, are left out, as newuidmap leaves them out.
-[[nodiscard]] std::vector<IdRange> parse_subids(std::string_view text, std::string_view user, uid_t uid);
+/// The ranges of the lines that belong to `user`, by name or number. Lines that are not
+/// `OWNER:FIRST:COUNT`, or that name ids past 32 bits or none, are left out, as newuidmap leaves
+/// them out.
+[[nodiscard]] std::vector<IdRange> parse_subids(std::string_view text, std::string_view user,
+                                                uid_t uid);
 
 /// How many ids all of them hold.
 [[nodiscard]] std::uint32_t total(const std::vector<IdRange>& ranges);
 
 /// The first `count` ids of `ranges`.
-[[nodiscard]] std::vector<IdRange> truncated(const std::vector<IdRange>& ranges, std::uint32_t count);
+[[nodiscard]] std::vector<IdRange> truncated(const std::vector<IdRange>& ranges,
+                                             std::uint32_t count);
 
 }  // namespace troot::cli

@@ -1,3 +1,4 @@
+// What owns it: foreground groups.
 #include "tools/troot/terminal.h"
 
 #include <fcntl.h>
@@ -26,7 +27,8 @@ Terminal::Terminal() : tty_(::open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)) {
 }
 
 void Terminal::take_back() const {
-  if (foreground_ && ::tcgetpgrp(tty_.get()) != ::getpgrp()) set_foreground(tty_.get(), ::getpgrp());
+  if (foreground_ && ::tcgetpgrp(tty_.get()) != ::getpgrp())
+    set_foreground(tty_.get(), ::getpgrp());
 }
 
 void Terminal::stop_with(pid_t command) const {

@@ -1,5 +1,6 @@
-// What owns it: the caller's terminal while a command of a world runs on it. The world's processes stay in the
-// caller's session and start in the caller's process group, so that ^C, ^Z and `fg` of the calling shell work as for any program.
+// What owns it: the caller's terminal while a command of a world runs on it. The world's processes
+// stay in the caller's session and start in the caller's process group, so that ^C, ^Z and `fg` of
+// the calling shell work as for any program.
 #pragma once
 
 #include <sys/types.h>
@@ -14,8 +15,8 @@ class Terminal {
   Terminal();
   /// A shell inside made its own group the foreground one and is gone: takes the terminal back.
   void take_back() const;
-  /// The command stopped itself in a group of its own (`suspend`): stops us too, so that the caller's shell has its
-  /// prompt; goes on with it when we are continued.
+  /// The command stopped itself in a group of its own (`suspend`): stops us too, so that the
+  /// caller's shell has its prompt; goes on with it when we are continued.
   void stop_with(pid_t command) const;
 
  private:

@@ -1,3 +1,4 @@
+// What owns it: messages with descriptors, and sockets with long paths.
 #include "tools/troot/wire.h"
 
 #include <fcntl.h>
@@ -91,8 +92,8 @@ UniqueFd bind_socket(const std::string& path, int type) {
   ::unlink(path.c_str());
   UniqueFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd.valid() || with_address(path, [&](const sockaddr* address, socklen_t size) {
-        return ::bind(fd.get(), address, size);
-      }) != 0) {
+                       return ::bind(fd.get(), address, size);
+                     }) != 0) {
     return {};
   }
   return fd;
@@ -101,8 +102,8 @@ UniqueFd bind_socket(const std::string& path, int type) {
 UniqueFd connect_socket(const std::string& path, int type) {
   UniqueFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd.valid() || with_address(path, [&](const sockaddr* address, socklen_t size) {
-        return ::connect(fd.get(), address, size);
-      }) != 0) {
+                       return ::connect(fd.get(), address, size);
+                     }) != 0) {
     return {};
   }
   return fd;
