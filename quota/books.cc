@@ -66,6 +66,7 @@ Status Books::begin(const std::optional<Settings>& dump) {
     }
     // A new ledger gets all that the dump knew together with its mark; one that was there has it already.
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean;
+    fresh_ = !known;
     Changes changes = known ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);
     CHECK_OK(ledger_->write(changes, Durable::kToDisk));
@@ -188,7 +189,10 @@ Status Books::settle() {
       sum = sum + own(ProjId{id});
       changes.projects.push_back(project_record(ProjId{id}, sum));
     }
-    if (!changes.inodes.empty()) status = ledger_->write(changes, Durable::kToKernel);
+    if (!changes.inodes.empty()) {
+      fresh_ = false;
+      status = ledger_->write(changes, Durable::kToKernel);
+    }
   }
   if (status) {
     for (const auto& [id, sum] : sums) own_[id] = sum;
@@ -250,6 +254,8 @@ Status Books::restart() {
   MutexLock lock(settle_);
   (void)take();
   own_.clear();
+  // One that was begun by this very open, and that nothing was settled into, is empty already.
+  if (fresh_) return {};
   CHECK_OK(ledger_->restart());
   Changes changes = everything();
   changes.meta = ledger_->meta(format::Mark::kOpen);

@@ -101,6 +101,7 @@ class Books {
 
   Mutex settle_;  ///< one settle at a time; held over RocksDB's writes
   std::unordered_map<std::uint32_t, Usage> own_ GUARDED_BY(settle_);
+  bool fresh_ GUARDED_BY(settle_) = false;  ///< the ledger was begun by this open, without inodes so far
 
   Mutex wake_;
   CondVar woken_;
