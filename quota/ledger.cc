@@ -1,12 +1,8 @@
-// What owns it: RocksDB behind quota/ledger.h: its options, its errors as errnos, and what becomes of a
-// database that cannot be read.
+// What owns it: RocksDB behind quota/ledger.h: its options, its errors as errnos, and what becomes
+// of a database that cannot be read.
 #include "quota/ledger.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
@@ -16,6 +12,9 @@
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 #include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdarg>
@@ -39,7 +38,8 @@ constexpr int kMaxDamaged = 4;
 constexpr std::size_t kMaxLogs = 8;
 constexpr std::uint64_t kMaxLog_bytes = 256 << 10;
 
-/// RocksDB's own chatter would be a file that grows beside the ledger; what matters comes back as Status.
+/// RocksDB's own chatter would be a file that grows beside the ledger; what matters comes back as
+/// Status.
 class SilentLogger : public rocksdb::Logger {
  public:
   SilentLogger() : Logger(rocksdb::InfoLogLevel::FATAL_LEVEL) {}
@@ -47,8 +47,8 @@ class SilentLogger : public rocksdb::Logger {
   void Logv(const char*, std::va_list) override {}
 };
 
-/// RocksDB writes its options to a file on every open, syncs it twice and reads it back: half of the time
-/// of an open. Ours are in the code. It goes on where that file cannot be made.
+/// RocksDB writes its options to a file on every open, syncs it twice and reads it back: half of
+/// the time of an open. Ours are in the code. It goes on where that file cannot be made.
 class LeanFileSystem : public rocksdb::FileSystemWrapper {
  public:
   LeanFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
@@ -71,7 +71,7 @@ rocksdb::Env* lean_env() {
 
 /// RocksDB reports a failed system call as IOError with strerror's text and no number.
 int errno_in_text(const std::string& text) {
-  constexpr std::array kPossible{ENOSPC, EDQUOT, EROFS,  EACCES, EPERM,   EMFILE,  ENFILE,
+  constexpr std::array kPossible{ENOSPC, EDQUOT, EROFS,  EACCES, EPERM,   EMFILE, ENFILE,
                                  ENOMEM, ENOENT, EISDIR, EFBIG,  ENOTDIR, ENODEV, EIO};
   for (const int value : kPossible) {
     if (text.find(std::strerror(value)) != std::string::npos) return value;
