@@ -27,7 +27,8 @@ CName parked_name(const Inode* inode) { return CName(encode_u64(inode->id())); }
 
 Result<Where> where(Core& core, Inode* inode) {
   const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
-  if (inode->is_dir()) {
+  // A lower directory is seen from its parent: the server may not be allowed to search it.
+  if (inode->is_dir() && (layer == kUpper || inode == core.root)) {
     TRY(fd, dir_fd_held(core, inode, layer));
     return Where{std::move(fd), CName(".")};
   }
