@@ -1,4 +1,5 @@
-// What owns it: the ledger's database: the only part that knows RocksDB. One directory, one process:
+// What owns it: the ledger's database: the only part that knows RocksDB. One directory, one
+// process:
 //
 //     DIR/lock           held by flock(2) while the ledger is open
 //     DIR/db/            RocksDB
@@ -31,12 +32,12 @@ struct Changes {
   std::vector<std::pair<InodeKey, std::optional<InodeRecord>>> inodes;  ///< absent: erased
   std::vector<ProjectRecord> projects;
   std::optional<ProjectRecord> total;
-  std::optional<format::Mark> mark;
+  std::optional<format::Meta> meta;
 };
 
 class Ledger {
  public:
-  /// Locks and opens, makes or replaces the database in `dir`; found() says which. Does not mark it open.
+  /// Locks and opens, makes or replaces the database in `dir`; found() says which. Writes no mark.
   /// Errors as Quota::open().
   [[nodiscard]] static Result<std::unique_ptr<Ledger>> open(const std::string& dir,
                                                             const std::string& upper_uuid);
@@ -47,6 +48,9 @@ class Ledger {
   [[nodiscard]] const std::vector<ProjectRecord>& projects() const noexcept { return projects_; }
   [[nodiscard]] const std::optional<ProjectRecord>& total() const noexcept { return total_; }
 
+  /// The meta record of this ledger with `mark`.
+  [[nodiscard]] format::Meta meta(format::Mark mark) const;
+
   /// The records of `keys`, in their order; absent where there is none.
   [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> lookup(
       std::span<const InodeKey> keys);
@@ -56,8 +60,7 @@ class Ledger {
   /// Before a close: turns a write-ahead log that would slow down the next open into a table.
   [[nodiscard]] Status compact_log();
   /// Calls `visit` for every inode record, ascending by key.
-  [[nodiscard]] Status scan(
-      const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
+  [[nodiscard]] Status scan(const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
   /// The project records as they are on disk now.
   [[nodiscard]] Result<std::vector<ProjectRecord>> read_projects();
   /// Throws everything away and begins an empty database.

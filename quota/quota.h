@@ -62,12 +62,12 @@ enum class Recount {
 };
 
 struct OpenOptions {
-  std::string dir;        ///< the ledger's directory; created if absent. Empty: nothing is kept on disk.
-  std::string upper_uuid; ///< names the upper; a ledger with another name is kForeign
+  std::string dir{};      ///< the ledger's directory; created if absent. Empty: nothing is kept on disk.
+  std::string upper_uuid{}; ///< names the upper; a ledger with another name is kForeign
   int refused_errno = 0;  ///< what a refused charge answers; 0: EDQUOT (option errno=enospc)
   bool enforce = true;    ///< false: accounting only (pqnoenforce)
   std::int64_t mapping_margin_bytes = 64LL << 20;  ///< rule 11
-  Clock clock;            ///< empty: the system's
+  Clock clock{};          ///< empty: the system's
 };
 
 /// Headroom of a project as statfs shows it (rule 12). 0 in a limit: none.
@@ -123,8 +123,9 @@ class Quota {
   /// One charged object found: adds to its project's usage too (unlike record()). Thread-safe.
   void count(const InodeKey& key, const InodeRecord& record);
   [[nodiscard]] Status end_recount();
-  /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk.
-  /// Flushes first. Order: ascending id.
+  /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk (so
+  /// without the projects below it). Flushes first. Order: ascending id. EUCLEAN: the ledger's project
+  /// records say something else; ENOTSUP: nothing is kept on disk.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit();
 
   // ---- limits and reports ---------------------------------------------------------------------

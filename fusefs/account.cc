@@ -1,0 +1,160 @@
+// What owns it: what an upper object is charged, asked from the disk: at its first use after a mount, and by a recount.
+// The charging unit itself is quota/unit.h.
+#include "fusefs/core.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Pages of [first, end) covered by the ranges.
+std::int64_t covered(const std::vector<PageRange>* ranges, std::int64_t first, std::int64_t end) {
+  std::int64_t n = 0;
+  if (ranges == nullptr) return 0;
+  for (const PageRange& r : *ranges) {
+    const std::int64_t from = std::max(first, r.first), to = std::min(end, r.end());
+    if (to > from) n += to - from;
+  }
+  return n;
+}
+
+/// The data of a sparse regular file, in bytes of charge.
+Result<std::int64_t> sparse_bytes(int dirfd, const char* name, off_t size, const std::vector<PageRange>& ranges) {
+  TRY(fd, posix::open_at(dirfd, name, O_RDONLY));
+  std::int64_t end = quota::pages_of(size);
+  if (!ranges.empty()) end = std::max(end, ranges.back().end());
+  TRY(pages, allocated_pages(fd.get(), &ranges, 0, end));
+  return pages * quota::kPageSize;
+}
+
+}  // namespace
+
+Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preallocated, std::int64_t first,
+                                     std::int64_t end) {
+  std::int64_t pages = covered(preallocated, first, end);
+  std::int64_t at = first;
+  while (at < end) {
+    const auto data = posix::seek(fd, at * quota::kPageSize, SEEK_DATA);
+    if (!data) {
+      if (data.error() == ENXIO) break;  // no data up to the end
+      return fail(data.error());
+    }
+    const std::int64_t from = std::max(at, *data / quota::kPageSize);
+    if (from >= end) break;
+    TRY(hole, posix::seek(fd, *data, SEEK_HOLE));
+    const std::int64_t to = std::min(end, quota::pages_of(hole));
+    if (to <= from) break;
+    pages += (to - from) - covered(preallocated, from, to);
+    at = to;
+  }
+  return pages;
+}
+
+Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name, const std::string& list) {
+  std::int64_t bytes = 0;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::string disk(list.c_str() + at);
+    at += disk.size() + 1;
+    const auto shown = xattr_from_disk(core, disk);
+    if (!shown) continue;
+    const auto value = posix::get_xattr(dirfd, name, disk.c_str());
+    if (!value) {
+      if (value.error() == ENODATA) continue;
+      return fail(value.error());
+    }
+    bytes += static_cast<std::int64_t>(shown->size() + value->size());
+  }
+  return bytes;
+}
+
+Result<Examined> examine(Core& core, int dirfd, const char* name, const struct statx& sx) {
+  Examined e;
+  e.account.key = key_of(sx);
+  e.account.loaded = true;
+  e.size = static_cast<off_t>(sx.stx_size);
+  if (S_ISLNK(sx.stx_mode)) {
+    if (const auto record = core.links.get(e.account.key); record && record->project) {
+      e.account.project = record->project->project;
+    }
+    return e;
+  }
+  TRY(list, posix::list_xattr(dirfd, name));
+  e.flags = xattr_flags(core, list);
+  if (e.flags & Inode::kSeenProject) {
+    TRY(text, posix::get_xattr(dirfd, name, core.x.project.c_str()));
+    if (const auto p = parse_project(text)) {
+      e.account.project = p->project;
+      e.account.inherit = p->inherit;
+    }
+  }
+  if (e.flags & Inode::kUserXattrs) {
+    TRY(bytes, user_xattr_bytes(core, dirfd, name, list));
+    e.account.xattr_bytes = quota::xattr_charge(bytes);
+  }
+  if (S_ISDIR(sx.stx_mode)) {
+    e.account.data_bytes = quota::kDirectoryBytes;
+  } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
+    TRY(text, posix::get_xattr(dirfd, name, core.x.alloc.c_str()));
+    if (auto ranges = parse_ranges(text)) e.preallocated = std::move(*ranges);
+    TRY(bytes, sparse_bytes(dirfd, name, e.size, e.preallocated));
+    e.account.data_bytes = bytes;
+  } else if (S_ISREG(sx.stx_mode)) {
+    e.account.data_bytes = quota::dense_charge(e.size);
+  }
+  return e;
+}
+
+FileData& file_data(Inode* inode) {
+  if (FileData* data = inode->file.load(std::memory_order_acquire)) return *data;
+  auto* fresh = new FileData;
+  FileData* none = nullptr;
+  if (inode->file.compare_exchange_strong(none, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
+  return *none;
+}
+
+Result<Account*> account_held(Core& core, Inode* inode) {
+  // A directory's account is loaded by whoever comes first; two loaders would write the same.
+  static Mutex loading;
+  Account& account = inode->is_dir() ? inode->dir->account : file_data(inode).account;
+  if (!inode->is_dir()) {
+    if (account.loaded) return &account;
+  } else {
+    MutexLock lock(loading);
+    if (account.loaded) return &account;
+  }
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  TRY(e, examine(core, at.fd(), at.text(), sx));
+  MutexLock lock(loading);
+  if (account.loaded) return &account;
+  if (!inode->is_dir()) {
+    FileData& data = file_data(inode);
+    data.size = e.size;
+    if (!e.preallocated.empty()) {
+      data.preallocated = std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
+    }
+  }
+  account = e.account;
+  return &account;
+}
+
+Result<ProjectAttr> inherited(Core& core, Inode* dir) {
+  std::shared_lock loc(dir->loc);
+  TRY(account, account_held(core, dir));
+  ProjectAttr p;
+  if (account->inherit) {
+    p.project = account->project;
+    p.inherit = true;
+  }
+  return p;
+}
+
+void record(Core& core, const Account& account) {
+  if (core.quota) core.quota->record(account.key, account.record());
+}
+
+Result<quota::Reservation> reserve(Core& core, quota::ProjId project, quota::Usage usage, quota::Enforce how) {
+  if (!core.quota) return quota::Reservation();
+  return core.quota->reserve(project, usage, how);
+}
+
+}  // namespace troot::fusefs

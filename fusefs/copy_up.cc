@@ -1,0 +1,254 @@
+// What owns it: copy-up: an object of a lower layer, built whole in the stage and published in the upper by one rename, with
+// owner, mode, times, xattrs and holes as they were. On the first change, never on open.
+//
+// Inode::copy_up keeps two from copying the same object; loc is held alone only for the rename, so readers go on
+// with the lower object meanwhile and nobody else waits at all.
+#include <algorithm>
+
+#include "fusefs/staging.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// What is copied at once before anybody may interrupt.
+constexpr std::size_t kChunk = std::size_t{8} << 20;
+
+/// A lower object as found, before anything is built.
+struct Source {
+  Where at;
+  struct statx sx;
+  Override owner;
+  FdHandle fd;       ///< of a regular file that is read
+  off_t size = 0;    ///< what is brought along
+  std::int64_t pages = 0;
+  [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
+};
+
+Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
+  std::shared_lock loc(inode->loc);
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  TRY(owner, owner_of(core, inode, at, sx));
+  Source s{std::move(at), sx, owner, nullptr, 0, 0};
+  if (!inode->is_file()) return s;
+  if (inode->has(Inode::kUnreadable)) {
+    if (core.config.unreadable == Unreadable::kDeny) return fail(EACCES);
+    return s;
+  }
+  s.size = std::min(static_cast<off_t>(sx.stx_size), how.keep);
+  if (s.size == 0) return s;
+  TRY(fd, file_fd(core, inode));
+  s.fd = std::move(fd);
+  s.pages = quota::pages_of(s.size);
+  if (static_cast<off_t>(sx.stx_blocks) * 512 < static_cast<off_t>(sx.stx_size)) {
+    TRY(held, allocated_pages(s.fd->get(), nullptr, 0, s.pages));
+    s.pages = held;
+  }
+  return s;
+}
+
+Status copy_by_hand(int from, int to, off_t at, off_t end) {
+  std::vector<std::byte> buffer(std::size_t{1} << 20);
+  while (at < end) {
+    const auto want = std::min(buffer.size(), static_cast<std::size_t>(end - at));
+    TRY(n, posix::pread(from, std::span(buffer).first(want), at));
+    if (n == 0) return {};  // the lower file shrank; the rest reads as zeros
+    TRY(put, posix::pwrite(to, std::span<const std::byte>(buffer).first(n), at));
+    if (put != n) return fail(ENOSPC);
+    at += static_cast<off_t>(n);
+  }
+  return {};
+}
+
+/// One extent of data, by copy_file_range where the file systems can.
+Status copy_extent(const Caller& caller, int from, int to, off_t at, off_t end) {
+  while (at < end) {
+    if (caller.interrupted && caller.interrupted()) return fail(EINTR);
+    const off_t stop = std::min(end, at + static_cast<off_t>(kChunk));
+    auto n = posix::copy_range(from, at, to, at, static_cast<std::size_t>(stop - at));
+    if (n && *n > 0) {
+      at += static_cast<off_t>(*n);
+      continue;
+    }
+    if (!n && n.error() == ENOSPC) return fail(ENOSPC);
+    // EXDEV, EOPNOTSUPP, EINVAL and the like: these two file systems do not do it (0: /proc-like files).
+    CHECK_OK(copy_by_hand(from, to, at, stop));
+    at = stop;
+  }
+  return {};
+}
+
+Status copy_data(const Caller& caller, const Source& s, int to) {
+  if (s.size == 0) return {};
+  const int from = s.fd->get();
+  if (s.size == static_cast<off_t>(s.sx.stx_size) && posix::clone(from, to)) return {};
+  for (off_t at = 0; at < s.size;) {
+    off_t data = at, hole = s.size;
+    if (s.sparse()) {
+      const auto next = posix::seek(from, at, SEEK_DATA);
+      if (!next) {
+        if (next.error() == ENXIO) break;
+        return fail(next.error());
+      }
+      data = *next;
+      TRY(end, posix::seek(from, data, SEEK_HOLE));
+      hole = end;
+    }
+    CHECK_OK(copy_extent(caller, from, to, data, std::min(hole, s.size)));
+    at = hole;
+  }
+  return posix::truncate(to, s.size);
+}
+
+/// Makes the object in the stage, without its metadata. `opened` stays open for a regular file.
+Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, Staged& staged, Fd& opened) {
+  if (inode->is_dir()) {
+    CHECK_OK(posix::mkdir(staged.dirfd(), staged.name(), 0700));
+  } else if (inode->is_symlink()) {
+    TRY(target, posix::readlink_at(s.at.fd(), s.at.text()));
+    CHECK_OK(posix::symlink(target.c_str(), staged.dirfd(), staged.name()));
+  } else if (inode->is_file() || core.ids.presented()) {
+    TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL, 0600));
+    opened = std::move(fd);
+  } else {
+    CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), s.owner.mode, to_stat(s.sx).st_rdev));
+  }
+  staged.made();
+  return opened.valid() ? copy_data(caller, s, opened.get()) : Status{};
+}
+
+/// Keeps st_ino: the number that the object had below. Not for one of several lower links, which part here.
+Status keep_origin(Core& core, Inode* inode, const Staged& staged, const struct statx& made, bool keeps) {
+  if (!keeps) return {};
+  const std::string value = encode_u64(inode->ino);
+  if (!inode->is_symlink()) return posix::set_xattr(staged.dirfd(), staged.name(), core.x.origin.c_str(), value);
+  LinkRecord record = core.links.get(key_of(made)).value_or(LinkRecord{});
+  record.origin = inode->ino;
+  return core.links.put(key_of(made), record);
+}
+
+timespec time_of(const statx_timestamp& t) { return {t.tv_sec, static_cast<long>(t.tv_nsec)}; }
+
+/// What came out of the stage.
+struct Built {
+  struct statx sx {};
+  Account account;
+  std::uint32_t flags = Inode::kXattrsKnown;
+};
+
+Result<Built> dress(Core& core, Inode* inode, const Source& s, const Staged& staged, bool keeps_ino) {
+  Built b;
+  TRY(made, posix::stat_at(staged.dirfd(), staged.name()));
+  b.sx = made;
+  Override want = s.owner;
+  if (!Ids::own_type(want.mode)) want.rdev = to_stat(s.sx).st_rdev;
+  TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), made, want, false));
+  if (overridden) b.flags |= Inode::kOverride;
+  if (!inode->is_symlink()) {
+    TRY(bytes, copy_xattrs(core, s.at, staged.dirfd(), staged.name()));
+    b.account.xattr_bytes = quota::xattr_charge(bytes);
+    if (bytes > 0) b.flags |= Inode::kUserXattrs | Inode::kCaps;
+    if (s.sparse()) {
+      CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.alloc.c_str(), encode_ranges({})));
+      b.flags |= Inode::kSparse;
+    }
+  }
+  CHECK_OK(keep_origin(core, inode, staged, made, keeps_ino));
+  CHECK_OK(posix::set_times(staged.dirfd(), staged.name(), time_of(s.sx.stx_atime), time_of(s.sx.stx_mtime)));
+  b.account.loaded = true;
+  b.account.key = key_of(made);
+  b.account.data_bytes = inode->is_dir() ? quota::kDirectoryBytes : s.pages * quota::kPageSize;
+  return b;
+}
+
+/// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc alone.
+Status publish(Core& core, Inode* inode, Staged& staged) {
+  if (inode->has(Inode::kDetached)) {
+    CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
+    inode->set(Inode::kParked);
+    core.parked_count.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  TRY(parent, dir_fd(core, inode->parent, kUpper));
+  TRY(before, posix::stat_at(parent->get(), "."));
+  CHECK_OK(staged.publish(parent->get(), inode->name->text, RENAME_NOREPLACE));
+  (void)posix::set_times(parent->get(), ".", time_of(before.stx_atime), time_of(before.stx_mtime));
+  return {};
+}
+
+/// The inode is of the upper from here on. The caller holds loc alone.
+void take_over(Core& core, Inode* inode, const Source& s, const Built& b, bool keeps_ino) {
+  const std::uint16_t old_layer = inode->layer.load(std::memory_order_relaxed);
+  if (!inode->has(Inode::kDetached)) {
+    inode->name->layer = kUpper;
+    inode->name->flags |= Name::kBelow;
+  }
+  if (inode->is_dir()) {
+    inode->dir->layers.push_front(kUpper);
+    inode->dir->account = b.account;
+  } else {
+    FileData& data = file_data(inode);
+    std::lock_guard io(data.io);
+    data.account = b.account;
+    data.size = s.size;
+    core.files.drop(FdCache::key(inode->slot, old_layer));
+    if (!keeps_ino) inode->ino = presented_ino(core, b.sx);
+  }
+  inode->clear(Inode::kUnreadable);
+  inode->set(b.flags);
+  inode->layer.store(kUpper, std::memory_order_release);
+  core.copied_up.fetch_add(1, std::memory_order_relaxed);
+}
+
+/// The whole of one copy-up; ancestors are in the upper. The caller holds Inode::copy_up.
+Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
+  TRY(source, look(core, inode, how));
+  const std::int64_t bytes = inode->is_dir() ? quota::kDirectoryBytes : source.pages * quota::kPageSize;
+  TRY(reservation, reserve(core, quota::kDefaultProject, {bytes, 1}, how.enforce));
+  const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1;
+  Staged staged(core);
+  Fd opened;
+  CHECK_OK(build(core, caller, inode, source, staged, opened));
+  TRY(built, dress(core, inode, source, staged, keeps_ino));
+  TRY(more, reserve(core, quota::kDefaultProject, {built.account.xattr_bytes, 0}, how.enforce));
+  // Data that was safe below must be safe above before it takes the other's place.
+  if (source.size > 0 && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
+  {
+    std::unique_lock loc(inode->loc);
+    if (inode->has(Inode::kDead)) return fail(ENOENT);
+    CHECK_OK(publish(core, inode, staged));
+    take_over(core, inode, source, built, keeps_ino);
+  }
+  reservation.claim();
+  more.claim();
+  record(core, built.account);
+  return {};
+}
+
+/// The ancestors first, then the object itself.
+Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
+  if (inode->in_upper()) return {};
+  if (core.read_only) return fail(EROFS);
+  Inode* parent = nullptr;
+  bool detached = false;
+  {
+    std::shared_lock loc(inode->loc);
+    parent = inode->parent;
+    detached = inode->has(Inode::kDetached);
+    if (inode->has(Inode::kDead)) return fail(ENOENT);
+  }
+  if (!detached) CHECK_OK(ensure(core, caller, parent, {INT64_MAX, how.enforce}));
+  std::lock_guard lock(inode->copy_up);
+  if (inode->in_upper()) return {};
+  return copy_up(core, caller, inode, how);
+}
+
+}  // namespace
+
+Status ensure_upper(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
+  return ensure(core, caller, inode, how);
+}
+
+Status ensure_upper_dir(Core& core, Inode* dir, quota::Enforce how) { return ensure(core, Caller{}, dir, {INT64_MAX, how}); }
+
+}  // namespace troot::fusefs

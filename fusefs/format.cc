@@ -1,0 +1,195 @@
+// What owns it: see format.h.
+#include "fusefs/format.h"
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <charconv>
+#include <cstdio>
+
+namespace troot::fusefs {
+namespace {
+
+/// Takes a number off the front of `text`; the next character must be `end` (0: nothing may follow).
+template <typename T>
+std::optional<T> take(std::string_view& text, char end, int base = 10) {
+  T value{};
+  const auto [p, ec] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (ec != std::errc() || p == text.data()) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(p - text.data()));
+  if (end == '\0') return text.empty() ? std::optional<T>(value) : std::nullopt;
+  if (text.empty() || text.front() != end) return std::nullopt;
+  text.remove_prefix(1);
+  return value;
+}
+
+struct TypeName {
+  mode_t type;
+  const char* name;
+};
+constexpr TypeName kTypes[] = {{S_IFDIR, "dir"},     {S_IFREG, "file"},  {S_IFLNK, "symlink"},
+                               {S_IFIFO, "pipe"},    {S_IFSOCK, "socket"}, {S_IFBLK, "block"},
+                               {S_IFCHR, "char"}};
+
+}  // namespace
+
+XattrNames::XattrNames(XattrSpace space)
+    : prefix(space == XattrSpace::kTrusted ? "trusted.overlay." : "user.overlay."),
+      opaque(prefix + "opaque"),
+      whiteout(prefix + "whiteout"),
+      project(prefix + "troot.project"),
+      alloc(prefix + "troot.alloc"),
+      origin(prefix + "troot.origin"),
+      uuid(prefix + "troot.uuid"),
+      stash(prefix + "troot.x.") {}
+
+std::string encode_override(const Override& o) {
+  char text[96];
+  int n = std::snprintf(text, sizeof text, "%u:%u:%04o", o.uid, o.gid, o.mode & 07777U);
+  std::string out(text, static_cast<std::size_t>(n));
+  if (!o.has_type) return out;
+  for (const TypeName& t : kTypes) {
+    if ((o.mode & S_IFMT) != t.type) continue;
+    out += ':';
+    out += t.name;
+    if (t.type == S_IFBLK || t.type == S_IFCHR) {
+      n = std::snprintf(text, sizeof text, "-%u-%u", major(o.rdev), minor(o.rdev));
+      out.append(text, static_cast<std::size_t>(n));
+    }
+  }
+  return out;
+}
+
+std::optional<Override> parse_override(std::string_view text) {
+  // Other writers end the value with a NUL or a newline.
+  while (!text.empty() && (text.back() == '\0' || text.back() == '\n')) text.remove_suffix(1);
+  Override o;
+  const auto uid = take<uid_t>(text, ':');
+  if (!uid) return std::nullopt;
+  const auto gid = take<gid_t>(text, ':');
+  if (!gid) return std::nullopt;
+  o.uid = *uid;
+  o.gid = *gid;
+  const std::size_t colon = text.find(':');
+  std::string_view octal = text.substr(0, colon);
+  const auto mode = take<mode_t>(octal, '\0', 8);
+  if (!mode) return std::nullopt;
+  o.mode = *mode & 07777;
+  if (colon == std::string_view::npos) return o;
+  text.remove_prefix(colon + 1);
+  for (const TypeName& t : kTypes) {
+    const std::string_view name(t.name);
+    if (!text.starts_with(name)) continue;
+    std::string_view rest = text.substr(name.size());
+    if (t.type == S_IFBLK || t.type == S_IFCHR) {
+      if (rest.empty() || rest.front() != '-') return std::nullopt;
+      rest.remove_prefix(1);
+      const auto maj = take<unsigned>(rest, '-');
+      if (!maj) return std::nullopt;
+      const auto min = take<unsigned>(rest, '\0');
+      if (!min) return std::nullopt;
+      o.rdev = makedev(*maj, *min);
+    } else if (!rest.empty()) {
+      return std::nullopt;
+    }
+    o.mode |= t.type;
+    o.has_type = true;
+    return o;
+  }
+  return std::nullopt;
+}
+
+std::string encode_project(const ProjectAttr& p) {
+  return std::to_string(quota::to_u32(p.project)) + (p.inherit ? " P" : "");
+}
+
+std::optional<ProjectAttr> parse_project(std::string_view text) {
+  ProjectAttr p;
+  if (text.ends_with(" P")) {
+    p.inherit = true;
+    text.remove_suffix(2);
+  }
+  const auto id = take<std::uint32_t>(text, '\0');
+  if (!id) return std::nullopt;
+  p.project = quota::ProjId{*id};
+  return p;
+}
+
+std::string encode_ranges(const std::vector<PageRange>& ranges) {
+  std::string out = "1";  // the version; never empty, since some file systems drop empty values
+  char text[48];
+  for (const PageRange& r : ranges) {
+    const int n = std::snprintf(text, sizeof text, " %llx+%llx", static_cast<unsigned long long>(r.first),
+                                static_cast<unsigned long long>(r.count));
+    out.append(text, static_cast<std::size_t>(n));
+  }
+  return out;
+}
+
+std::optional<std::vector<PageRange>> parse_ranges(std::string_view text) {
+  if (!text.starts_with('1')) return std::nullopt;
+  text.remove_prefix(1);
+  std::vector<PageRange> ranges;
+  std::int64_t last = 0;
+  while (!text.empty()) {
+    if (text.front() != ' ' || ranges.size() >= kMaxRanges) return std::nullopt;
+    text.remove_prefix(1);
+    std::string_view one = text.substr(0, text.find(' '));
+    text.remove_prefix(one.size());
+    const auto first = take<std::int64_t>(one, '+', 16);
+    if (!first) return std::nullopt;
+    const auto count = take<std::int64_t>(one, '\0', 16);
+    if (!count || *first < last || *count <= 0 || *first > INT64_MAX / 8192 || *count > INT64_MAX / 8192) {
+      return std::nullopt;
+    }
+    ranges.push_back({*first, *count});
+    last = *first + *count;
+  }
+  return ranges;
+}
+
+std::string encode_u64(std::uint64_t value) {
+  char text[24];
+  const int n = std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(value));
+  return std::string(text, static_cast<std::size_t>(n));
+}
+
+std::optional<std::uint64_t> parse_u64(std::string_view hex) { return take<std::uint64_t>(hex, '\0', 16); }
+
+std::string encode_link(const LinkRecord& r) {
+  std::string out = "troot-link 1\n";
+  if (r.has_owner) out += "stat " + encode_override(r.owner) + "\n";
+  if (r.project) out += "project " + encode_project(*r.project) + "\n";
+  if (r.origin) out += "origin " + encode_u64(*r.origin) + "\n";
+  return out;
+}
+
+std::optional<LinkRecord> parse_link(std::string_view text) {
+  constexpr std::string_view kHead = "troot-link 1\n";
+  if (!text.starts_with(kHead)) return std::nullopt;
+  text.remove_prefix(kHead.size());
+  LinkRecord r;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    if (end == std::string_view::npos) return std::nullopt;
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(end + 1);
+    if (line.starts_with("stat ")) {
+      const auto o = parse_override(line.substr(5));
+      if (!o) return std::nullopt;
+      r.owner = *o;
+      r.has_owner = true;
+    } else if (line.starts_with("project ")) {
+      r.project = parse_project(line.substr(8));
+      if (!r.project) return std::nullopt;
+    } else if (line.starts_with("origin ")) {
+      r.origin = parse_u64(line.substr(7));
+      if (!r.origin) return std::nullopt;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return r;
+}
+
+}  // namespace troot::fusefs

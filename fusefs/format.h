@@ -1,0 +1,79 @@
+// What owns it: the names and encodings of what the union keeps in xattrs on disk (docs/FORMAT.md). Pure
+// functions; bad data is an answer (nullopt), never trusted.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fusefs/overlay.h"
+#include "quota/types.h"
+
+namespace troot::fusefs {
+
+/// The xattrs of one mount: the kernel's names under the mount's prefix, and ours under `PREFIX troot.`,
+/// which the kernel's overlayfs ignores.
+struct XattrNames {
+  explicit XattrNames(XattrSpace space);
+  std::string prefix;    ///< "trusted.overlay." or "user.overlay."
+  std::string opaque;    ///< "y": nothing below is merged
+  std::string whiteout;  ///< of an xattr whiteout
+  std::string project;   ///< ProjectAttr
+  std::string alloc;     ///< present: the file was made sparse; the value keeps preallocated ranges
+  std::string origin;    ///< the st_ino that a copied-up object keeps
+  std::string uuid;      ///< on the upper's root: names it to the ledger
+  std::string stash;     ///< prefix of a user's xattrs that may not lie on the host as they are
+};
+
+/// The opaque mark under each prefix that container stores and kernels use.
+inline constexpr const char* kOpaqueNames[] = {"trusted.overlay.opaque", "user.overlay.opaque",
+                                               "user.fuseoverlayfs.opaque"};
+
+/// `user.containers.override_stat`: owner, mode and type as presented (containers/storage, fuse-overlayfs).
+inline constexpr const char* kOverrideStat = "user.containers.override_stat";
+
+struct Override {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  mode_t mode = 0;               ///< permission bits; the type too if has_type
+  bool has_type = false;
+  dev_t rdev = 0;
+  friend bool operator==(const Override&, const Override&) = default;
+};
+[[nodiscard]] std::string encode_override(const Override& o);
+[[nodiscard]] std::optional<Override> parse_override(std::string_view text);
+
+[[nodiscard]] std::string encode_project(const ProjectAttr& p);
+[[nodiscard]] std::optional<ProjectAttr> parse_project(std::string_view text);
+
+/// A run of pages, counted from page 0 of the file.
+struct PageRange {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  [[nodiscard]] std::int64_t end() const { return first + count; }
+  friend bool operator==(const PageRange&, const PageRange&) = default;
+};
+/// Preallocated ranges, ascending, not touching each other. The value fits an xattr: at most kMaxRanges.
+inline constexpr std::size_t kMaxRanges = 128;
+[[nodiscard]] std::string encode_ranges(const std::vector<PageRange>& ranges);
+[[nodiscard]] std::optional<std::vector<PageRange>> parse_ranges(std::string_view text);
+
+[[nodiscard]] std::string encode_u64(std::uint64_t value);
+[[nodiscard]] std::optional<std::uint64_t> parse_u64(std::string_view hex);
+
+/// A symlink cannot carry user xattrs; what would be in them lies in one small file of this form under
+/// work/troot/links/ (fusefs/link_store).
+struct LinkRecord {
+  Override owner;
+  std::optional<ProjectAttr> project;
+  std::optional<std::uint64_t> origin;
+  bool has_owner = false;
+};
+[[nodiscard]] std::string encode_link(const LinkRecord& r);
+[[nodiscard]] std::optional<LinkRecord> parse_link(std::string_view text);
+
+}  // namespace troot::fusefs

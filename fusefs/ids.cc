@@ -1,0 +1,26 @@
+// What owns it: see ids.h.
+#include "fusefs/ids.h"
+
+namespace troot::fusefs {
+
+Override Ids::from_disk(uid_t uid, gid_t gid, mode_t mode) const {
+  Override o;
+  o.uid = config_.upper_owner ? config_.upper_owner->first : uid;
+  o.gid = config_.upper_owner ? config_.upper_owner->second : gid;
+  o.mode = mode;
+  o.has_type = true;
+  return o;
+}
+
+bool Ids::plain(const Override& want, uid_t disk_uid, gid_t disk_gid) const {
+  const Override disk = from_disk(disk_uid, disk_gid, want.mode);
+  if (want.uid != disk.uid || want.gid != disk.gid) return false;
+  return own_type(want.mode) && (S_ISLNK(want.mode) || (want.mode & 07777) == disk_mode(want.mode));
+}
+
+mode_t Ids::disk_mode(mode_t mode) {
+  if (S_ISDIR(mode)) return (mode & 0777) | 0700;
+  return (own_type(mode) ? mode & 0777 : 0) | 0600;
+}
+
+}  // namespace troot::fusefs

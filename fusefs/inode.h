@@ -1,0 +1,159 @@
+// What owns it: the inodes that the kernel knows, 64 bytes each, and the table that finds them by node id.
+//
+// An inode lives while the kernel holds lookups on it or something here pins it (a child, an operation). It holds no
+// descriptor: fusefs/resolve finds its object again by (parent's descriptor, name).
+//
+// Locks, see docs/LOCKING.md: DirData::lock guards a directory's names; Inode::copy_up is held by the one who
+// copies it up; Inode::loc guards where it is (parent, name, layer, parked): shared to use, alone to change.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "fusefs/format.h"
+#include "fusefs/name_table.h"
+#include "fusefs/overlay.h"
+#include "fusefs/small_lock.h"
+#include "quota/mutex.h"
+#include "quota/types.h"
+
+namespace troot::fusefs {
+
+/// The layer index of the upper; lowers follow from 1, topmost first.
+inline constexpr std::uint16_t kUpper = 0;
+
+/// What an upper object is charged, and to whom. `loaded` is false until somebody needed it.
+struct Account {
+  quota::ProjId project = quota::kDefaultProject;
+  bool inherit = false;
+  bool loaded = false;
+  std::int64_t data_bytes = 0;    ///< pages of data, or 4096 of a directory
+  std::int64_t xattr_bytes = 0;   ///< the charge of the user's xattrs
+  quota::InodeKey key;
+  [[nodiscard]] std::int64_t bytes() const { return data_bytes + xattr_bytes; }
+  [[nodiscard]] quota::InodeRecord record() const { return {project, bytes()}; }
+};
+
+/// What a file needs beyond Inode once it is in the upper and in use.
+struct FileData {
+  SmallMutex io;            ///< guards the rest: one writer at a time changes size and charge
+  Account account;
+  off_t size = 0;           ///< of the upper file; valid when account.loaded
+  std::unique_ptr<std::vector<PageRange>> preallocated;  ///< null: none
+};
+
+/// The layers in which a directory lies, topmost first. Few nearly always.
+class LayerList {
+ public:
+  [[nodiscard]] std::uint16_t size() const { return count_; }
+  [[nodiscard]] std::uint16_t operator[](std::size_t i) const { return i < kInline ? near_[i] : (*far_)[i - kInline]; }
+  [[nodiscard]] std::uint16_t top() const { return near_[0]; }
+  void push_back(std::uint16_t layer);
+  void push_front(std::uint16_t layer);
+  [[nodiscard]] bool pure_upper() const { return count_ == 1 && near_[0] == kUpper; }
+
+ private:
+  static constexpr std::size_t kInline = 3;
+  std::uint16_t count_ = 0;
+  std::array<std::uint16_t, kInline> near_{};
+  std::unique_ptr<std::vector<std::uint16_t>> far_;
+};
+
+struct DirData {
+  SmallRwLock lock;         ///< guards names, loaded, account
+  bool loaded = false;      ///< names holds every name of every layer
+  NameTable names;
+  LayerList layers;         ///< guarded by the inode's loc
+  Account account;
+  std::unique_ptr<struct stat> last;  ///< of a removed directory
+};
+
+struct Inode {
+  enum Flag : std::uint32_t {
+    kDetached = 1 << 0,     ///< unlinked: `name` belongs to the inode, no table has it
+    kParked = 1 << 1,       ///< its object is work/troot/parked/SLOT
+    kDead = 1 << 2,         ///< a removed directory
+    kOverride = 1 << 3,     ///< the upper object has an override_stat
+    kUserXattrs = 1 << 4,   ///< the object may have xattrs that are shown
+    kXattrsKnown = 1 << 5,  ///< kUserXattrs says the truth
+    kSparse = 1 << 6,       ///< the upper file has the alloc xattr
+    kPrivileged = 1 << 7,   ///< the presented mode has suid or sgid
+    kCaps = 1 << 8,         ///< it may have security.capability
+    kUnreadable = 1 << 9,   ///< a lower object that the server may not read
+    kLinked = 1 << 10,      ///< an upper object with several links: in the table of links
+    // What a list of xattrs said, used while an inode is made; never kept.
+    kSeenOrigin = 1 << 28,
+    kSeenOpaque = 1 << 29,
+    kSeenProject = 1 << 30,
+    kSeenMask = 7U << 28
+  };
+
+  Name* name = nullptr;
+  Inode* parent = nullptr;
+  std::uint64_t ino = 0;                 ///< st_ino as presented
+  std::atomic<std::uint64_t> refs{0};    ///< lookups below kPin, pins above
+  union {
+    DirData* dir = nullptr;              ///< of a directory, always there
+    std::atomic<FileData*> file;         ///< of anything else, when needed
+  };
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
+  std::atomic<std::uint32_t> flags{0};
+  SmallRwLock loc;
+  SmallMutex copy_up;
+  std::atomic<std::uint16_t> layer{0};   ///< the topmost layer that has it
+  std::uint16_t type = 0;                ///< S_IFMT >> 12, as presented
+
+  static constexpr std::uint64_t kPin = std::uint64_t{1} << 36;
+
+  Inode() {}
+  [[nodiscard]] NodeId id() const { return (std::uint64_t{generation} << 32) | slot; }
+  [[nodiscard]] bool is_dir() const { return type == (S_IFDIR >> 12); }
+  [[nodiscard]] bool is_file() const { return type == (S_IFREG >> 12); }
+  [[nodiscard]] bool is_symlink() const { return type == (S_IFLNK >> 12); }
+  [[nodiscard]] bool has(std::uint32_t f) const { return flags.load(std::memory_order_acquire) & f; }
+  void set(std::uint32_t f) { flags.fetch_or(f, std::memory_order_acq_rel); }
+  void clear(std::uint32_t f) { flags.fetch_and(~f, std::memory_order_acq_rel); }
+  [[nodiscard]] bool in_upper() const { return layer.load(std::memory_order_acquire) == kUpper; }
+};
+static_assert(sizeof(Inode) == 64, "the memory target is counted in this size");
+
+/// Slots in chunks that never move, so that a node id is found without a lock.
+class InodeTable {
+ public:
+  InodeTable();
+  ~InodeTable();
+  InodeTable(const InodeTable&) = delete;
+  InodeTable& operator=(const InodeTable&) = delete;
+
+  /// A fresh inode without references. Throws std::bad_alloc.
+  [[nodiscard]] Inode* allocate();
+  /// Gives it back; nobody may use it any more. Frees what hangs on it.
+  void free(Inode* inode) noexcept;
+  /// Null when the id was never given out or was forgotten.
+  [[nodiscard]] Inode* find(NodeId id) const noexcept;
+  [[nodiscard]] std::uint64_t live() const noexcept { return live_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint32_t kChunkBits = 10, kChunkSize = 1U << kChunkBits;
+  static constexpr std::uint32_t kMaxChunks = 1U << 18;  // 268 million inodes
+  using Chunk = std::array<Inode, kChunkSize>;
+
+  struct FreeChunks {
+    void operator()(std::atomic<Chunk*>* p) const { std::free(p); }
+  };
+  std::unique_ptr<std::atomic<Chunk*>[], FreeChunks> chunks_;  ///< from calloc: untouched parts cost nothing
+  std::atomic<std::uint64_t> live_{0};
+  Mutex mutex_;
+  std::vector<std::uint32_t> free_ GUARDED_BY(mutex_);
+  std::uint32_t next_ GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace troot::fusefs

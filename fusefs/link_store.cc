@@ -1,0 +1,76 @@
+// What owns it: see link_store.h.
+#include "fusefs/link_store.h"
+
+#include <spdlog/spdlog.h>
+
+#include <vector>
+
+namespace troot::fusefs {
+namespace {
+
+std::string file_name(const quota::InodeKey& key) {
+  return encode_u64(key.ino) + "-" + encode_u64(static_cast<std::uint64_t>(key.birth_ns));
+}
+
+std::optional<quota::InodeKey> parse_name(std::string_view name) {
+  const std::size_t dash = name.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  const auto ino = parse_u64(name.substr(0, dash));
+  const auto birth = parse_u64(name.substr(dash + 1));
+  if (!ino || !birth) return std::nullopt;
+  return quota::InodeKey{*ino, static_cast<std::int64_t>(*birth)};
+}
+
+}  // namespace
+
+Status LinkStore::open(Fd dir) {
+  dir_ = std::move(dir);
+  std::vector<std::string> names;
+  CHECK_OK(posix::list(dir_.get(), [&](const DirName& d) {
+    names.emplace_back(d.name);
+    return true;
+  }));
+  MutexLock lock(mutex_);
+  for (const std::string& name : names) {
+    const auto key = parse_name(name);
+    std::optional<LinkRecord> record;
+    if (key) {
+      TRY(fd, posix::open_at(dir_.get(), name.c_str(), O_RDONLY));
+      char text[512];
+      const auto n = posix::pread(fd.get(), std::as_writable_bytes(std::span(text)), 0);
+      if (n) record = parse_link({text, *n});
+    }
+    if (record) {
+      records_[*key] = *record;
+    } else {
+      spdlog::warn("work/troot/links/{}: not a record of a symlink; removed", name);
+      (void)posix::unlink(dir_.get(), name.c_str());
+    }
+  }
+  return {};
+}
+
+std::optional<LinkRecord> LinkStore::get(const quota::InodeKey& key) const {
+  MutexLock lock(mutex_);
+  const auto it = records_.find(key);
+  if (it == records_.end()) return std::nullopt;
+  return it->second;
+}
+
+Status LinkStore::put(const quota::InodeKey& key, const LinkRecord& record) {
+  const std::string name = file_name(key), temporary = name + ".new", text = encode_link(record);
+  MutexLock lock(mutex_);
+  TRY(fd, posix::create(dir_.get(), temporary.c_str(), O_WRONLY | O_TRUNC, 0600));
+  TRY(n, posix::pwrite(fd.get(), std::as_bytes(std::span(text)), 0));
+  if (n != text.size()) return fail(ENOSPC);
+  CHECK_OK(posix::rename(dir_.get(), temporary.c_str(), dir_.get(), name.c_str()));
+  records_[key] = record;
+  return {};
+}
+
+void LinkStore::erase(const quota::InodeKey& key) {
+  MutexLock lock(mutex_);
+  if (records_.erase(key) != 0) (void)posix::unlink(dir_.get(), file_name(key).c_str());
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,291 @@
+// What owns it: the making of a mount: checks of the layers, what the upper must be able to do, locks, the ledger.
+// Every refusal is one line that names the thing and the cure.
+#include "fusefs/open.h"
+
+#include <linux/magic.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include <cstring>
+
+namespace troot::fusefs {
+namespace {
+
+using Refusal = tl::expected<void, OpenError>;
+
+tl::unexpected<OpenError> refuse(std::string message, int error) {
+  return tl::unexpected<OpenError>(OpenError{std::move(message), error});
+}
+
+tl::unexpected<OpenError> refuse_errno(const std::string& what, Errno error) {
+  return refuse(what + ": " + std::strerror(error.value()), error.value());
+}
+
+#define ACCEPT(expression)                                   \
+  do {                                                       \
+    if (auto refusal_ = (expression); !refusal_) return tl::unexpected<OpenError>(refusal_.error()); \
+  } while (false)
+
+constexpr std::size_t kMostLowers = 500;  // as the kernel's OVL_MAX_STACK
+
+Refusal open_layer(Core& core, const std::string& option, const std::string& path) {
+  // A layer named on the command line may be a symlink; below it none is followed.
+  const int fd = ::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return refuse_errno(option + " " + path, Errno(errno));
+  Layer layer;
+  layer.path = path;
+  layer.root = std::make_shared<const Fd>(Fd(fd));
+  const auto sx = posix::stat_at(fd, ".");
+  if (!sx) return refuse_errno(option + " " + path, sx.error());
+  layer.dev = makedev(sx->stx_dev_major, sx->stx_dev_minor);
+  core.layers.push_back(std::move(layer));
+  return {};
+}
+
+Refusal open_lowers(Core& core) {
+  if (core.config.lowers.empty()) return refuse("lowerdir: none given; say -o lowerdir=DIR[:DIR…]", EINVAL);
+  if (core.config.lowers.size() > kMostLowers) {
+    return refuse("lowerdir: " + std::to_string(core.config.lowers.size()) + " layers; at most 500 are merged", EINVAL);
+  }
+  for (const std::string& path : core.config.lowers) ACCEPT(open_layer(core, "lowerdir", path));
+  return {};
+}
+
+/// An exclusive flock on a directory, so that no second server writes to it.
+tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::string& path) {
+  auto fd = posix::open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY);
+  if (!fd && fd.error() == ELOOP) {
+    const int followed = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (followed >= 0) fd = Fd(followed);
+  }
+  if (!fd) return refuse_errno(option + " " + path, fd.error());
+  if (::flock(fd->get(), LOCK_EX | LOCK_NB) < 0) {
+    if (errno == EWOULDBLOCK) {
+      return refuse(option + " " + path + ": in use by another mount; unmount that first, or give this one its own", EBUSY);
+    }
+    return refuse_errno(option + " " + path + ": flock", Errno(errno));
+  }
+  return std::move(*fd);
+}
+
+/// Subdirectories of the work directory, made on first use.
+Result<Fd> work_dir(int parent, const char* name) {
+  if (auto made = posix::mkdir(parent, name, 0700); !made && !(made.error() == EEXIST)) return fail(made.error());
+  return posix::open_at(parent, name, O_RDONLY | O_DIRECTORY);
+}
+
+/// What the union needs of the upper's file system, each tried for real in the stage.
+Refusal probe_upper(Core& core) {
+  const int stage = core.stage.get();
+  const std::string upper = "upperdir " + core.config.upper + ": its file system ";
+  const std::string cure = "; put upperdir and workdir on ext4, XFS, btrfs or tmpfs (Linux >= 6.6)";
+  auto cannot = [&](const std::string& what, Errno e) {
+    return refuse(upper + "cannot " + what + " (" + std::strerror(e.value()) + ")" + cure, e.value());
+  };
+  const auto clean = [&] {
+    for (const char* name : {"probe", "probe2"}) (void)posix::unlink(stage, name);
+  };
+  clean();
+  if (auto fd = posix::create(stage, "probe", O_RDWR | O_EXCL, 0600); !fd) return cannot("be written to", fd.error());
+  if (auto s = posix::set_xattr(stage, "probe", (core.x.prefix + "troot.probe").c_str(), "y"); !s) {
+    clean();
+    return cannot("hold " + core.x.prefix + "* xattrs", s.error());
+  }
+  if (auto s = posix::rename(stage, "probe", stage, "probe2", RENAME_WHITEOUT); !s) {
+    clean();
+    return cannot("rename with RENAME_WHITEOUT", s.error());
+  }
+  if (auto s = posix::rename(stage, "probe", stage, "probe2", RENAME_EXCHANGE); !s) {
+    clean();
+    return cannot("rename with RENAME_EXCHANGE", s.error());
+  }
+  clean();
+  if (auto s = make_whiteout(stage, "probe"); !s) return cannot("hold whiteouts (mknod c 0 0; Linux >= 5.8)", s.error());
+  clean();
+  return {};
+}
+
+Refusal open_upper(Core& core) {
+  const Config& c = core.config;
+  auto upper = lock_dir("upperdir", c.upper);
+  if (!upper) return tl::unexpected<OpenError>(upper.error());
+  core.lock_upper = std::move(*upper);
+  auto work = lock_dir("workdir", c.work);
+  if (!work) return tl::unexpected<OpenError>(work.error());
+  core.lock_work = std::move(*work);
+  const auto up = posix::stat_fd(core.lock_upper.get()), wk = posix::stat_fd(core.lock_work.get());
+  if (!up) return refuse_errno("upperdir " + c.upper, up.error());
+  if (!wk) return refuse_errno("workdir " + c.work, wk.error());
+  if (up->stx_dev_major != wk->stx_dev_major || up->stx_dev_minor != wk->stx_dev_minor) {
+    return refuse("workdir " + c.work + ": not on the file system of upperdir " + c.upper +
+                      "; a rename between them must be possible",
+                  EXDEV);
+  }
+  struct statfs fs {};
+  if (::fstatfs(core.lock_upper.get(), &fs) == 0 && (fs.f_flags & ST_RDONLY)) {
+    return refuse("upperdir " + c.upper + ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
+                  EROFS);
+  }
+  auto troot = work_dir(core.lock_work.get(), "troot");
+  if (!troot) return refuse_errno("workdir " + c.work, troot.error());
+  auto stage = work_dir(troot->get(), "stage"), parked = work_dir(troot->get(), "parked"),
+       links = work_dir(troot->get(), "links");
+  for (const auto* dir : {&stage, &parked, &links}) {
+    if (!*dir) return refuse_errno("workdir " + c.work + "/troot", dir->error());
+  }
+  core.stage = std::move(*stage);
+  core.parked = std::move(*parked);
+  core.disk_uid = ::geteuid();
+  core.disk_gid = ::getegid();
+  ACCEPT(probe_upper(core));
+  if (auto s = core.links.open(std::move(*links)); !s) return refuse_errno("workdir " + c.work + "/troot/links", s.error());
+  if (auto s = clean_work(core); !s) return refuse_errno("workdir " + c.work + ": cannot be cleaned", s.error());
+  return {};
+}
+
+/// A name for the upper that the ledger remembers, so that a ledger is never used for another one.
+Result<std::string> upper_uuid(Core& core) {
+  const int fd = core.layers[kUpper].root->get();
+  auto known = posix::get_xattr(fd, ".", core.x.uuid.c_str());
+  if (known || !(known.error() == ENODATA)) return known;
+  std::uint64_t random[2];
+  if (::getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) return fail_errno();
+  const std::string uuid = encode_u64(random[0]) + "-" + encode_u64(random[1]);
+  CHECK_OK(posix::set_xattr(fd, ".", core.x.uuid.c_str(), uuid));
+  return uuid;
+}
+
+const char* reason(quota::Recount r) {
+  switch (r) {
+    case quota::Recount::kNewLedger: return "there was no ledger yet";
+    case quota::Recount::kUnclean: return "the last server ended without closing it";
+    case quota::Recount::kForeign: return "the ledger belonged to another upper";
+    case quota::Recount::kCorrupt: return "the ledger was damaged; it was set aside";
+    case quota::Recount::kNotNeeded: break;
+  }
+  return "";
+}
+
+/// The total's limits as the options have them; what they leave out stays as remembered.
+Status apply_size(Core& core) {
+  const Config& c = core.config;
+  if (!c.size_bytes && !c.inodes) return {};
+  quota::Limits limits = core.quota->total().limits;
+  if (c.size_bytes) limits.bytes = {0, *c.size_bytes};
+  if (c.inodes) limits.inodes = {0, *c.inodes};
+  if (limits == core.quota->total().limits) return {};
+  return core.quota->set_total_limits(limits);
+}
+
+Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progress) {
+  const Config& c = core.config;
+  if (!c.quota) return {};
+  const std::string dir = c.work + "/troot/ledger";
+  const auto uuid = upper_uuid(core);
+  if (!uuid) return refuse_errno("upperdir " + c.upper, uuid.error());
+  quota::OpenOptions o;
+  o.dir = dir;
+  o.upper_uuid = *uuid;
+  o.refused_errno = c.quota_errno;
+  o.enforce = c.enforce;
+  auto quota = quota::Quota::open(std::move(o));
+  if (!quota) {
+    if (quota.error() == EPROTONOSUPPORT) {
+      return refuse("the ledger " + dir + " was written by a newer troot; use that, or mount with noquota", EPROTONOSUPPORT);
+    }
+    return refuse_errno("the ledger " + dir, quota.error());
+  }
+  core.quota = std::move(*quota);
+  if (core.quota->recount() != quota::Recount::kNotNeeded) {
+    spdlog::info("counting {}: {}", c.upper, reason(core.quota->recount()));
+    if (auto s = recount(core, progress); !s) return refuse_errno("counting upperdir " + c.upper, s.error());
+  }
+  if (auto s = apply_size(core); !s) return refuse_errno("the ledger " + dir + ": limits", s.error());
+  return {};
+}
+
+/// Hides an object by what it is and by where it hangs: a mount point's own number differs from the one below it.
+void hide(Core& core, const std::string& path) {
+  const int fd = ::open(path.c_str(), O_PATH | O_CLOEXEC);
+  if (fd < 0) return;  // what is not there need not be hidden
+  const Fd object(fd);
+  if (const auto sx = posix::stat_at(fd, "")) {
+    core.hidden.push_back({makedev(sx->stx_dev_major, sx->stx_dev_minor), sx->stx_ino, ""});
+  }
+  char real[PATH_MAX];
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  const ssize_t n = ::readlink(link.c_str(), real, sizeof real - 1);
+  if (n <= 1) return;
+  const std::string_view full(real, static_cast<std::size_t>(n));
+  const std::size_t slash = full.rfind('/');
+  const std::string parent(slash == 0 ? "/" : full.substr(0, slash));
+  const Fd above(::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!above.valid()) return;
+  if (const auto sx = posix::stat_fd(above.get())) {
+    core.hidden.push_back({makedev(sx->stx_dev_major, sx->stx_dev_minor), sx->stx_ino, std::string(full.substr(slash + 1))});
+  }
+}
+
+Status make_root(Core& core) {
+  Inode* root = core.inodes.allocate();  // slot 1, generation 0: FUSE_ROOT_ID
+  root->type = S_IFDIR >> 12;
+  root->dir = new DirData;
+  root->refs.store(Inode::kPin, std::memory_order_release);
+  core.root = root;
+  const auto first = static_cast<std::uint16_t>(core.read_only ? 1 : 0);
+  for (std::uint16_t layer = first; layer < core.layers.size(); ++layer) root->dir->layers.push_back(layer);
+  root->layer.store(first, std::memory_order_release);
+  const int fd = core.layers[first].root->get();
+  TRY(sx, posix::stat_at(fd, "."));
+  root->ino = presented_ino(core, sx);
+  if (core.read_only) return {};
+  TRY(list, posix::list_xattr(fd, "."));
+  root->set((xattr_flags(core, list) & ~Inode::kSeenMask) | Inode::kXattrsKnown);
+  return {};
+}
+
+}  // namespace
+
+tl::expected<std::unique_ptr<Core>, OpenError> open_core(const Config& config,
+                                                         const std::function<void(std::uint64_t)>& progress) {
+  // The modes of what is made are said in full, by presented ownership or by the kernel's umask.
+  ::umask(0);
+  auto core = std::make_unique<Core>(config);
+  core->read_only = config.upper.empty();
+  if (core->read_only) {
+    core->layers.emplace_back();
+    core->disk_uid = ::geteuid();
+  } else {
+    ACCEPT(open_layer(*core, "upperdir", config.upper));
+  }
+  ACCEPT(open_lowers(*core));
+  if (!core->read_only) {
+    ACCEPT(open_upper(*core));
+    hide(*core, config.upper);
+    hide(*core, config.work);
+  }
+  for (const std::string& path : config.hide) hide(*core, path);
+  if (auto s = make_root(*core); !s) return refuse_errno("the root of the layers", s.error());
+  if (!core->read_only) ACCEPT(open_quota(*core, progress));
+  return core;
+}
+
+Status close_core(Core& core) {
+  if (core.closed) return {};
+  core.closed = true;
+  Status status;
+  if (!core.read_only) {
+    status = clean_parked(core);
+    if (core.quota) {
+      if (auto closed = core.quota->close(); !closed && status) status = closed;
+    }
+  }
+  core.files.clear();
+  core.dirs.clear();
+  return status;
+}
+
+}  // namespace troot::fusefs

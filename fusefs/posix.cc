@@ -1,0 +1,335 @@
+// What owns it: the raw system calls (see posix.h). Those that are younger than some supported kernel have their
+// older form here too, chosen once at run time.
+#include "fusefs/posix.h"
+
+#include <dirent.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+namespace troot::fusefs {
+
+CName::CName(std::string_view name) noexcept {
+  const std::size_t n = name.size() < sizeof text_ ? name.size() : sizeof text_ - 1;
+  std::memcpy(text_, name.data(), n);
+  text_[n] = '\0';
+}
+
+namespace posix {
+namespace {
+
+Hook g_hook;
+
+/// The hook's verdict on the call about to be made; sets errno when it refuses.
+bool refused(const char* call) {
+  if (!g_hook) [[likely]] return false;
+  const int error = g_hook(call);
+  if (error == 0) return false;
+  errno = error;
+  return true;
+}
+
+Status done(int rc) {
+  if (rc < 0) return fail_errno();
+  return {};
+}
+
+#define HOOKED(call, expression) (refused(call) ? -1 : (expression))
+
+// The *xattrat calls (Linux 6.13) do in one step what otherwise needs a path through /proc.
+constexpr long kSetxattrat = 463, kGetxattrat = 464, kListxattrat = 465, kRemovexattrat = 466;
+struct XattrArgs {
+  alignas(8) std::uint64_t value;
+  std::uint32_t size;
+  std::uint32_t flags;
+};
+std::atomic<bool> g_no_xattrat{false};
+
+/// "/proc/self/fd/N/NAME", or without a name "/proc/self/fd/N".
+class ProcPath {
+ public:
+  ProcPath(int dirfd, const char* name) {
+    std::snprintf(text_, sizeof text_, *name ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", dirfd, name);
+  }
+  [[nodiscard]] const char* get() const { return text_; }
+
+ private:
+  char text_[320];
+};
+
+/// Tries `modern` (an *xattrat call), else `old` on a path. An empty name means the descriptor itself, which
+/// must be followed through /proc.
+template <typename Modern, typename Follow, typename NoFollow>
+long xattr_call(int dirfd, const char* name, Modern modern, Follow follow, NoFollow nofollow) {
+  if (!g_no_xattrat.load(std::memory_order_relaxed)) {
+    const long rc = modern();
+    if (rc >= 0 || errno != ENOSYS) return rc;
+    g_no_xattrat.store(true, std::memory_order_relaxed);
+  }
+  const ProcPath path(dirfd, name);
+  return *name ? nofollow(path.get()) : follow(path.get());
+}
+
+int at_flags(const char* name) { return *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH; }
+
+long xattr_get(int dirfd, const char* name, const char* xattr, char* buffer, std::size_t size) {
+  return xattr_call(
+      dirfd, name,
+      [&] {
+        XattrArgs args{reinterpret_cast<std::uint64_t>(buffer), static_cast<std::uint32_t>(size), 0};
+        return ::syscall(kGetxattrat, dirfd, name, at_flags(name), xattr, &args, sizeof args);
+      },
+      [&](const char* p) { return ::getxattr(p, xattr, buffer, size); },
+      [&](const char* p) { return ::lgetxattr(p, xattr, buffer, size); });
+}
+
+long xattr_list(int dirfd, const char* name, char* buffer, std::size_t size) {
+  return xattr_call(
+      dirfd, name,
+      [&] { return ::syscall(kListxattrat, dirfd, name, at_flags(name), buffer, size); },
+      [&](const char* p) { return ::listxattr(p, buffer, size); },
+      [&](const char* p) { return ::llistxattr(p, buffer, size); });
+}
+
+/// Reads a value or list of unknown length: a buffer on the stack first, then as long as it says.
+template <typename Call>
+Result<std::string> read_growing(Call call) {
+  char small[512];
+  long n = call(small, sizeof small);
+  if (n >= 0) return std::string(small, static_cast<std::size_t>(n));
+  std::string big;
+  while (errno == ERANGE) {
+    n = call(nullptr, 0);
+    if (n < 0) break;
+    big.resize(static_cast<std::size_t>(n) + 64);
+    n = call(big.data(), big.size());
+    if (n >= 0) {
+      big.resize(static_cast<std::size_t>(n));
+      return big;
+    }
+  }
+  return fail_errno();
+}
+
+}  // namespace
+
+void set_hook(Hook hook) { g_hook = std::move(hook); }
+
+Result<Fd> open_at(int dirfd, const char* name, int flags) {
+  const int fd = ::openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return fail_errno();
+  return Fd(fd);
+}
+
+Result<Fd> open_noatime(int dirfd, const char* name, int flags) {
+  auto fd = open_at(dirfd, name, flags | O_NOATIME);
+  // EPERM: only the owner may leave the access time alone.
+  if (!fd && fd.error() == EPERM) fd = open_at(dirfd, name, flags);
+  return fd;
+}
+
+Result<struct statx> stat_at(int dirfd, const char* name) {
+  struct statx sx;
+  if (::statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH),
+              STATX_BASIC_STATS | STATX_BTIME, &sx) < 0) {
+    return fail_errno();
+  }
+  return sx;
+}
+
+Result<struct statx> stat_fd(int fd) { return stat_at(fd, ""); }
+
+Result<std::string> readlink_at(int dirfd, const char* name) {
+  char buffer[PATH_MAX + 1];
+  const ssize_t n = ::readlinkat(dirfd, name, buffer, sizeof buffer);
+  if (n < 0) return fail_errno();
+  return std::string(buffer, static_cast<std::size_t>(n));
+}
+
+Status list(int readable_dirfd, const std::function<bool(const DirName&)>& each) {
+  struct Dirent64 {
+    std::uint64_t d_ino;
+    std::int64_t d_off;
+    unsigned short d_reclen;
+    unsigned char d_type;
+    char d_name[1];
+  };
+  std::vector<char> buffer(32768);
+  for (;;) {
+    const long n = ::syscall(SYS_getdents64, readable_dirfd, buffer.data(), buffer.size());
+    if (n < 0) return fail_errno();
+    if (n == 0) return {};
+    for (long at = 0; at < n;) {
+      const auto* d = reinterpret_cast<const Dirent64*>(buffer.data() + at);
+      at += d->d_reclen;
+      const std::string_view name(d->d_name);
+      if (name == "." || name == "..") continue;
+      if (!each({name, d->d_ino, d->d_type})) return {};
+    }
+  }
+}
+
+Result<std::size_t> pread(int fd, std::span<std::byte> into, off_t offset) {
+  std::size_t got = 0;
+  while (got < into.size()) {
+    const ssize_t n = ::pread(fd, into.data() + got, into.size() - got, offset + static_cast<off_t>(got));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (got > 0) return got;
+      return fail_errno();
+    }
+    if (n == 0) break;
+    got += static_cast<std::size_t>(n);
+  }
+  return got;
+}
+
+Result<off_t> seek(int fd, off_t offset, int whence) {
+  const off_t at = ::lseek(fd, offset, whence);
+  if (at < 0) return fail_errno();
+  return at;
+}
+
+Result<std::string> list_xattr(int dirfd, const char* name) {
+  auto names = read_growing([&](char* b, std::size_t n) { return xattr_list(dirfd, name, b, n); });
+  if (!names && (names.error() == EOPNOTSUPP || names.error() == ENODATA)) return std::string();
+  return names;
+}
+
+Result<std::string> get_xattr(int dirfd, const char* name, const char* xattr) {
+  return read_growing([&](char* b, std::size_t n) { return xattr_get(dirfd, name, xattr, b, n); });
+}
+
+bool readable(int dirfd, const char* name) {
+  return ::faccessat(dirfd, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+Result<Fd> create(int dirfd, const char* name, int flags, mode_t mode) {
+  const int fd = HOOKED("openat", ::openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+  if (fd < 0) return fail_errno();
+  return Fd(fd);
+}
+
+Status mkdir(int dirfd, const char* name, mode_t mode) {
+  return done(HOOKED("mkdirat", ::mkdirat(dirfd, name, mode)));
+}
+
+Status mknod(int dirfd, const char* name, mode_t mode, dev_t rdev) {
+  return done(HOOKED("mknodat", ::mknodat(dirfd, name, mode, rdev)));
+}
+
+Status symlink(const char* target, int dirfd, const char* name) {
+  return done(HOOKED("symlinkat", ::symlinkat(target, dirfd, name)));
+}
+
+Status link(int from_dirfd, const char* from, int to_dirfd, const char* to) {
+  return done(HOOKED("linkat", ::linkat(from_dirfd, from, to_dirfd, to, 0)));
+}
+
+Status unlink(int dirfd, const char* name, int flags) {
+  return done(HOOKED("unlinkat", ::unlinkat(dirfd, name, flags)));
+}
+
+Status rename(int from_dirfd, const char* from, int to_dirfd, const char* to, unsigned flags) {
+  return done(HOOKED("renameat2", ::renameat2(from_dirfd, from, to_dirfd, to, flags)));
+}
+
+Result<std::size_t> pwrite(int fd, std::span<const std::byte> from, off_t offset) {
+  if (refused("pwrite")) return fail_errno();
+  std::size_t put = 0;
+  while (put < from.size()) {
+    const ssize_t n = ::pwrite(fd, from.data() + put, from.size() - put, offset + static_cast<off_t>(put));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (put > 0) return put;
+      return fail_errno();
+    }
+    put += static_cast<std::size_t>(n);
+  }
+  return put;
+}
+
+Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset, std::size_t length) {
+  const ssize_t n = HOOKED("copy_file_range", ::copy_file_range(from, &from_offset, to, &to_offset, length, 0));
+  if (n < 0) return fail_errno();
+  return static_cast<std::size_t>(n);
+}
+
+Status clone(int from, int to) { return done(HOOKED("ficlone", ::ioctl(to, FICLONE, from))); }
+
+Status truncate(int fd, off_t size) { return done(HOOKED("ftruncate", ::ftruncate(fd, size))); }
+
+Status allocate(int fd, int mode, off_t offset, off_t length) {
+  return done(HOOKED("fallocate", ::fallocate(fd, mode, offset, length)));
+}
+
+Status chmod(int dirfd, const char* name, mode_t mode) {
+  if (*name) return done(HOOKED("fchmodat", ::fchmodat(dirfd, name, mode, 0)));
+  return done(HOOKED("fchmodat", ::chmod(ProcPath(dirfd, name).get(), mode)));
+}
+
+Status chown(int dirfd, const char* name, uid_t uid, gid_t gid) {
+  return done(HOOKED("fchownat", ::fchownat(dirfd, name, uid, gid, at_flags(name))));
+}
+
+Status set_times(int dirfd, const char* name, const timespec& atime, const timespec& mtime) {
+  const timespec times[2] = {atime, mtime};
+  return done(HOOKED("utimensat", ::utimensat(dirfd, name, times, at_flags(name))));
+}
+
+Status set_xattr(int dirfd, const char* name, const char* xattr, std::string_view value, int flags) {
+  if (refused("setxattr")) return fail_errno();
+  const long rc = xattr_call(
+      dirfd, name,
+      [&] {
+        XattrArgs args{reinterpret_cast<std::uint64_t>(value.data()), static_cast<std::uint32_t>(value.size()),
+                       static_cast<std::uint32_t>(flags)};
+        return ::syscall(kSetxattrat, dirfd, name, at_flags(name), xattr, &args, sizeof args);
+      },
+      [&](const char* p) { return ::setxattr(p, xattr, value.data(), value.size(), flags); },
+      [&](const char* p) { return ::lsetxattr(p, xattr, value.data(), value.size(), flags); });
+  return done(rc < 0 ? -1 : 0);
+}
+
+Status remove_xattr(int dirfd, const char* name, const char* xattr) {
+  if (refused("removexattr")) return fail_errno();
+  const long rc = xattr_call(
+      dirfd, name, [&] { return ::syscall(kRemovexattrat, dirfd, name, at_flags(name), xattr); },
+      [&](const char* p) { return ::removexattr(p, xattr); },
+      [&](const char* p) { return ::lremovexattr(p, xattr); });
+  return done(rc < 0 ? -1 : 0);
+}
+
+Status fsync(int fd, bool data_only) {
+  return done(HOOKED("fsync", data_only ? ::fdatasync(fd) : ::fsync(fd)));
+}
+
+}  // namespace posix
+
+struct stat to_stat(const struct statx& sx) noexcept {
+  struct stat st {};
+  st.st_dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+  st.st_ino = sx.stx_ino;
+  st.st_mode = sx.stx_mode;
+  st.st_nlink = sx.stx_nlink;
+  st.st_uid = sx.stx_uid;
+  st.st_gid = sx.stx_gid;
+  st.st_rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
+  st.st_size = static_cast<off_t>(sx.stx_size);
+  st.st_blksize = 4096;
+  st.st_blocks = static_cast<blkcnt_t>(sx.stx_blocks);
+  const auto time = [](const statx_timestamp& t) { return timespec{t.tv_sec, static_cast<long>(t.tv_nsec)}; };
+  st.st_atim = time(sx.stx_atime);
+  st.st_mtim = time(sx.stx_mtime);
+  st.st_ctim = time(sx.stx_ctime);
+  return st;
+}
+
+}  // namespace troot::fusefs

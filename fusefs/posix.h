@@ -1,0 +1,122 @@
+// What owns it: the system calls of the union. Fd and Dir own descriptors; every call that changes
+// something on disk goes through here and through the hook, so that tests can fail or kill the process at the
+// n-th change. Names are resolved by (directory descriptor, one name), never following a symlink.
+//
+// Errors: the errno of the call of the same name (man section 2). Thread-safety: as the calls themselves.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "quota/result.h"
+
+namespace troot::fusefs {
+
+/// Owns a descriptor.
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) noexcept : fd_(fd) {}
+  Fd(Fd&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
+  Fd& operator=(Fd&& o) noexcept {
+    if (this != &o) {
+      reset();
+      fd_ = std::exchange(o.fd_, -1);
+    }
+    return *this;
+  }
+  ~Fd() { reset(); }
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  [[nodiscard]] bool valid() const noexcept { return fd_ >= 0; }
+  int release() noexcept { return std::exchange(fd_, -1); }
+  void reset() noexcept {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+/// One name as getdents64 gives it.
+struct DirName {
+  std::string_view name;
+  std::uint64_t ino;
+  unsigned char d_type;
+};
+
+/// A name as a NUL-terminated string on the stack. Longer than NAME_MAX: truncated() is true and the calls
+/// below would answer ENAMETOOLONG, so callers check first.
+class CName {
+ public:
+  explicit CName(std::string_view name) noexcept;
+  [[nodiscard]] const char* get() const noexcept { return text_; }
+
+ private:
+  char text_[257];
+};
+
+namespace posix {
+
+/// Called with the name of each changing call before it is made; returns 0 to go on or the errno to fail with.
+using Hook = std::function<int(const char* call)>;
+/// Installs a hook (tests only; not thread-safe against running calls). Empty: none.
+void set_hook(Hook hook);
+
+// ---- looking -----------------------------------------------------------------------------------
+/// openat with O_CLOEXEC | O_NOFOLLOW added; for looking only (no O_CREAT, no O_TRUNC).
+[[nodiscard]] Result<Fd> open_at(int dirfd, const char* name, int flags);
+/// A file or directory for reading without touching its access time, where that is allowed.
+[[nodiscard]] Result<Fd> open_noatime(int dirfd, const char* name, int flags);
+/// statx with the basic fields and the birth time; does not follow, does not ask remote servers again.
+[[nodiscard]] Result<struct statx> stat_at(int dirfd, const char* name);
+[[nodiscard]] Result<struct statx> stat_fd(int fd);
+[[nodiscard]] Result<std::string> readlink_at(int dirfd, const char* name);
+/// Calls `each` for every name but "." and ".."; stops early when it returns false.
+[[nodiscard]] Status list(int readable_dirfd, const std::function<bool(const DirName&)>& each);
+[[nodiscard]] Result<std::size_t> pread(int fd, std::span<std::byte> into, off_t offset);
+[[nodiscard]] Result<off_t> seek(int fd, off_t offset, int whence);
+/// The names of all xattrs, each ended by a NUL; empty where the file system has none.
+[[nodiscard]] Result<std::string> list_xattr(int dirfd, const char* name);
+/// ENODATA when it is not there.
+[[nodiscard]] Result<std::string> get_xattr(int dirfd, const char* name, const char* xattr);
+/// Whether this process may read the object (effective ids).
+[[nodiscard]] bool readable(int dirfd, const char* name);
+
+// ---- changing ----------------------------------------------------------------------------------
+[[nodiscard]] Result<Fd> create(int dirfd, const char* name, int flags, mode_t mode);
+[[nodiscard]] Status mkdir(int dirfd, const char* name, mode_t mode);
+[[nodiscard]] Status mknod(int dirfd, const char* name, mode_t mode, dev_t rdev);
+[[nodiscard]] Status symlink(const char* target, int dirfd, const char* name);
+[[nodiscard]] Status link(int from_dirfd, const char* from, int to_dirfd, const char* to);
+[[nodiscard]] Status unlink(int dirfd, const char* name, int flags = 0);
+[[nodiscard]] Status rename(int from_dirfd, const char* from, int to_dirfd, const char* to,
+                            unsigned flags = 0);
+[[nodiscard]] Result<std::size_t> pwrite(int fd, std::span<const std::byte> from, off_t offset);
+[[nodiscard]] Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset,
+                                             std::size_t length);
+[[nodiscard]] Status clone(int from, int to);  ///< FICLONE
+[[nodiscard]] Status truncate(int fd, off_t size);
+[[nodiscard]] Status allocate(int fd, int mode, off_t offset, off_t length);
+[[nodiscard]] Status chmod(int dirfd, const char* name, mode_t mode);  ///< never of a symlink
+[[nodiscard]] Status chown(int dirfd, const char* name, uid_t uid, gid_t gid);
+[[nodiscard]] Status set_times(int dirfd, const char* name, const timespec& atime, const timespec& mtime);
+[[nodiscard]] Status set_xattr(int dirfd, const char* name, const char* xattr, std::string_view value,
+                               int flags = 0);
+[[nodiscard]] Status remove_xattr(int dirfd, const char* name, const char* xattr);
+[[nodiscard]] Status fsync(int fd, bool data_only);
+
+}  // namespace posix
+
+/// The stat(2) form of a statx, with times to the nanosecond.
+[[nodiscard]] struct stat to_stat(const struct statx& sx) noexcept;
+
+}  // namespace troot::fusefs

@@ -1,0 +1,122 @@
+// What owns it: directory listings, and lookup, over the merged names. Cookies are hashes of names (name_table.h).
+#include "fusefs/readdir.h"
+
+#include <dirent.h>
+#include <sys/sysmacros.h>
+
+#include "fusefs/namei.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Attributes of an inode just found; `sx` if its object was looked at on the way. The parent's names are locked.
+Result<struct stat> found_attr(Core& core, Inode* dir, const Name* name, Inode* inode, const std::optional<struct statx>& sx) {
+  if (!sx) return attr(core, inode);
+  std::shared_lock loc(inode->loc);
+  TRY(fd, dir_fd(core, dir, name->layer));
+  return attr_held(core, inode, Where{std::move(fd), CName(name->view())}, *sx);
+}
+
+/// The entry for "." or "..", which count no lookup in a listing.
+bool dots(Core& core, Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
+  (void)core;
+  if (cookie < kDotCookie) {
+    if (!sink({".", dir->ino, DT_DIR, kDotCookie, {}})) return false;
+    cookie = kDotCookie;
+  }
+  if (cookie < kDotDotCookie) {
+    Inode* parent = nullptr;
+    {
+      std::shared_lock loc(dir->loc);
+      parent = dir->parent;
+    }
+    if (!sink({"..", parent == nullptr ? dir->ino : parent->ino, DT_DIR, kDotDotCookie, {}})) return false;
+    cookie = kDotDotCookie;
+  }
+  return true;
+}
+
+/// What a listing without attributes may say of the type: on disk, placeholders look regular.
+unsigned char shown_type(const Core& core, const Name* name) {
+  if (name->layer == kUpper && core.ids.presented() && name->d_type == DT_REG) return DT_UNKNOWN;
+  return name->d_type;
+}
+
+}  // namespace
+
+Result<Entry> look_up(Core& core, NodeId parent, std::string_view text) {
+  TRY(dir, find(core, parent));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  if (text == "." || text == "..") {
+    Inode* inode = dir;
+    if (text == "..") {
+      std::shared_lock loc(dir->loc);
+      if (dir->parent != nullptr) inode = dir->parent;
+    }
+    TRY(st, attr(core, inode));
+    inode->refs.fetch_add(1, std::memory_order_acq_rel);
+    return Entry{inode->id(), st};
+  }
+  CHECK_OK(check_name(text));
+  Inode* inode = nullptr;
+  Result<struct stat> st = fail(EIO);
+  {
+    CHECK_OK(lock_loaded_shared(core, dir));
+    std::shared_lock names(dir->dir->lock, std::adopt_lock);
+    Name* name = dir->dir->names.find(text);
+    if (name == nullptr || name->whiteout()) return fail(ENOENT);
+    std::optional<struct statx> sx;
+    TRY(found, instantiate(core, dir, name, &sx));
+    inode = found;
+    st = found_attr(core, dir, name, inode, sx);
+  }
+  if (!st) {
+    unref(core, inode, 1);
+    return fail(st.error());
+  }
+  return Entry{inode->id(), *st};
+}
+
+Status read_dir(Core& core, NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink) {
+  TRY(dir, find(core, id));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  if (!dots(core, dir, cookie, sink)) return {};
+  std::vector<Inode*> unused;  // given back when the directory is unlocked
+  {
+    CHECK_OK(lock_loaded_shared(core, dir));
+    std::shared_lock names(dir->dir->lock, std::adopt_lock);
+    for (Name* name = dir->dir->names.next_after(cookie); name != nullptr;
+         name = name->next != nullptr ? name->next : dir->dir->names.next_after(name->cookie)) {
+      if (name->whiteout()) continue;
+      DirItem item;
+      item.name = name->view();
+      item.d_type = shown_type(core, name);
+      item.cookie = name->cookie;
+      Inode* inode = nullptr;
+      if (mode == DirMode::kPlus) {
+        std::optional<struct statx> sx;
+        const auto found = instantiate(core, dir, name, &sx);
+        if (!found && found.error() == ENOENT) continue;  // hidden, or gone below
+        if (found) {
+          inode = *found;
+          if (const auto st = found_attr(core, dir, name, inode, sx)) {
+            item.entry = {inode->id(), *st};
+            item.ino = st->st_ino;
+            item.d_type = static_cast<unsigned char>(IFTODT(st->st_mode));
+          } else {
+            unused.push_back(inode);
+            inode = nullptr;
+          }
+        }
+      }
+      if (item.ino == 0) item.ino = name->cookie;
+      if (sink(item)) continue;
+      if (inode != nullptr) unused.push_back(inode);
+      break;
+    }
+  }
+  for (Inode* inode : unused) unref(core, inode, 1);
+  return {};
+}
+
+}  // namespace troot::fusefs

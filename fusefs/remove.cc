@@ -1,0 +1,183 @@
+// What owns it: how names go: unlink, rmdir, and the parking place of files that are unlinked but may still be open.
+//
+// The server never hears of opens, so every unlinked file is parked: renamed to work/troot/parked/ID until the kernel
+// forgets its inode. A lower name is hidden by a whiteout. None of this can fail for quota (quota.md rule 5).
+#include <dirent.h>
+#include <sys/sysmacros.h>
+
+#include "fusefs/namei.h"
+#include "fusefs/staging.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Finds the shown name `text` in `dir` with the directory locked and, since something will be written there, in the
+/// upper. Returns with dir->dir->lock held alone.
+Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) {
+  for (;;) {
+    CHECK_OK(lock_loaded(core, dir));
+    Name* name = dir->dir->names.find(text);
+    if (name == nullptr || name->whiteout() || dir->has(Inode::kDead)) {
+      dir->dir->lock.unlock();
+      return fail(ENOENT);
+    }
+    if (dir->in_upper()) return name;
+    dir->dir->lock.unlock();
+    CHECK_OK(ensure_upper_dir(core, dir, quota::Enforce::kForce));
+  }
+}
+
+/// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
+Status unlink_object(Core& core, Inode* inode, int dirfd, const Name* name) {
+  if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(dirfd, name->text);
+  if (inode->name == name) {
+    CHECK_OK(posix::rename(dirfd, name->text, core.parked.get(), parked_name(inode).get(),
+                           name->below() ? RENAME_WHITEOUT : 0));
+    inode->set(Inode::kParked);
+    core.parked_count.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  if (!name->below()) return posix::unlink(dirfd, name->text);
+  Staged staged(core);
+  CHECK_OK(make_whiteout(staged.dirfd(), staged.name()));
+  staged.made();
+  return staged.publish(dirfd, name->text, 0);
+}
+
+Status rmdir_object(Core& core, Inode* inode, int dirfd, const Name* name) {
+  if (!inode->in_upper()) return make_whiteout(dirfd, name->text);
+  // It may still hold whiteouts on disk: out of sight first, as a whole, then emptied.
+  Staged grave(core);
+  CHECK_OK(posix::rename(dirfd, name->text, grave.dirfd(), grave.name(), name->below() ? RENAME_WHITEOUT : 0));
+  grave.made();
+  return {};
+}
+
+}  // namespace
+
+Status make_whiteout(int dirfd, const char* name) { return posix::mknod(dirfd, name, S_IFCHR, makedev(0, 0)); }
+
+void remove_tree(int dirfd, const char* name) noexcept {
+  auto status = posix::unlink(dirfd, name);
+  if (status || (status.error() != EISDIR && status.error() != EPERM)) return;
+  if (posix::unlink(dirfd, name, AT_REMOVEDIR)) return;
+  auto fd = posix::open_at(dirfd, name, O_RDONLY | O_DIRECTORY);
+  if (!fd) return;
+  std::vector<std::string> names;
+  (void)posix::list(fd->get(), [&](const DirName& d) {
+    names.emplace_back(d.name);
+    return true;
+  });
+  for (const std::string& n : names) remove_tree(fd->get(), n.c_str());
+  (void)posix::unlink(dirfd, name, AT_REMOVEDIR);
+}
+
+void discard_parked(Core& core, Inode* inode) noexcept {
+  const CName name = parked_name(inode);
+  const bool links_left = inode->has(Inode::kLinked) && [&] {
+    const auto sx = posix::stat_at(core.parked.get(), name.get());
+    return sx && sx->stx_nlink > 1;
+  }();
+  Account account;
+  bool known = false;
+  if (!links_left && (core.quota || inode->is_symlink())) {
+    std::shared_lock loc(inode->loc);
+    std::lock_guard io(file_data(inode).io);
+    if (const auto loaded = account_held(core, inode)) {
+      account = **loaded;
+      known = true;
+    }
+  }
+  (void)posix::unlink(core.parked.get(), name.get());
+  core.parked_count.fetch_sub(1, std::memory_order_relaxed);
+  if (!known) return;
+  if (inode->is_symlink()) core.links.erase(account.key);
+  if (!core.quota) return;
+  core.quota->release(account.project, {account.bytes(), 1});
+  core.quota->erase(account.key);
+}
+
+Status remove_name(Core& core, NodeId parent, std::string_view text) {
+  if (core.read_only) return fail(EROFS);
+  TRY(dir, find(core, parent));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  Inode* inode = nullptr;
+  Status status;
+  {
+    std::shared_lock rename(core.rename);
+    TRY(name, lock_name(core, dir, text));
+    std::unique_lock names(dir->dir->lock, std::adopt_lock);
+    TRY(found, instantiate(core, dir, name, nullptr));
+    inode = found;
+    std::unique_lock loc(inode->loc);
+    auto dirfd = dir_fd(core, dir, kUpper);
+    if (inode->is_dir()) {
+      status = fail(EISDIR);
+    } else if (!dirfd) {
+      status = fail(dirfd.error());
+    } else {
+      status = unlink_object(core, inode, (*dirfd)->get(), name);
+      if (status) detach(core, dir, name, inode);
+    }
+  }
+  unref(core, inode, 1);
+  return status;
+}
+
+Result<bool> shows_nothing(Core& core, Inode* dir) {
+  CHECK_OK(load_names(core, dir));
+  bool empty = true;
+  dir->dir->names.each([&](const Name* n) { empty = empty && n->whiteout(); });
+  return empty;
+}
+
+void bury(Core& core, Inode* dir, const struct stat& last, const Account* account) {
+  dir->dir->last = std::make_unique<struct stat>(last);
+  dir->dir->last->st_nlink = 0;
+  dir->set(Inode::kDead);
+  core.name_count.fetch_sub(dir->dir->names.size(), std::memory_order_relaxed);
+  dir->dir->names.clear();
+  core.dirs.drop(FdCache::key(dir->slot, kUpper));
+  if (account == nullptr || !core.quota) return;
+  core.quota->release(account->project, {account->bytes(), 1});
+  core.quota->erase(account->key);
+}
+
+Status remove_dir(Core& core, NodeId parent, std::string_view text) {
+  if (core.read_only) return fail(EROFS);
+  TRY(dir, find(core, parent));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  Inode* inode = nullptr;
+  // All that can fail comes before the disk is changed.
+  const auto remove = [&](Name* name) -> Status {
+    if (!inode->is_dir()) return fail(ENOTDIR);
+    TRY(last, attr(core, inode));
+    std::unique_lock child_names(inode->dir->lock);
+    TRY(empty, shows_nothing(core, inode));
+    if (!empty) return fail(ENOTEMPTY);
+    std::unique_lock loc(inode->loc);
+    TRY(dirfd, dir_fd(core, dir, kUpper));
+    Account* account = nullptr;
+    if (inode->in_upper()) {
+      TRY(loaded, account_held(core, inode));
+      account = loaded;
+    }
+    CHECK_OK(rmdir_object(core, inode, dirfd->get(), name));
+    bury(core, inode, last, account);
+    detach(core, dir, name, inode);
+    return {};
+  };
+  Status status;
+  {
+    std::shared_lock rename(core.rename);
+    TRY(name, lock_name(core, dir, text));
+    std::unique_lock names(dir->dir->lock, std::adopt_lock);
+    TRY(found, instantiate(core, dir, name, nullptr));
+    inode = found;
+    status = remove(name);
+  }
+  unref(core, inode, 1);
+  return status;
+}
+
+}  // namespace troot::fusefs

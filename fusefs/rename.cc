@@ -1,0 +1,337 @@
+// What owns it: rename(2), renameat2(2). Every case ends in one renameat2 on the upper that makes the whole change visible at
+// once; what must be there before it (an opaque mark, a parked link of the victim, a cleared victim) changes nothing that
+// is shown.
+#include <dirent.h>
+#include <sys/sysmacros.h>
+
+#include "fusefs/namei.h"
+#include "fusefs/staging.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// One end of a rename: a directory and a name in it.
+struct End {
+  Inode* dir = nullptr;
+  std::string_view text;
+  Name* name = nullptr;    ///< in the table; null: no such name (not even a whiteout)
+  Inode* inode = nullptr;  ///< pinned by a lookup; null: nothing is shown there
+  FdHandle fd;
+  /// Something of a lower layer lies beneath.
+  [[nodiscard]] bool below() const { return name != nullptr && name->covers(); }
+  [[nodiscard]] bool whiteout() const { return name != nullptr && name->whiteout(); }
+};
+
+class Rename {
+ public:
+  Rename(Core& core, unsigned flags) : core_(core), exchange_(flags & RENAME_EXCHANGE), noreplace_(flags & RENAME_NOREPLACE) {}
+  ~Rename() {
+    drop_lookups();
+    if (old_parent_ != nullptr) unref(core_, old_parent_, Inode::kPin);
+    if (old_parent2_ != nullptr) unref(core_, old_parent2_, Inode::kPin);
+  }
+  Rename(const Rename&) = delete;
+  Rename& operator=(const Rename&) = delete;
+
+  Status run(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name);
+
+ private:
+  Status prepare();
+  Status commit();
+  Status look(End& end);
+  Status check();
+  Status check_project(const End& into, Inode* moved);
+  Status check_victim();
+  Status move();
+  Status swap();
+  Status hide_below(Inode* dir, const End& at);
+  Status clear_victim();
+  Status move_on_disk();
+  void move_in_memory();
+  void drop_lookups() {
+    for (End* end : {&from_, &to_}) {
+      if (end->inode != nullptr) unref(core_, end->inode, 1);
+      end->inode = nullptr;
+    }
+  }
+
+  Core& core_;
+  const bool exchange_, noreplace_;
+  End from_, to_;
+  Inode* old_parent_ = nullptr;   ///< lost a child: unpinned when no lock is held any more
+  Inode* old_parent2_ = nullptr;
+};
+
+/// Fills an end from its directory's table. The directory is locked.
+Status Rename::look(End& end) {
+  end.name = end.dir->dir->names.find(end.text);
+  if (end.dir->has(Inode::kDead)) return fail(ENOENT);
+  if (end.name == nullptr || end.name->whiteout()) return {};
+  TRY(inode, instantiate(core_, end.dir, end.name, nullptr));
+  end.inode = inode;
+  return {};
+}
+
+/// Without exclusive locks: brings what moves and where it goes into the upper, which may take long.
+Status Rename::prepare() {
+  const auto bring = [&](End& end, bool needed) -> Status {
+    {
+      CHECK_OK(lock_loaded_shared(core_, end.dir));
+      std::shared_lock names(end.dir->dir->lock, std::adopt_lock);
+      CHECK_OK(look(end));
+    }
+    if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
+    if (!needed) return {};
+    if (end.inode->is_dir()) {
+      // As the kernel without redirect_dir: a directory with lower parts does not move.
+      std::shared_lock loc(end.inode->loc);
+      if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
+      return {};
+    }
+    return ensure_upper(core_, Caller{}, end.inode);
+  };
+  CHECK_OK(bring(from_, true));
+  if (noreplace_) {
+    CHECK_OK(bring(to_, false));
+    if (to_.inode != nullptr) return fail(EEXIST);
+  } else {
+    CHECK_OK(bring(to_, exchange_));
+  }
+  CHECK_OK(ensure_upper_dir(core_, from_.dir, quota::Enforce::kForce));
+  return ensure_upper_dir(core_, to_.dir, quota::Enforce::kLimits);
+}
+
+Status Rename::check_project(const End& into, Inode* moved) {
+  TRY(project, inherited(core_, into.dir));
+  if (!project.inherit) return {};
+  std::shared_lock loc(moved->loc);
+  Account* account = nullptr;
+  if (moved->is_dir()) {
+    TRY(loaded, account_held(core_, moved));
+    account = loaded;
+  } else {
+    std::lock_guard io(file_data(moved).io);
+    TRY(loaded, account_held(core_, moved));
+    account = loaded;
+  }
+  return account->project == project.project ? Status{} : fail(EXDEV);
+}
+
+Status Rename::check_victim() {
+  if (to_.inode == nullptr) return {};
+  if (!to_.inode->is_dir()) return from_.inode->is_dir() ? fail(ENOTDIR) : Status{};
+  if (!from_.inode->is_dir()) return fail(EISDIR);
+  std::unique_lock names(to_.inode->dir->lock);
+  TRY(empty, shows_nothing(core_, to_.inode));
+  return empty ? Status{} : fail(ENOTEMPTY);
+}
+
+Status Rename::check() {
+  if (from_.inode == nullptr) return fail(ENOENT);
+  if (noreplace_ && to_.inode != nullptr) return fail(EEXIST);
+  if (exchange_ && to_.inode == nullptr) return fail(ENOENT);
+  CHECK_OK(check_project(to_, from_.inode));
+  if (exchange_) return check_project(from_, to_.inode);
+  return check_victim();
+}
+
+/// Makes a directory of the upper opaque before it comes to lie over something it must hide.
+Status Rename::hide_below(Inode* dir, const End& at) {
+  if (!dir->is_dir() || !at.below()) return {};
+  TRY(fd, dir_fd(core_, dir, kUpper));
+  return posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y");
+}
+
+/// A victim directory that shows nothing may hold whiteouts on disk, and then renameat2 would refuse it. An empty opaque
+/// directory takes its place first: the same to everybody who looks.
+Status Rename::clear_victim() {
+  if (to_.inode == nullptr || !to_.inode->is_dir() || !to_.inode->in_upper()) return {};
+  if (to_.inode->dir->names.size() == 0) return {};
+  Staged empty(core_);
+  CHECK_OK(posix::mkdir(empty.dirfd(), empty.name(), 0700));
+  empty.made();
+  CHECK_OK(posix::set_xattr(empty.dirfd(), empty.name(), core_.x.opaque.c_str(), "y"));
+  return empty.publish(to_.fd->get(), to_.name->text, RENAME_EXCHANGE);
+}
+
+Status Rename::move_on_disk() {
+  const bool leave_whiteout = from_.below();
+  const char* from = from_.name->text;
+  const CName to(to_.text);
+  if (from_.inode->is_dir() && to_.whiteout()) {
+    // A directory replaces a whiteout only by exchange; that leaves the whiteout where the directory was.
+    CHECK_OK(posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), RENAME_EXCHANGE));
+    return leave_whiteout ? Status{} : posix::unlink(from_.fd->get(), from);
+  }
+  // The victim stays readable for those who have it open: a second link waits in the parking place.
+  const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() && to_.inode->name == to_.name;
+  const CName parked = park ? parked_name(to_.inode) : CName("");
+  if (park) CHECK_OK(posix::link(to_.fd->get(), to.get(), core_.parked.get(), parked.get()));
+  auto status = posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), leave_whiteout ? RENAME_WHITEOUT : 0);
+  if (!status) {
+    if (park) (void)posix::unlink(core_.parked.get(), parked.get());
+    return status;
+  }
+  if (park) {
+    to_.inode->set(Inode::kParked);
+    core_.parked_count.fetch_add(1, std::memory_order_relaxed);
+  }
+  return {};
+}
+
+void Rename::move_in_memory() {
+  const unsigned char below = to_.below() ? Name::kBelow : 0;
+  if (to_.name != nullptr) {
+    to_.dir->dir->names.take(to_.name);
+    if (to_.inode != nullptr && to_.inode->name == to_.name) {
+      to_.inode->set(Inode::kDetached);
+    } else {
+      free_name(to_.name);
+    }
+    core_.name_count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  Name* moved = new_name(to_.text, kUpper, from_.name->d_type, below);
+  Name* old = from_.name;
+  from_.dir->dir->names.take(old);
+  if (old->below()) {
+    (void)from_.dir->dir->names.insert(new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow));
+    core_.name_count.fetch_add(1, std::memory_order_relaxed);
+  }
+  (void)to_.dir->dir->names.insert(moved);
+  if (from_.inode->name == old) {
+    moved->inode.store(from_.inode, std::memory_order_release);
+    from_.inode->name = moved;
+    if (from_.dir != to_.dir) {
+      pin(to_.dir);
+      from_.inode->parent = to_.dir;
+      old_parent_ = from_.dir;
+    }
+  }
+  free_name(old);
+}
+
+Status Rename::move() {
+  // Two names of one inode: rename(2) does nothing and succeeds.
+  if (to_.inode == from_.inode) return {};
+  struct stat last {};
+  Account victim_account;
+  bool charged = false;
+  if (to_.inode != nullptr && to_.inode->is_dir()) {
+    TRY(st, attr(core_, to_.inode));
+    last = st;
+    if (to_.inode->in_upper()) {
+      std::shared_lock loc(to_.inode->loc);
+      TRY(account, account_held(core_, to_.inode));
+      victim_account = *account;
+      charged = true;
+    }
+  }
+  CHECK_OK(hide_below(from_.inode, to_));
+  CHECK_OK(clear_victim());
+  std::unique_lock<SmallRwLock> victim_names, victim_loc;
+  if (to_.inode != nullptr && to_.inode->is_dir()) victim_names = std::unique_lock(to_.inode->dir->lock);
+  std::unique_lock loc(from_.inode->loc);
+  if (to_.inode != nullptr) victim_loc = std::unique_lock(to_.inode->loc);
+  CHECK_OK(move_on_disk());
+  if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
+  move_in_memory();
+  return {};
+}
+
+Status Rename::swap() {
+  if (to_.inode == from_.inode) return {};
+  CHECK_OK(hide_below(from_.inode, to_));
+  CHECK_OK(hide_below(to_.inode, from_));
+  std::unique_lock loc(from_.inode->loc);
+  std::unique_lock other(to_.inode->loc);
+  CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text, RENAME_EXCHANGE));
+  // The names stay where they are; what they name changes places.
+  const bool from_primary = from_.inode->name == from_.name, to_primary = to_.inode->name == to_.name;
+  std::swap(from_.name->d_type, to_.name->d_type);
+  from_.name->layer = to_.name->layer = kUpper;
+  from_.name->inode.store(to_primary ? to_.inode : nullptr, std::memory_order_release);
+  to_.name->inode.store(from_primary ? from_.inode : nullptr, std::memory_order_release);
+  if (from_primary) {
+    from_.inode->name = to_.name;
+    if (from_.dir != to_.dir) {
+      pin(to_.dir);
+      old_parent_ = std::exchange(from_.inode->parent, to_.dir);
+    }
+  }
+  if (to_primary) {
+    to_.inode->name = from_.name;
+    if (from_.dir != to_.dir) {
+      pin(from_.dir);
+      old_parent2_ = std::exchange(to_.inode->parent, from_.dir);
+    }
+  }
+  return {};
+}
+
+/// With the names of both directories locked. EAGAIN: something changed since prepare().
+Status Rename::commit() {
+  CHECK_OK(look(from_));
+  CHECK_OK(look(to_));
+  CHECK_OK(check());
+  if (!from_.inode->in_upper() || (exchange_ && !to_.inode->in_upper())) return fail(EAGAIN);
+  for (const End* end : {&from_, &to_}) {
+    if (!end->inode || !end->inode->is_dir() || (end == &to_ && !exchange_)) continue;
+    std::shared_lock loc(end->inode->loc);
+    if (!end->inode->dir->layers.pure_upper()) return fail(EXDEV);
+  }
+  TRY(from_fd, dir_fd(core_, from_.dir, kUpper));
+  TRY(to_fd, dir_fd(core_, to_.dir, kUpper));
+  from_.fd = std::move(from_fd);
+  to_.fd = std::move(to_fd);
+  return exchange_ ? swap() : move();
+}
+
+Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name) {
+  TRY(from_dir, find(core_, parent));
+  TRY(to_dir, find(core_, new_parent));
+  if (!from_dir->is_dir() || !to_dir->is_dir()) return fail(ENOTDIR);
+  from_.dir = from_dir;
+  to_.dir = to_dir;
+  from_.text = name;
+  to_.text = new_name;
+  for (;;) {
+    CHECK_OK(prepare());
+    const bool moves_dir = from_.inode->is_dir() || (to_.inode != nullptr && to_.inode->is_dir());
+    drop_lookups();
+    const bool alone = moves_dir || from_dir != to_dir;
+    // Held alone, nobody else holds two directories, so their order does not matter.
+    std::unique_lock<std::shared_mutex> exclusive;
+    std::shared_lock<std::shared_mutex> shared;
+    if (alone) {
+      exclusive = std::unique_lock(core_.rename);
+    } else {
+      shared = std::shared_lock(core_.rename);
+    }
+    CHECK_OK(lock_loaded(core_, from_dir));
+    std::unique_lock from_names(from_dir->dir->lock, std::adopt_lock);
+    std::unique_lock<SmallRwLock> to_names;
+    if (to_dir != from_dir) {
+      CHECK_OK(lock_loaded(core_, to_dir));
+      to_names = std::unique_lock(to_dir->dir->lock, std::adopt_lock);
+    }
+    auto status = commit();
+    if (status || !(status.error() == EAGAIN)) return status;
+    from_names.unlock();
+    if (to_names.owns_lock()) to_names.unlock();
+    drop_lookups();
+  }
+}
+
+}  // namespace
+
+Status rename_name(Core& core, NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
+                   unsigned flags) {
+  if (core.read_only) return fail(EROFS);
+  if (flags & ~static_cast<unsigned>(RENAME_NOREPLACE | RENAME_EXCHANGE)) return fail(EINVAL);
+  if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE)) return fail(EINVAL);
+  CHECK_OK(check_name(name));
+  CHECK_OK(check_name(new_name));
+  return Rename(core, flags).run(parent, name, new_parent, new_name);
+}
+
+}  // namespace troot::fusefs

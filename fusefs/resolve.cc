@@ -1,0 +1,58 @@
+// What owns it: the way from an inode to descriptors: by its parent's descriptor and its name, through the two caches.
+#include "fusefs/core.h"
+
+namespace troot::fusefs {
+
+Result<Inode*> find(Core& core, NodeId id) {
+  Inode* inode = core.inodes.find(id);
+  if (inode == nullptr) return fail(ESTALE);
+  return inode;
+}
+
+Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer) {
+  if (dir == core.root) return core.layers[layer].root;
+  const std::uint64_t key = FdCache::key(dir->slot, layer);
+  if (FdHandle fd = core.dirs.get(key)) return fd;
+  TRY(parent, dir_fd(core, dir->parent, layer));
+  TRY(fd, posix::open_at(parent->get(), dir->name->text, O_PATH | O_DIRECTORY));
+  return core.dirs.put(key, std::move(fd));
+}
+
+Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer) {
+  std::shared_lock loc(dir->loc);
+  return dir_fd_held(core, dir, layer);
+}
+
+CName parked_name(const Inode* inode) { return CName(encode_u64(inode->id())); }
+
+Result<Where> where(Core& core, Inode* inode) {
+  const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
+  if (inode->is_dir()) {
+    TRY(fd, dir_fd_held(core, inode, layer));
+    return Where{std::move(fd), CName(".")};
+  }
+  if (inode->has(Inode::kParked)) {
+    // The parked directory outlives every inode: a handle that does not own it.
+    return Where{FdHandle(FdHandle(), &core.parked), parked_name(inode)};
+  }
+  TRY(fd, dir_fd(core, inode->parent, layer));
+  return Where{std::move(fd), CName(inode->name->view())};
+}
+
+Result<FdHandle> file_fd(Core& core, Inode* inode) {
+  const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
+  const std::uint64_t key = FdCache::key(inode->slot, layer);
+  if (FdHandle fd = core.files.get(key)) return fd;
+  TRY(at, where(core, inode));
+  auto fd = layer == kUpper ? posix::open_at(at.fd(), at.text(), O_RDWR)
+                            : posix::open_noatime(at.fd(), at.text(), O_RDONLY | O_NONBLOCK);
+  // An upper that became read-only below still serves reads.
+  if (!fd && layer == kUpper && (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
+    return posix::open_noatime(at.fd(), at.text(), O_RDONLY)
+        .map([](Fd&& ro) { return std::make_shared<const Fd>(std::move(ro)); });
+  }
+  if (!fd) return fail(fd.error());
+  return core.files.put(key, std::move(*fd));
+}
+
+}  // namespace troot::fusefs

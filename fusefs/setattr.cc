@@ -1,0 +1,111 @@
+// What owns it: changes of owner, mode, times and size, and the loss of privileges that goes with some.
+#include "fusefs/file.h"
+
+namespace troot::fusefs {
+namespace {
+
+constexpr timespec kOmit{0, UTIME_OMIT};
+
+/// suid goes, and sgid where the group may execute (inode(7)); directories keep both.
+mode_t without_privileges(mode_t mode) {
+  if (S_ISDIR(mode)) return mode;
+  mode &= ~static_cast<mode_t>(S_ISUID);
+  if (mode & S_IXGRP) mode &= ~static_cast<mode_t>(S_ISGID);
+  return mode;
+}
+
+Status drop_capability(Core& core, Inode* inode, const Where& at) {
+  if (!inode->has(Inode::kCaps)) return {};
+  const auto disk = xattr_to_disk(core, "security.capability");
+  auto status = posix::remove_xattr(at.fd(), at.text(), disk->c_str());
+  if (!status && !(status.error() == ENODATA)) return status;
+  inode->clear(Inode::kCaps);
+  return {};
+}
+
+Status apply_owner(Core& core, Inode* inode, const Where& at, const struct statx& sx, const Override& want) {
+  TRY(overridden, set_owner(core, at.fd(), at.text(), sx, want, inode->has(Inode::kOverride)));
+  if (overridden) {
+    inode->set(Inode::kOverride);
+  } else {
+    inode->clear(Inode::kOverride);
+  }
+  return {};
+}
+
+Status change_owner(Core& core, Inode* inode, const SetAttr& set) {
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  TRY(owner, owner_of(core, inode, at, sx));
+  Override want = owner;
+  if (set.uid) want.uid = *set.uid;
+  if (set.gid) want.gid = *set.gid;
+  if (set.uid || set.gid || set.kill_suidgid) want.mode = without_privileges(want.mode);
+  if (set.mode) want.mode = (want.mode & S_IFMT) | (*set.mode & 07777);
+  if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(core, inode, at));
+  if (want == owner) {
+    // Nothing changes but ctime, which chmod to the same value moves.
+    return inode->is_symlink() ? Status{} : posix::chmod(at.fd(), at.text(), sx.stx_mode & 07777);
+  }
+  return apply_owner(core, inode, at, sx, want);
+}
+
+Status change_times(Core& core, Inode* inode, const SetAttr& set) {
+  TRY(at, where(core, inode));
+  return posix::set_times(at.fd(), at.text(), set.atime.value_or(kOmit), set.mtime.value_or(kOmit));
+}
+
+Status change_size(Core& core, Inode* inode, off_t size) {
+  FileData& data = file_data(inode);
+  std::lock_guard io(data.io);
+  return truncate_held(core, inode, data, size);
+}
+
+/// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no reason to copy it up.
+Result<bool> is_no_change(Core& core, Inode* inode, const SetAttr& set) {
+  if (!set.size || set.mode || set.uid || set.gid || set.atime || set.mtime || inode->in_upper()) return false;
+  std::shared_lock loc(inode->loc);
+  if (inode->has(Inode::kDead)) return false;
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  return static_cast<off_t>(sx.stx_size) == *set.size;
+}
+
+}  // namespace
+
+Result<bool> kill_privileges(Core& core, Inode* inode) {
+  std::shared_lock loc(inode->loc);
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  TRY(owner, owner_of(core, inode, at, sx));
+  Override want = owner;
+  want.mode = without_privileges(want.mode);
+  const bool killed = want.mode != owner.mode || inode->has(Inode::kCaps);
+  CHECK_OK(drop_capability(core, inode, at));
+  if (want.mode != owner.mode) CHECK_OK(apply_owner(core, inode, at, sx, want));
+  inode->clear(Inode::kPrivileged);
+  return killed;
+}
+
+Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const SetAttr& set) {
+  if (core.read_only) return fail(EROFS);
+  TRY(inode, find(core, id));
+  if (set.size && inode->is_dir()) return fail(EISDIR);
+  if (set.size && *set.size < 0) return fail(EINVAL);
+  TRY(nothing, is_no_change(core, inode, set));
+  if (nothing) return attr(core, inode);
+  CopyUp how;
+  if (set.size) how.keep = *set.size;
+  CHECK_OK(ensure_upper(core, caller, inode, how));
+  {
+    std::shared_lock loc(inode->loc);
+    if (inode->has(Inode::kDead)) return fail(ENOENT);
+    if (set.size) CHECK_OK(change_size(core, inode, *set.size));
+    const bool kill = set.kill_suidgid && inode->has(Inode::kPrivileged);
+    if (set.mode || set.uid || set.gid || kill) CHECK_OK(change_owner(core, inode, set));
+    if (set.atime || set.mtime) CHECK_OK(change_times(core, inode, set));
+  }
+  return attr(core, inode);
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,38 @@
+// What owns it: an object under construction in work/troot/stage. It is removed unless it is published by a rename.
+#pragma once
+
+#include <cstdio>
+
+#include "fusefs/core.h"
+
+namespace troot::fusefs {
+
+class Staged {
+ public:
+  explicit Staged(Core& core) : core_(core) {
+    std::snprintf(name_, sizeof name_, "%llx",
+                  static_cast<unsigned long long>(core.stage_counter.fetch_add(1, std::memory_order_relaxed)));
+  }
+  Staged(const Staged&) = delete;
+  Staged& operator=(const Staged&) = delete;
+  ~Staged() {
+    if (made_) remove_tree(core_.stage.get(), name_);
+  }
+  [[nodiscard]] int dirfd() const { return core_.stage.get(); }
+  [[nodiscard]] const char* name() const { return name_; }
+  /// It exists now: the destructor has something to remove.
+  void made() { made_ = true; }
+  /// Moves it to its place. With RENAME_EXCHANGE, what was there is staged now, and removed with this.
+  [[nodiscard]] Status publish(int dirfd, const char* name, unsigned flags) {
+    CHECK_OK(posix::rename(core_.stage.get(), name_, dirfd, name, flags));
+    if ((flags & RENAME_EXCHANGE) == 0) made_ = false;
+    return {};
+  }
+
+ private:
+  Core& core_;
+  char name_[20];
+  bool made_ = false;
+};
+
+}  // namespace troot::fusefs

@@ -1,0 +1,176 @@
+// What owns it: extended attributes as users see them. Ours are hidden; a user's name that looks like ours is escaped as the
+// kernel's overlayfs does; where ownership is presented, what would act on the host (security.*, trusted.*) lies in a stash.
+#include <sys/xattr.h>
+
+#include "fusefs/file.h"
+
+namespace troot::fusefs {
+namespace {
+
+constexpr std::string_view kEscape = "overlay.";
+
+bool acts_on_host(std::string_view name) {
+  return name.starts_with("security.") || name.starts_with("trusted.") || name.starts_with("system.") ||
+         name == kOverrideStat;
+}
+
+/// POSIX ACLs are not kept yet: refused as by a file system mounted with noacl.
+bool is_acl(std::string_view name) { return name.starts_with("system.posix_acl_"); }
+
+/// The value of one shown xattr. The caller holds loc.
+Result<std::string> get_at(Core& core, Inode* inode, const Where& at, std::string_view shown) {
+  const auto disk = xattr_to_disk(core, shown);
+  if (!disk) return fail(ENODATA);
+  auto value = posix::get_xattr(at.fd(), at.text(), disk->c_str());
+  if (value || inode->in_upper() || !(value.error() == ENODATA)) return value;
+  // A lower layer may be a plain tree, where the name stands as it is.
+  const std::string plain(shown);
+  return plain == *disk ? value : posix::get_xattr(at.fd(), at.text(), plain.c_str());
+}
+
+/// Applies a change to the xattrs of an upper object and settles its charge. `grows_bytes`: what it adds at most.
+template <typename Change>
+Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) {
+  std::shared_lock loc(inode->loc);
+  if (inode->has(Inode::kDead)) return fail(ENOENT);
+  std::unique_lock<SmallMutex> io;
+  if (!inode->is_dir()) io = std::unique_lock(file_data(inode).io);
+  TRY(account, account_held(core, inode));
+  TRY(at, where(core, inode));
+  std::int64_t before = 0;
+  if (inode->has(Inode::kUserXattrs)) {
+    TRY(list, posix::list_xattr(at.fd(), at.text()));
+    TRY(bytes, user_xattr_bytes(core, at.fd(), at.text(), list));
+    before = bytes;
+  }
+  const std::int64_t most = quota::xattr_charge(before + grows_bytes) - quota::xattr_charge(before);
+  TRY(reservation, reserve(core, account->project, {std::max<std::int64_t>(0, most), 0}));
+  CHECK_OK(apply(at));
+  inode->set(Inode::kUserXattrs);
+  if (before + grows_bytes <= quota::kFreeXattrBytes && account->xattr_bytes == 0) return {};
+  TRY(list, posix::list_xattr(at.fd(), at.text()));
+  TRY(after, user_xattr_bytes(core, at.fd(), at.text(), list));
+  const std::int64_t grown = quota::xattr_charge(after) - account->xattr_bytes;
+  if (grown == 0) return {};
+  account->xattr_bytes += grown;
+  if (grown > 0) {
+    reservation.claim({grown, 0});
+  } else if (core.quota) {
+    core.quota->release(account->project, {-grown, 0});
+  }
+  record(core, *account);
+  return {};
+}
+
+}  // namespace
+
+std::optional<std::string> xattr_to_disk(const Core& core, std::string_view shown) {
+  if (shown.starts_with(core.x.prefix)) {
+    return core.x.prefix + std::string(kEscape) + std::string(shown.substr(core.x.prefix.size()));
+  }
+  if (core.ids.presented() && acts_on_host(shown)) return core.x.stash + std::string(shown);
+  return std::string(shown);
+}
+
+std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk) {
+  if (disk.starts_with(core.x.prefix)) {
+    const std::string_view rest = disk.substr(core.x.prefix.size());
+    if (rest.starts_with(kEscape)) return core.x.prefix + std::string(rest.substr(kEscape.size()));
+    if (disk.starts_with(core.x.stash)) return std::string(disk.substr(core.x.stash.size()));
+    return std::nullopt;
+  }
+  if (is_acl(disk)) return std::nullopt;
+  if (core.ids.presented() && disk == kOverrideStat) return std::nullopt;
+  return std::string(disk);
+}
+
+Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd, const char* to) {
+  TRY(list, posix::list_xattr(from.fd(), from.text()));
+  std::int64_t bytes = 0;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::string name(list.c_str() + at);
+    at += name.size() + 1;
+    const auto shown = xattr_from_disk(core, name);
+    if (!shown || name == "security.selinux") continue;
+    auto value = posix::get_xattr(from.fd(), from.text(), name.c_str());
+    if (!value) {
+      // Gone meanwhile, or of a lower that we may see but not read: nothing that we could keep.
+      if (value.error() == ENODATA || value.error() == EACCES || value.error() == EPERM) continue;
+      return fail(value.error());
+    }
+    const auto disk = xattr_to_disk(core, *shown);
+    CHECK_OK(posix::set_xattr(to_dirfd, to, disk->c_str(), *value));
+    bytes += static_cast<std::int64_t>(shown->size() + value->size());
+  }
+  return bytes;
+}
+
+Result<std::string> get_shown_xattr(Core& core, NodeId id, std::string_view name) {
+  TRY(inode, find(core, id));
+  if (is_acl(name)) return fail(ENOTSUP);
+  // Asked at nearly every write: answered from memory.
+  if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return fail(ENODATA);
+  std::shared_lock loc(inode->loc);
+  if (inode->has(Inode::kDead)) return fail(ENODATA);
+  TRY(at, where(core, inode));
+  if (!inode->has(Inode::kXattrsKnown)) {
+    TRY(list, posix::list_xattr(at.fd(), at.text()));
+    const std::uint32_t flags = xattr_flags(core, list) & (Inode::kUserXattrs | Inode::kCaps);
+    inode->set(flags | Inode::kXattrsKnown);
+    if (flags == 0) return fail(ENODATA);
+  }
+  return get_at(core, inode, at, name);
+}
+
+Result<std::string> list_shown_xattrs(Core& core, NodeId id) {
+  TRY(inode, find(core, id));
+  std::string shown;
+  if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return shown;
+  std::shared_lock loc(inode->loc);
+  if (inode->has(Inode::kDead)) return shown;
+  TRY(at, where(core, inode));
+  TRY(list, posix::list_xattr(at.fd(), at.text()));
+  for (std::size_t i = 0; i < list.size();) {
+    const std::string_view name(list.c_str() + i);
+    i += name.size() + 1;
+    if (const auto one = xattr_from_disk(core, name)) shown += *one + '\0';
+  }
+  return shown;
+}
+
+Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name, std::string_view value,
+                       int flags) {
+  if (core.read_only) return fail(EROFS);
+  TRY(inode, find(core, id));
+  if (is_acl(name)) return fail(ENOTSUP);
+  // Symlinks carry no user xattrs (xattr(7)), and where ownership is presented everything is a user xattr on disk.
+  if (inode->is_symlink() && core.ids.presented()) return fail(EPERM);
+  CHECK_OK(ensure_upper(core, caller, inode));
+  const auto disk = xattr_to_disk(core, name);
+  if (disk->size() > XATTR_NAME_MAX) return fail(ERANGE);
+  const auto grows = static_cast<std::int64_t>(name.size() + value.size());
+  CHECK_OK(change(core, inode, grows, [&](const Where& at) {
+    return posix::set_xattr(at.fd(), at.text(), disk->c_str(), value, flags);
+  }));
+  if (name == "security.capability") inode->set(Inode::kCaps);
+  return {};
+}
+
+Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name) {
+  if (core.read_only) return fail(EROFS);
+  TRY(inode, find(core, id));
+  if (is_acl(name)) return fail(ENOTSUP);
+  {
+    // What is not there is no reason to copy up.
+    std::shared_lock loc(inode->loc);
+    if (inode->has(Inode::kDead)) return fail(ENODATA);
+    TRY(at, where(core, inode));
+    TRY(value, get_at(core, inode, at, name));
+    (void)value;
+  }
+  CHECK_OK(ensure_upper(core, caller, inode));
+  const auto disk = xattr_to_disk(core, name);
+  return change(core, inode, 0, [&](const Where& at) { return posix::remove_xattr(at.fd(), at.text(), disk->c_str()); });
+}
+
+}  // namespace troot::fusefs

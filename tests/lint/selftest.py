@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""What owns it: the proof that the lint's rules can fail: plants one offence for each rule in a small tree, and
+innocent look-alikes beside it. Prints TAP."""
+import os
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lint
+
+HEADER = "// What owns it: a part of a planted tree.\n"
+# rule, path, offending text (None: the file name alone offends), innocent text
+CASES = [
+    (lint.include_direction, "quota/a.cc", '#include "fusefs/overlay.h"\n', '// #include "fusefs/overlay.h"\n'),
+    (lint.include_direction, "fusefs/a.cc", '#include "tools/version.h"\n', '#include "quota/quota.h"\n'),
+    (lint.libraries_in_their_rooms, "fusefs/inode.cc", "#include <fuse_lowlevel.h>\n", "#include <string>\n"),
+    (lint.libraries_in_their_rooms, "quota/tree.cc", "#include <rocksdb/db.h>\n", '#include "quota/ledger.h"\n'),
+    (lint.libraries_in_their_rooms, "fusefs/ops.cc", "#include <nlohmann/json.hpp>\n", "#include <fuse_lowlevel.h>\n"),
+    (lint.mutating_calls, "fusefs/namei.cc", "int f() { return mkdirat(1, n, 0); }\n", "auto r = posix::mkdirat(d, n, 0);\n"),
+    (lint.mutating_calls, "fusefs/namei.cc", "x = ::renameat2(a, b, c, d, 0);\n", "Status fsetxattr(int fd);\n"),
+    (lint.mutating_calls, "fusefs/namei.cc", "fd = ::openat(d, n,\n  O_WRONLY | O_CREAT, 0);\n", "fd = ::openat(d, n, O_RDONLY);\n"),
+    (lint.banned_calls, "quota/a.cc", 'void f() { system("x"); }\n', 'log("system(x)"); operating_system(1); // system(\n'),
+    (lint.banned_calls, "fusefs/a.cc", "std::strcpy(a, b);\n", "my.system(1);\n"),
+    (lint.sizes, "quota/long.cc", "\n" * 701, "\n" * 650),
+    (lint.headers_guarded, "quota/a.h", "int f();\n", "#pragma once\n"),
+    (lint.no_machine_paths, "README.md", "see /work/" + "main/x\n", "upper/work/index in /home/you/x\n"),
+    (lint.shell_syntax, "tools/x", "#!/bin/bash\nif true; then\n", "#!/bin/bash\ntrue\n"),
+    (lint.documented_pages, "README.md", "[a](docs/ABSENT.md)\n", "[a](README.md) [b](https://example.org)\n"),
+]
+
+
+def complaints(rule, path, text):
+    with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
+        os.makedirs(os.path.join(top, os.path.dirname(path)), exist_ok=True)
+        with open(os.path.join(top, path), "w", encoding="utf-8") as file:
+            file.write(text if text.startswith("#!") else HEADER + text)
+        return list(rule(lint.Source(top)))
+
+
+def main():
+    failed = 0
+    print(f"1..{len(CASES) + 1}")
+    for number, (rule, path, offence, innocent) in enumerate(CASES, 1):
+        caught, spared = complaints(rule, path, offence), not complaints(rule, path, innocent)
+        good = caught and spared
+        print(f"{'ok' if good else 'not ok'} {number} - {rule.__name__} in {path}: "
+              f"{'caught' if caught else 'offence missed'}, {'innocent spared' if spared else 'innocent accused'}")
+        failed += not good
+    with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
+        os.mkdir(os.path.join(top, "quota"))
+        with open(os.path.join(top, "quota", "a.cc"), "w", encoding="utf-8") as file:
+            file.write("int f();\n")
+        good = bool(list(lint.top_comments(lint.Source(top))))
+    print(f"{'ok' if good else 'not ok'} {len(CASES) + 1} - top_comments: a file without one is caught")
+    return 1 if failed or not good else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

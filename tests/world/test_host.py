@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""What owns it: hosts that refuse something: what doctor finds and what the other commands say of it."""
+import json
+import os
+import shlex
+import subprocess
+
+from bed import Skip, case, check, equal, main
+
+WORDS = {"ok", "warn", "fail"}
+
+
+@case("doctor finds nothing wrong here, and says so in both forms", ids=("one", "range", "root"))
+def healthy(u):
+    code, out, err = u.run("troot", "doctor")
+    equal((code, err), (0, ""), f"doctor ({out})")
+    findings = json.loads(u.troot("doctor", "--json"))
+    check({f["verdict"] for f in findings} <= WORDS, "verdicts")
+    equal([f["what"] for f in findings if f["verdict"] == "fail"], [], "failures")
+    ids = next(f for f in findings if f["what"] == "id range")
+    equal(ids["verdict"], "warn" if u.mode == "one" else "ok", "the id range")
+    check(u.mode != "one" or "usermod" in ids["cure"], "its cure")
+    check("\033" not in out and "\033[32m" in u.troot("--color", "always", "doctor"), "colour")
+
+
+def on_a_host(u, prepare, command):
+    """Runs `command` as the user on a host that root changed by `prepare`, in a mount namespace."""
+    if os.getuid() != 0:
+        raise Skip("needs root")
+    script = (f"mount --make-rprivate / && {prepare} && "
+              f"exec setpriv --reuid {u.uid} --regid {u.gid} --clear-groups {command}")
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], env=u.environment, cwd="/", capture_output=True, text=True,
+                          timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+CLOSED = "mount -t tmpfs none /mnt && mknod -m 600 /mnt/fuse c 10 229 && mount --bind /mnt/fuse /dev/fuse"
+ABSENT = "mount -t tmpfs none /mnt && mkdir /mnt/pts && cp -a /dev/null /dev/tty /mnt && mount --move /mnt /dev"
+
+
+@case("/dev/fuse with mode 0600")
+def closed_device(u):
+    u.world("w")
+    code, _, err = on_a_host(u, CLOSED, "troot exec w true")
+    equal((code, err.count("\n")), (125, 1), f"exec ({err!r})")
+    check("/dev/fuse" in err and "sudo chmod 666 /dev/fuse" in err, f"exec says {err!r}")
+    code, out, _ = on_a_host(u, CLOSED, "troot doctor")
+    equal(code, 1, "doctor")
+    check("sudo chmod 666 /dev/fuse" in out and "Permission denied" in out, f"doctor says {out!r}")
+
+
+@case("no /dev/fuse")
+def absent_device(u):
+    u.world("w")
+    code, _, err = on_a_host(u, ABSENT, "troot exec w true")
+    equal((code, err.count("\n")), (125, 1), f"exec ({err!r})")
+    check("/dev/fuse" in err and "modprobe fuse" in err, f"exec says {err!r}")
+
+
+@case("user namespaces refused")
+def no_namespaces(u):
+    u.world("w")
+    # The setting counts for each namespace: one in which it is 0 stands for a host where it is.
+    refuse = "echo 0 > /proc/sys/user/max_user_namespaces && "
+    code, _, err = u.run("unshare", "-Ur", "sh", "-c", refuse + "troot exec w true")
+    equal((code, err.count("\n")), (125, 1), f"exec ({err!r})")
+    check("user.max_user_namespaces" in err, f"exec says {err!r}")
+    code, out, _ = u.run("unshare", "-Ur", "sh", "-c", refuse + "troot doctor")
+    equal(code, 1, "doctor")
+    check("user.max_user_namespaces" in out, f"doctor says {out!r}")
+
+
+@case("a server that cannot start: its own line is passed on")
+def failing_server(u):
+    u.world("w")
+    upper = u.upper("w")
+    u.run("sh", "-c", f"rmdir {shlex.quote(upper)} && touch {shlex.quote(upper)}")
+    u.refused(125, "exec", "w", "true", says=[upper])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+// What owns it: a world's first process: building, the loop that serves, ending.
+#include "tools/troot/init.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/troot/population.h"
+#include "tools/troot/process.h"
+#include "tools/troot/provision.h"
+#include "tools/troot/state.h"
+#include "tools/troot/wire.h"
+
+namespace troot::cli {
+namespace {
+
+constexpr int kBacklog = 64;
+/// How long processes left behind by the last session may take to end; and those of sessions that
+/// `stop` ends.
+constexpr int kLeftoverGrace_ms = 500;
+constexpr int kStopGrace_ms = 5000;
+
+/// A descriptor of ours that outlives the change of root, as a path.
+std::string path_of(const UniqueFd& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }
+
+void detach_from_terminal(InitPlan& plan) {
+  ::prctl(PR_SET_NAME, "troot-init");
+  ::setsid();
+  ::umask(022);
+  const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  ::dup2(null, 0);
+  ::dup2(plan.log.get(), 1);
+  ::dup2(plan.log.get(), 2);
+  plan.log.reset();
+  close_others(
+      {plan.starter.get(), plan.listener.get(), plan.store.get(), plan.run_directory.get()});
+}
+
+/// Tried at the empty mount point, before there is a union: later it would be too late to do
+/// without.
+bool proc_can_be_mounted(const SandboxPlan& plan) {
+  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+    return true;  // told by mount_union
+  const char* point = plan.mount_point.c_str();
+  if (::mount("proc", point, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+    return errno != EPERM;
+  ::umount2(point, MNT_DETACH);
+  return true;
+}
+
+class Init {
+ public:
+  explicit Init(InitPlan plan) : plan_(std::move(plan)), population_(plan_.own_pids) {}
+
+  /// Everything up to the first session. The problem's line goes to the starter.
+  Done build();
+  [[noreturn]] void serve();
+
+ private:
+  struct Connection {
+    UniqueFd socket;
+    bool session = false;
+  };
+
+  Done await(std::string_view word);
+  Done open_namespaces();
+  Done open_inside_socket();
+  void hear(Connection& connection);
+  void admit(Connection& connection);
+  void dismiss(Connection& connection);
+  void accept_outside();
+  void answer_inside();
+  void hear_signals();
+  [[nodiscard]] std::size_t sessions() const;
+  [[noreturn]] void end_world(int grace_ms);
+  [[noreturn]] void server_died();
+
+  InitPlan plan_;
+  Population population_;
+  UniqueFd server_;  // pidfd: readable when the server is no more
+  UniqueFd inside_;
+  UniqueFd signals_;
+  std::vector<UniqueFd> namespaces_;
+  std::vector<Connection> connections_;
+};
+
+Done Init::await(std::string_view word) {
+  Message message = receive_message(plan_.starter.get(), -1);
+  if (message.word != word) ::_exit(0);  // the starter gave up, and knows why
+  if (message.fds.size() == 2) {
+    plan_.server_socket = std::move(message.fds[0]);
+    server_ = std::move(message.fds[1]);
+  }
+  return {};
+}
+
+Done Init::build() {
+  const SandboxPlan& sandbox = plan_.sandbox;
+  NEED(await(kWordMapped));
+  NEED(become_root(sandbox.ids));
+  if (plan_.own_pids && !proc_can_be_mounted(sandbox)) {
+    static_cast<void>(send_message(plan_.starter.get(), kWordNoProc));
+    ::_exit(0);
+  }
+  if (!send_message(plan_.starter.get(), kWordPrepared)) ::_exit(0);
+  NEED(await(kWordGo));
+  NEED(open_namespaces());
+  NEED(mount_union(sandbox, plan_.server_socket.get()));
+  plan_.server_socket.reset();
+  if (plan_.own_pids) {
+    if (const int error = mount_fresh_proc(sandbox); error != 0)
+      return failure_errno("mount /proc", error);
+  } else {
+    NEED(bind_host_proc(sandbox));
+  }
+  NEED(mount_rest(sandbox));
+  NEED(change_root(sandbox));
+  if (plan_.furnish) NEED(provision("", sandbox.name, sandbox.ids));
+  NEED(write_inside_marker(sandbox.name, sandbox.ids));
+  NEED(open_inside_socket());
+  sigset_t watched;
+  sigemptyset(&watched);
+  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&watched, number);
+  ::sigprocmask(SIG_SETMASK, &watched, nullptr);
+  signals_.reset(::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
+  // Only now: whoever connects is sure to be answered.
+  if (!signals_.valid() || ::listen(plan_.listener.get(), kBacklog) != 0)
+    return failure_errno("listen");
+  return {};
+}
+
+Done Init::open_namespaces() {
+  // The user namespace first: entering it gives the right to enter the others.
+  std::vector<const char*> names{"mnt", "ipc"};
+  if (plan_.own_pids) names.push_back("pid");
+  if (plan_.sandbox.ids != IdMode::kRoot) names.insert(names.begin(), "user");
+  for (const char* name : names) {
+    const std::string path = std::string("/proc/self/ns/") + name;
+    namespaces_.emplace_back(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!namespaces_.back().valid()) return failure_errno(path);
+  }
+  return {};
+}
+
+Done Init::open_inside_socket() {
+  inside_ = bind_socket(kInsideSocket, SOCK_STREAM);
+  if (!inside_.valid() || ::chmod(kInsideSocket, 0666) != 0 ||
+      ::listen(inside_.get(), kBacklog) != 0) {
+    return failure_errno(kInsideSocket);
+  }
+  return {};
+}
+
+std::size_t Init::sessions() const {
+  return static_cast<std::size_t>(std::count_if(connections_.begin(), connections_.end(),
+                                                [](const Connection& c) { return c.session; }));
+}
+
+void Init::admit(Connection& connection) {
+  std::vector<int> fds;
+  for (const auto& fd : namespaces_) fds.push_back(fd.get());
+  const std::string answer = std::string(kWordOk) + " " + std::string(to_string(plan_.sandbox.ids));
+  connection.session = send_message(connection.socket.get(), answer, fds);
+}
+
+void Init::dismiss(Connection& connection) {
+  connection.session = false;
+  if (sessions() > 0) {
+    static_cast<void>(send_message(connection.socket.get(), kWordMore));
+    return;
+  }
+  // At once: whoever connects from here on finds nobody and starts the world anew.
+  static_cast<void>(send_message(connection.socket.get(), kWordLast));
+  end_world(kLeftoverGrace_ms);
+}
+
+void Init::hear(Connection& connection) {
+  const Message message = receive_message(connection.socket.get(), 0);
+  if (message.word == kWordSession) {
+    admit(connection);
+  } else if (message.word == kWordDone) {
+    dismiss(connection);
+  } else if (message.word == kWordCount) {
+    static_cast<void>(send_message(connection.socket.get(), std::to_string(sessions())));
+  } else if (message.word == kWordStop) {
+    end_world(kStopGrace_ms);
+  } else {
+    connection.session = false;
+    connection.socket.reset();
+  }
+}
+
+void Init::accept_outside() {
+  const int fd = ::accept4(plan_.listener.get(), nullptr, nullptr, SOCK_CLOEXEC);
+  if (fd >= 0) connections_.push_back({UniqueFd(fd), false});
+}
+
+void Init::answer_inside() {
+  const UniqueFd asker(::accept4(inside_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (!asker.valid()) return;
+  // In a child, since the answer needs this process to say how many sessions there are.
+  if (::fork() != 0) return;
+  nlohmann::json all = nlohmann::json::array();
+  for (const World& world : Store(path_of(plan_.store)).worlds()) {
+    WorldView seen = view(world);
+    seen.server_memory_bytes = 0;  // the server is not in our /proc
+    all.push_back(to_json(seen, plan_.sandbox.name));
+  }
+  const std::string text = all.dump();
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t n = ::send(asker.get(), text.data() + done, text.size() - done, MSG_NOSIGNAL);
+    if (n <= 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  ::_exit(0);
+}
+
+void Init::hear_signals() {
+  signalfd_siginfo info{};
+  bool asked_to_end = false;
+  while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    asked_to_end = asked_to_end || info.ssi_signo != SIGCHLD;
+  }
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+  }
+  if (asked_to_end) end_world(kStopGrace_ms);
+}
+
+void Init::end_world(int grace_ms) {
+  population_.end(grace_ms);
+  remember_usage(path_of(plan_.run_directory));
+  ::_exit(0);
+}
+
+void Init::server_died() {
+  const std::time_t now = std::time(nullptr);
+  std::fprintf(stderr, "troot: %lld: the server of world '%s' is gone; the world ends\n",
+               static_cast<long long>(now), plan_.sandbox.name.c_str());
+  std::fflush(stderr);
+  // Every file access fails from here on, so nothing can end in good order.
+  population_.signal(SIGKILL);
+  ::_exit(1);
+}
+
+void Init::serve() {
+  connections_.push_back({std::move(plan_.starter), false});
+  const std::size_t fixed = 4;
+  for (bool had_session = false;;) {
+    std::vector<pollfd> ready{{signals_.get(), POLLIN, 0},
+                              {server_.get(), POLLIN, 0},
+                              {plan_.listener.get(), POLLIN, 0},
+                              {inside_.get(), POLLIN, 0}};
+    for (const auto& connection : connections_)
+      ready.push_back({connection.socket.get(), POLLIN, 0});
+    if (::poll(ready.data(), ready.size(), -1) < 0 && errno != EINTR) ::_exit(1);
+    if (ready[1].revents != 0) server_died();
+    if (ready[0].revents != 0) hear_signals();
+    for (std::size_t i = fixed; i < ready.size(); ++i) {
+      if (ready[i].revents != 0) hear(connections_[i - fixed]);
+    }
+    if (ready[2].revents != 0) accept_outside();
+    if (ready[3].revents != 0) answer_inside();
+    std::erase_if(connections_, [](const Connection& c) { return !c.socket.valid(); });
+    had_session = had_session || sessions() > 0;
+    // The starter that went away without a session counts as the last one, too.
+    const bool starting = !had_session && !connections_.empty();
+    if (sessions() == 0 && !starting) end_world(kLeftoverGrace_ms);
+  }
+}
+
+}  // namespace
+
+void run_init(InitPlan plan) {
+  detach_from_terminal(plan);
+  const int starter = plan.starter.get();
+  Init init(std::move(plan));
+  if (const Done built = init.build(); !built) {
+    static_cast<void>(send_message(starter, std::string(kErrorPrefix) + built.error().text));
+    ::_exit(1);
+  }
+  if (!send_message(starter, kWordOk)) ::_exit(0);
+  init.serve();
+}
+
+}  // namespace troot::cli

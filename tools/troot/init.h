@@ -1,0 +1,38 @@
+// What owns it: the first process of a world. It builds the world's file system, holds its
+// namespaces while there are sessions, hands them to those who join, reaps orphans, and ends the
+// world after the last session.
+#pragma once
+
+#include <string>
+
+#include "tools/troot/fd.h"
+#include "tools/troot/sandbox.h"
+
+namespace troot::cli {
+
+/// What init and the one who starts it say to each other before the first session, on the starter's
+/// connection.
+inline constexpr std::string_view kWordMapped = "mapped";      ///< to init: the id maps are written
+inline constexpr std::string_view kWordPrepared = "prepared";  ///< from init: waits for the server
+inline constexpr std::string_view kWordNoProc =
+    "noproc";                                      ///< from init: no fresh /proc here; it has ended
+inline constexpr std::string_view kWordGo = "go";  ///< to init: the server is ready for the mount
+inline constexpr std::string_view kErrorPrefix =
+    "error ";  ///< from init: a line for a person; it has ended
+
+struct InitPlan {
+  SandboxPlan sandbox;
+  bool own_pids = true;    ///< it is pid 1 of a pid namespace of its own
+  bool furnish = false;    ///< the first start
+  UniqueFd starter;        ///< seqpacket; becomes the first session's connection
+  UniqueFd server_socket;  ///< where the server awaits the mount (sent by the starter with kWordGo)
+  UniqueFd listener;       ///< bound to run/init.sock, not yet listening
+  UniqueFd store;          ///< O_PATH of the store
+  UniqueFd run_directory;  ///< O_PATH of worlds/NAME/run
+  UniqueFd log;
+};
+
+/// The body of the cloned process.
+[[noreturn]] void run_init(InitPlan plan);
+
+}  // namespace troot::cli

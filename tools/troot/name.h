@@ -1,0 +1,14 @@
+// What owns it: what a world may be called. Pure.
+#pragma once
+
+#include <string_view>
+
+#include "tools/troot/outcome.h"
+
+namespace troot::cli {
+
+/// A letter or digit, then at most 63 of letters, digits, `_`, `.`, `-`: a name is one path
+/// component that no shell, option parser or listing can mistake for something else.
+[[nodiscard]] Done check_name(std::string_view name);
+
+}  // namespace troot::cli

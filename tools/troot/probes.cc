@@ -1,0 +1,218 @@
+// What owns it: each thing that `troot doctor` tries.
+#include "tools/troot/probes.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <functional>
+
+#include <boost/filesystem.hpp>
+
+#include "tools/troot/fd.h"
+#include "tools/troot/idmap.h"
+#include "tools/troot/knobs.h"
+#include "tools/troot/process.h"
+#include "tools/troot/sandbox.h"
+#include "tools/troot/seccomp.h"
+#include "tools/troot/server.h"
+#include "tools/troot/size.h"
+
+namespace troot::cli {
+namespace {
+
+namespace fs = boost::filesystem;
+
+constexpr std::uint64_t kLittleDisk_bytes = 1ULL << 30;
+
+std::string words(int error) { return std::strerror(error); }
+
+/// Runs `body` in a child with `flags` of clone(2) whose ids are mapped by `ids`; its result is the
+/// errno of the child, 0: all went well. The errno of the clone itself comes back negated.
+int in_child(int flags, const IdPlan& ids, const std::function<int()>& body) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return -errno;
+  UniqueFd wait(ends[0]);
+  UniqueFd go(ends[1]);
+  const pid_t child = clone_process(flags);
+  if (child < 0) return -errno;
+  if (child == 0) {
+    go.reset();
+    char byte = 0;
+    if (::read(wait.get(), &byte, 1) != 1) ::_exit(ECANCELED);
+    if (!become_root(ids.mode)) ::_exit(EPERM);
+    ::_exit(body());
+  }
+  const bool mapped = write_id_maps(child, ids).has_value();
+  if (mapped) static_cast<void>(::write(go.get(), "x", 1) == 1);
+  go.reset();
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!mapped) return EPERM;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+}
+
+/// The least that every host must give: one id, or real root.
+IdPlan last_plan() { return id_plans().back(); }
+int namespace_flags() {
+  return CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
+         (last_plan().mode == IdMode::kRoot ? 0 : CLONE_NEWUSER);
+}
+
+Finding fuse_device() {
+  const UniqueFd fd(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (fd.valid()) return {"fuse device", Verdict::kOk, "/dev/fuse opens", ""};
+  const int error = errno;
+  return {"fuse device", Verdict::kFail, "/dev/fuse: " + words(error),
+          error == EACCES ? "sudo chmod 666 /dev/fuse" : "sudo modprobe fuse"};
+}
+
+Finding namespaces() {
+  const int error = in_child(namespace_flags(), last_plan(), [] {
+    return ::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0 ? 0 : errno;
+  });
+  if (error == 0)
+    return {"namespaces", Verdict::kOk, "user, mount, pid and ipc namespaces can be made", ""};
+  return {"namespaces", Verdict::kFail,
+          "cannot be made or used: " + words(error < 0 ? -error : error), refusing_knob_cure()};
+}
+
+Finding fuse_mount() {
+  const int error = in_child(namespace_flags(), last_plan(), [] {
+    if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno;
+    const int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (fd < 0) return errno;
+    const std::string data =
+        "fd=" + std::to_string(fd) + ",rootmode=40000,user_id=0,group_id=0,allow_other";
+    return ::mount("doctor", "/", "fuse.trootfs", MS_NODEV, data.c_str()) == 0 ? 0 : errno;
+  });
+  if (error == 0) return {"fuse mount", Verdict::kOk, "mounts in a namespace", ""};
+  return {"fuse mount", Verdict::kFail, words(error < 0 ? -error : error),
+          error == ENODEV ? "sudo modprobe fuse" : ""};
+}
+
+Finding fresh_proc() {
+  const int error = in_child(namespace_flags(), last_plan(), [] {
+    if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno;
+    return ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0 ? 0
+                                                                                            : errno;
+  });
+  if (error == 0) return {"fresh /proc", Verdict::kOk, "worlds have process ids of their own", ""};
+  return {"fresh /proc", Verdict::kWarn,
+          words(error < 0 ? -error : error) + "; worlds share the host's process ids", ""};
+}
+
+Finding id_range() {
+  const std::vector<IdPlan> plans = id_plans();
+  if (plans.front().mode == IdMode::kRoot)
+    return {"id range", Verdict::kOk, "real root: all ids", ""};
+  const passwd* entry = ::getpwuid(::getuid());
+  const std::string user = entry != nullptr ? entry->pw_name : std::to_string(::getuid());
+  if (plans.front().mode == IdMode::kOne) {
+    return {"id range", Verdict::kWarn,
+            "no subordinate ids in /etc/subuid and /etc/subgid; worlds have one id",
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + user};
+  }
+  const int error = in_child(namespace_flags(), plans.front(), [] { return 0; });
+  if (error == 0)
+    return {"id range", Verdict::kOk, std::to_string(plans.front().id_count()) + " ids", ""};
+  return {"id range", Verdict::kWarn,
+          "newuidmap and newgidmap do not map the subordinate ids; worlds have one id",
+          "sudo apt-get install uidmap"};
+}
+
+Finding seccomp_filter() {
+  const int error = in_child(namespace_flags(), last_plan(), [] {
+    if (!load_fake_id_filter()) return EINVAL;
+    // It is there when a change of owner that cannot be is said to have been made.
+    return ::chown("/", 1, 1) == 0 ? 0 : errno;
+  });
+  if (error == 0) return {"seccomp", Verdict::kOk, "filters load", ""};
+  return {"seccomp", Verdict::kFail,
+          "the filter does not load: " + words(error < 0 ? -error : error), ""};
+}
+
+Finding server_program() {
+  const std::string program = find_server_program();
+  if (program.empty()) {
+    return {"server", Verdict::kFail, "trootfs is neither beside troot nor in PATH",
+            "cmake --install build/release"};
+  }
+  const Finished ran = run_program({program, "--version"});
+  if (ran.exit_code == 0) return {"server", Verdict::kOk, program, ""};
+  return {"server", Verdict::kFail, program + ": " + ran.output, ""};
+}
+
+/// The nearest directory above `path` that is there.
+std::string existing(fs::path path) {
+  boost::system::error_code error;
+  while (!path.empty() && !fs::is_directory(path, error)) path = path.parent_path();
+  return path.string();
+}
+
+Finding rename_whiteout(const std::string& directory) {
+  const std::string from = directory + "/from";
+  const std::string to = directory + "/to";
+  const UniqueFd made(::open(from.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  if (!made.valid()) return {"rename whiteout", Verdict::kWarn, words(errno), ""};
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_WHITEOUT) == 0) {
+    return {"rename whiteout", Verdict::kOk, "the store can leave a whiteout where it renames", ""};
+  }
+  return {"rename whiteout", Verdict::kWarn,
+          words(errno) + "; whiteouts are made in a step of their own", ""};
+}
+
+std::vector<Finding> store_findings(const std::string& store) {
+  const std::string place = existing(store);
+  std::string directory = place + "/.troot-doctor.XXXXXX";
+  if (::mkdtemp(directory.data()) == nullptr) {
+    return {{"store", Verdict::kFail, place + ": " + words(errno),
+             "mkdir -p " + store + " && chmod u+rwx " + store}};
+  }
+  std::vector<Finding> found{{"store", Verdict::kOk, store, ""}};
+  if (::setxattr(directory.c_str(), "user.overlay.opaque", "y", 1, 0) == 0) {
+    found.push_back({"store xattrs", Verdict::kOk, "user.* are kept", ""});
+  } else {
+    found.push_back(
+        {"store xattrs", Verdict::kFail, words(errno),
+         "export XDG_DATA_HOME=DIR   # a DIR on ext4, xfs, btrfs, or tmpfs of Linux >= 6.6"});
+  }
+  if (::mknod((directory + "/whiteout").c_str(), S_IFCHR, makedev(0, 0)) == 0) {
+    found.push_back({"store whiteouts", Verdict::kOk, "character device 0/0", ""});
+  } else {
+    found.push_back({"store whiteouts", Verdict::kWarn,
+                     words(errno) + "; whiteouts are files with an xattr", ""});
+  }
+  found.push_back(rename_whiteout(directory));
+  struct statvfs disk {};
+  if (::statvfs(directory.c_str(), &disk) == 0) {
+    const std::uint64_t free_bytes = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
+    found.push_back({"store space", free_bytes < kLittleDisk_bytes ? Verdict::kWarn : Verdict::kOk,
+                     format_size(free_bytes) + " free", ""});
+  }
+  boost::system::error_code ignored;
+  fs::remove_all(directory, ignored);
+  return found;
+}
+
+}  // namespace
+
+std::vector<Finding> probe_all(const std::string& store) {
+  std::vector<Finding> found{server_program(), fuse_device(), namespaces(),    fuse_mount(),
+                             fresh_proc(),     id_range(),    seccomp_filter()};
+  for (auto& finding : store_findings(store)) found.push_back(std::move(finding));
+  return found;
+}
+
+}  // namespace troot::cli

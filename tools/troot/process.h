@@ -1,0 +1,32 @@
+// What owns it: starting helpers: fork in the forms that the command needs, and small programs that
+// are run to their end.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "tools/troot/outcome.h"
+
+namespace troot::cli {
+
+/// fork(2) with namespaces and flags of clone(2) added; the child runs on with a copy of the
+/// memory. The exit signal is SIGCHLD. Returns as fork does. The process must have one thread.
+[[nodiscard]] pid_t clone_process(int flags) noexcept;
+
+/// What became of a program that ran to its end.
+struct Finished {
+  int exit_code = 0;   ///< 128+N by signal, 127 when it could not be started
+  std::string output;  ///< stdout and stderr together
+};
+/// Runs `arguments` (found in PATH) with /dev/null as stdin.
+[[nodiscard]] Finished run_program(const std::vector<std::string>& arguments);
+
+/// The exit code that shells give a wait status.
+[[nodiscard]] int exit_code_of(int wait_status) noexcept;
+
+/// Closes every descriptor from 3 on but those in `keep`.
+void close_others(std::vector<int> keep);
+
+}  // namespace troot::cli

@@ -1,0 +1,41 @@
+// What owns it: the file system a world sees: the FUSE mount made inside its namespaces, what is
+// mounted over it, and the change of root. Runs in the world's init, before anything else is there.
+#pragma once
+
+#include <string>
+
+#include "tools/troot/idmap.h"
+#include "tools/troot/outcome.h"
+
+namespace troot::cli {
+
+struct SandboxPlan {
+  std::string name;
+  std::string base;         ///< what the world is a copy of; "/" is the host itself
+  std::string mount_point;  ///< an empty directory of the store
+  std::string program;      ///< this one, on the host
+  IdMode ids = IdMode::kOne;
+  bool share_tmp = false;  ///< the host's /tmp instead of one of its own
+};
+
+/// How much of /run a world may fill; it is memory.
+inline constexpr const char* kRunSize = "64m";
+
+/// Becomes id 0 of the new user namespace, with no other groups.
+[[nodiscard]] Done become_root(IdMode ids);
+
+/// Mounts the union at the mount point and hands its descriptors to the server at `server_socket`.
+[[nodiscard]] Done mount_union(const SandboxPlan& plan, int server_socket);
+
+/// A fresh /proc at the union's, for this process's pid namespace. EPERM where the host has covered
+/// parts of its own /proc, as containers do: the caller then does without a pid namespace.
+[[nodiscard]] int mount_fresh_proc(const SandboxPlan& plan);
+[[nodiscard]] Done bind_host_proc(const SandboxPlan& plan);
+
+/// /sys, /dev, /run, /tmp, /dev/shm and the resolver's files.
+[[nodiscard]] Done mount_rest(const SandboxPlan& plan);
+
+/// Makes the union the root of the mount namespace and lets go of the host's tree.
+[[nodiscard]] Done change_root(const SandboxPlan& plan);
+
+}  // namespace troot::cli

@@ -1,0 +1,82 @@
+// What owns it: the filter's rules.
+#include "tools/troot/seccomp.h"
+
+#include <seccomp.h>
+#include <sys/stat.h>
+
+#include <initializer_list>
+#include <memory>
+
+namespace troot::cli {
+namespace {
+
+using Filter = std::unique_ptr<void, decltype(&::seccomp_release)>;
+
+// In an ABI that lacks one of these libseccomp leaves the rule out. setfsuid and setfsgid return
+// the id before, which is 0 as well.
+constexpr std::initializer_list<int> kFaked = {
+    SCMP_SYS(chown),       SCMP_SYS(chown32),   SCMP_SYS(fchown),      SCMP_SYS(fchown32),
+    SCMP_SYS(lchown),      SCMP_SYS(lchown32),  SCMP_SYS(fchownat),    SCMP_SYS(setuid),
+    SCMP_SYS(setuid32),    SCMP_SYS(setgid),    SCMP_SYS(setgid32),    SCMP_SYS(setreuid),
+    SCMP_SYS(setreuid32),  SCMP_SYS(setregid),  SCMP_SYS(setregid32),  SCMP_SYS(setresuid),
+    SCMP_SYS(setresuid32), SCMP_SYS(setresgid), SCMP_SYS(setresgid32), SCMP_SYS(setfsuid),
+    SCMP_SYS(setfsuid32),  SCMP_SYS(setfsgid),  SCMP_SYS(setfsgid32),  SCMP_SYS(setgroups),
+    SCMP_SYS(setgroups32), SCMP_SYS(capset)};
+
+/// mknod of a device: the mode is argument `mode_at`, the number the next one. A character device
+/// 0/0 is a whiteout, which needs no privilege and is let through.
+int fake_mknod(scmp_filter_ctx filter, int call, unsigned mode_at) {
+  const scmp_arg_cmp block{mode_at, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFBLK};
+  const scmp_arg_cmp character{mode_at, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFCHR};
+  const scmp_arg_cmp numbered{mode_at + 1, SCMP_CMP_NE, 0, 0};
+  if (const int rc = ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(0), call, 1, &block);
+      rc != 0) {
+    return rc;
+  }
+  const scmp_arg_cmp device[] = {character, numbered};
+  return ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(0), call, 2, device);
+}
+
+int add_other_abis(scmp_filter_ctx filter) {
+  const auto add = [filter](std::uint32_t arch) {
+    const int rc = ::seccomp_arch_add(filter, arch);
+    return rc == -EEXIST ? 0 : rc;
+  };
+  switch (::seccomp_arch_native()) {
+    case SCMP_ARCH_X86_64:
+      if (const int rc = add(SCMP_ARCH_X86); rc != 0) return rc;
+      return add(SCMP_ARCH_X32);
+    case SCMP_ARCH_AARCH64:
+      return add(SCMP_ARCH_ARM);
+    default:
+      return 0;
+  }
+}
+
+int build_and_load(scmp_filter_ctx filter) {
+  if (const int rc = ::seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0); rc != 0) return rc;
+  // A call of an ABI that the filter does not know runs as it would without a filter.
+  if (const int rc = ::seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW); rc != 0) {
+    return rc;
+  }
+  if (const int rc = add_other_abis(filter); rc != 0) return rc;
+  for (const int call : kFaked) {
+    if (const int rc = ::seccomp_rule_add(filter, SCMP_ACT_ERRNO(0), call, 0); rc != 0) return rc;
+  }
+  if (const int rc = fake_mknod(filter, SCMP_SYS(mknod), 1); rc != 0) return rc;
+  if (const int rc = fake_mknod(filter, SCMP_SYS(mknodat), 2); rc != 0) return rc;
+  return ::seccomp_load(filter);
+}
+
+}  // namespace
+
+Done load_fake_id_filter() {
+  const Filter filter(::seccomp_init(SCMP_ACT_ALLOW), &::seccomp_release);
+  if (filter == nullptr) return failure("seccomp: out of memory");
+  if (const int rc = build_and_load(filter.get()); rc != 0) {
+    return failure_errno("seccomp filter (the kernel needs CONFIG_SECCOMP_FILTER)", -rc);
+  }
+  return {};
+}
+
+}  // namespace troot::cli

@@ -1,0 +1,164 @@
+// What owns it: from the caller's process into the world and back: enter, exec, wait.
+#include "tools/troot/session.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "tools/troot/environment.h"
+#include "tools/troot/process.h"
+#include "tools/troot/sandbox.h"
+#include "tools/troot/seccomp.h"
+#include "tools/troot/start.h"
+#include "tools/troot/terminal.h"
+#include "tools/troot/wire.h"
+
+namespace troot::cli {
+namespace {
+
+/// What is passed on to the command. The terminal's own signals reach it without us.
+constexpr int kForwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
+
+sigset_t watched_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : kForwarded) sigaddset(&set, number);
+  sigaddset(&set, SIGCHLD);
+  return set;
+}
+
+[[noreturn]] void give_up(const std::string& text, int code) {
+  std::fprintf(stderr, "troot: %s\n", text.c_str());
+  ::_exit(code);
+}
+
+[[noreturn]] void become_command(const Session& session, const std::string& world,
+                                 const std::string& directory, std::vector<std::string> command,
+                                 const sigset_t& mask) {
+  // If the troot in front is killed, its command goes as when a terminal closes.
+  ::prctl(PR_SET_PDEATHSIG, SIGHUP);
+  set_session_environment(world);
+  enter_directory(directory);
+  if (command.empty()) command.push_back(session_shell());
+  if (session.ids == IdMode::kOne) {
+    if (const Done loaded = load_fake_id_filter(); !loaded)
+      give_up(loaded.error().text, kOurFailure);
+  }
+  close_others({});
+  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+  std::vector<char*> argv;
+  for (auto& word : command) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execvp(argv[0], argv.data());
+  const int error = errno;
+  const bool absent = error == ENOENT || error == ENOTDIR;
+  give_up(command[0] + ": " + (absent ? "command not found in the world" : std::strerror(error)),
+          absent ? kNotFound : kNotExecutable);
+}
+
+/// Enters the namespaces and starts the command as a child of our parent, whose process tells it by
+/// `report`.
+[[noreturn]] void enter_and_start(const Session& session, const std::string& world,
+                                  const std::vector<std::string>& command, int report,
+                                  const sigset_t& mask) {
+  const auto fail_with = [&](const std::string& what) {
+    static_cast<void>(send_message(report, what + ": " + std::strerror(errno)));
+    ::_exit(kOurFailure);
+  };
+  char here[PATH_MAX];
+  const std::string directory = ::getcwd(here, sizeof here) != nullptr ? here : "";
+  for (const auto& fd : session.namespaces) {
+    if (::setns(fd.get(), 0) != 0) fail_with("enter the world's namespaces");
+  }
+  if (const Done root = become_root(session.ids); !root) {
+    static_cast<void>(send_message(report, root.error().text));
+    ::_exit(kOurFailure);
+  }
+  // Only a child is in the pid namespace. CLONE_PARENT makes it the child of the one who waits for
+  // it.
+  const pid_t child = clone_process(CLONE_PARENT);
+  if (child < 0) fail_with("fork in the world");
+  if (child == 0) become_command(session, world, directory, command, mask);
+  static_cast<void>(send_message(report, std::to_string(child)));
+  ::_exit(0);
+}
+
+Outcome<pid_t> start_command(const Session& session, const std::string& world,
+                             const std::vector<std::string>& command, const sigset_t& mask) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return failure_errno("socketpair");
+  const UniqueFd report(ends[0]);
+  UniqueFd theirs(ends[1]);
+  const pid_t joiner = ::fork();
+  if (joiner < 0) return failure_errno("fork");
+  if (joiner == 0) enter_and_start(session, world, command, theirs.get(), mask);
+  theirs.reset();
+  const Message message = receive_message(report.get(), -1);
+  while (::waitpid(joiner, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (message.word.empty()) return failure("the world ended");
+  char* end = nullptr;
+  const long pid = std::strtol(message.word.c_str(), &end, 10);
+  if (*end != '\0') return failure(message.word);
+  return static_cast<pid_t>(pid);
+}
+
+/// True when the terminal sent it, to the whole foreground group, of which the command may be a
+/// part.
+bool sent_by_terminal(const siginfo_t& info) {
+  return info.si_code == SI_KERNEL && (info.si_signo == SIGINT || info.si_signo == SIGQUIT);
+}
+
+/// Waits for the command, passing signals on to it.
+int wait_for(pid_t command, const sigset_t& watched, const Terminal& terminal) {
+  for (;;) {
+    int status = 0;
+    const pid_t seen = ::waitpid(command, &status, WNOHANG | WUNTRACED);
+    if (seen == command && WIFSTOPPED(status)) {
+      terminal.stop_with(command);
+      continue;
+    }
+    if (seen == command) return exit_code_of(status);
+    if (seen < 0 && errno == ECHILD) return kOurFailure;
+    siginfo_t info{};
+    const int number = ::sigwaitinfo(&watched, &info);
+    if (number > 0 && number != SIGCHLD && !sent_by_terminal(info)) ::kill(command, number);
+  }
+}
+
+Outcome<int> run_in_session(const Session& session, const std::string& world,
+                            const std::vector<std::string>& command, const sigset_t& watched,
+                            const sigset_t& mask) {
+  const Terminal terminal;
+  TAKE(pid, start_command(session, world, command, mask));
+  const int code = wait_for(pid, watched, terminal);
+  terminal.take_back();
+  return code;
+}
+
+}  // namespace
+
+Outcome<int> run_in_world(const Store& store, const World& world,
+                          const std::vector<std::string>& command) {
+  // From here on and until the process ends: a signal that comes before there is a command waits
+  // for it, and one that comes after would only leave a world half ended.
+  const sigset_t watched = watched_signals();
+  sigset_t before;
+  ::sigprocmask(SIG_BLOCK, &watched, &before);
+  TAKE(session, open_session(store, world));
+  const auto code = run_in_session(session, world.name(), command, watched, before);
+  NEED(close_session(world, std::move(session)));
+  return code;
+}
+
+}  // namespace troot::cli

@@ -1,0 +1,26 @@
+// What owns it: amounts as people write and read them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "tools/troot/outcome.h"
+
+namespace troot::cli {
+
+/// Bytes: digits, perhaps a fraction, perhaps one of K M G T P E (powers of 1024; "iB" or "B" may
+/// follow, case does not matter). "none" is 0: no limit. `what` names the amount in the refusal.
+[[nodiscard]] Outcome<std::uint64_t> parse_size(std::string_view what, std::string_view text);
+
+/// Objects: the same with powers of 1000 and without "B".
+[[nodiscard]] Outcome<std::uint64_t> parse_count(std::string_view what, std::string_view text);
+
+/// Bytes for a table: "0", "812", "4K", "299.9M", "300M". Rounded down, so that what is not yet
+/// at a limit never reads as the limit.
+[[nodiscard]] std::string format_size(std::uint64_t bytes);
+
+/// A limit: format_size, or "-" for none.
+[[nodiscard]] std::string format_limit(std::uint64_t bytes);
+
+}  // namespace troot::cli

@@ -1,0 +1,215 @@
+// What owns it: the protocol of starting, joining, leaving and stopping, seen from outside.
+#include "tools/troot/start.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <optional>
+
+#include <boost/filesystem.hpp>
+
+#include "tools/troot/init.h"
+#include "tools/troot/knobs.h"
+#include "tools/troot/process.h"
+#include "tools/troot/server.h"
+#include "tools/troot/state.h"
+#include "tools/troot/wire.h"
+
+namespace troot::cli {
+namespace {
+
+/// A big upper on a slow disk may take this long to be written out.
+constexpr int kServerEnd_s = 120;
+constexpr int kAdmit_ms = 30'000;
+
+/// A cloned init whose id maps are written and that waits for the server.
+struct Prepared {
+  pid_t pid = -1;
+  UniqueFd starter;
+  IdPlan ids;
+};
+enum class Obstacle { kProc, kIdMap };
+struct Refused {
+  std::optional<Obstacle> obstacle;  ///< what another attempt can do without
+  Problem problem;
+};
+
+SandboxPlan sandbox_plan(const World& world, const Settings& settings, IdMode ids) {
+  boost::system::error_code error;
+  const std::string program = boost::filesystem::read_symlink("/proc/self/exe", error).string();
+  return {world.name(), settings.base, world.run("root"), program, ids, settings.share_tmp};
+}
+
+tl::unexpected<Refused> refused(Problem problem, std::optional<Obstacle> obstacle = std::nullopt) {
+  return tl::unexpected<Refused>(Refused{obstacle, std::move(problem)});
+}
+
+void discard(pid_t init) {
+  ::kill(init, SIGKILL);
+  ::waitpid(init, nullptr, 0);
+}
+
+Outcome<InitPlan> init_plan(const Store& store, const World& world, const Settings& settings,
+                            const IdPlan& ids, bool own_pids) {
+  InitPlan plan;
+  plan.sandbox = sandbox_plan(world, settings, ids.mode);
+  plan.own_pids = own_pids;
+  plan.furnish = settings.provisioned != to_string(ids.mode);
+  plan.listener = bind_socket(world.run("init.sock"), SOCK_SEQPACKET);
+  if (!plan.listener.valid()) return failure_errno(world.run("init.sock"));
+  plan.store.reset(::open(store.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  plan.run_directory.reset(
+      ::open((world.path() + "/run").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  plan.log.reset(::open(world.run("init.log").c_str(),
+                        O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+  if (!plan.store.valid() || !plan.run_directory.valid() || !plan.log.valid()) {
+    return failure_errno(world.path() + "/run");
+  }
+  return plan;
+}
+
+Problem no_namespaces(int error) {
+  const std::string why =
+      error == ENOSPC || error == EUSERS ? "too many user namespaces" : std::strerror(error);
+  return {Blame::kFailure, "the host refuses user namespaces: " + why + refusing_knob()};
+}
+
+tl::expected<Prepared, Refused> prepare(InitPlan plan, const IdPlan& ids) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    return refused(failure_errno("socketpair").value());
+  }
+  Prepared prepared{-1, UniqueFd(ends[0]), ids};
+  plan.starter.reset(ends[1]);
+  const int flags = CLONE_NEWNS | CLONE_NEWIPC | (plan.own_pids ? CLONE_NEWPID : 0) |
+                    (ids.mode == IdMode::kRoot ? 0 : CLONE_NEWUSER);
+  prepared.pid = clone_process(flags);
+  if (prepared.pid < 0) return refused(no_namespaces(errno));
+  if (prepared.pid == 0) run_init(std::move(plan));
+  plan.starter.reset();
+  if (const Done mapped = write_id_maps(prepared.pid, ids); !mapped) {
+    discard(prepared.pid);
+    return refused(mapped.error(), Obstacle::kIdMap);
+  }
+  Message answer;
+  if (send_message(prepared.starter.get(), kWordMapped))
+    answer = receive_message(prepared.starter.get(), kAdmit_ms);
+  if (answer.word == kWordPrepared) return prepared;
+  discard(prepared.pid);
+  const Problem problem{Blame::kFailure, answer.word.rfind(kErrorPrefix, 0) == 0
+                                             ? answer.word.substr(kErrorPrefix.size())
+                                             : "the world's init ended at once"};
+  return answer.word == kWordNoProc ? refused(problem, Obstacle::kProc) : refused(problem);
+}
+
+/// Goes down the ladder: ids as many as can be had, a pid namespace where /proc can be mounted for
+/// it.
+Outcome<Prepared> prepare_best(const Store& store, const World& world, const Settings& settings) {
+  bool own_pids = true;
+  std::vector<IdPlan> plans = id_plans();
+  for (;;) {
+    TAKE(plan, init_plan(store, world, settings, plans.front(), own_pids));
+    auto prepared = prepare(std::move(plan), plans.front());
+    if (prepared) return std::move(*prepared);
+    const Refused& why = prepared.error();
+    if (why.obstacle == Obstacle::kProc && own_pids) {
+      own_pids = false;
+    } else if (why.obstacle == Obstacle::kIdMap && plans.size() > 1) {
+      plans.erase(plans.begin());
+    } else {
+      return tl::unexpected<Problem>(why.problem);
+    }
+  }
+}
+
+/// Asks for a session on a connection to init. Nothing: nobody is there any more.
+std::optional<Session> ask_session(UniqueFd init) {
+  if (!init.valid() || !send_message(init.get(), kWordSession)) return std::nullopt;
+  Message answer = receive_message(init.get(), kAdmit_ms);
+  if (answer.word.rfind(kWordOk, 0) != 0) return std::nullopt;
+  const std::string ids = answer.word.substr(std::min(answer.word.size(), kWordOk.size() + 1));
+  Session session{std::move(init), std::move(answer.fds), IdMode::kOne};
+  for (const IdMode mode : {IdMode::kRoot, IdMode::kRange, IdMode::kOne}) {
+    if (ids == to_string(mode)) session.ids = mode;
+  }
+  return session;
+}
+
+Outcome<Session> start(const Store& store, const World& world) {
+  TAKE(settings, world.load());
+  TAKE(server_lock, take_server_lock(world, kServerEnd_s));
+  TAKE(prepared, prepare_best(store, world, settings));
+  auto server = start_server(store, world, settings, prepared.ids, std::move(server_lock));
+  if (!server) {
+    discard(prepared.pid);
+    return tl::unexpected<Problem>(server.error());
+  }
+  Message answer;
+  if (send_message(prepared.starter.get(), kWordGo,
+                   {server->socket.get(), server->process.get()})) {
+    // The copy here must go: the server takes a closed socket for the end of the attempt.
+    server->socket.reset();
+    answer = receive_message(prepared.starter.get(), -1);
+  }
+  if (answer.word != kWordOk) {
+    discard(prepared.pid);
+    const bool told = answer.word.rfind(kErrorPrefix, 0) == 0;
+    return failure("world '" + world.name() + "' cannot be built: " +
+                   (told ? answer.word.substr(kErrorPrefix.size())
+                         : "its init ended (" + world.run("init.log") + ")"));
+  }
+  if (settings.provisioned != to_string(prepared.ids.mode)) {
+    settings.provisioned = to_string(prepared.ids.mode);
+    NEED(world.save(settings));
+  }
+  auto session = ask_session(std::move(prepared.starter));
+  if (!session)
+    return failure("world '" + world.name() + "' ended at once (its log: " + world.run("init.log") +
+                   ")");
+  return std::move(*session);
+}
+
+/// The server and init may be our children; where nobody above us reaps, they would stay as
+/// zombies.
+Done wait_for_server(const World& world) {
+  const auto ended = take_server_lock(world, kServerEnd_s);
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+  }
+  return ended ? Done{} : tl::unexpected<Problem>(ended.error());
+}
+
+}  // namespace
+
+Outcome<Session> open_session(const Store& store, const World& world) {
+  // The lock keeps a second starter out; those who join go through it quickly.
+  TAKE(lock, world.lock());
+  if (auto joined = ask_session(connect_socket(world.run("init.sock"), SOCK_SEQPACKET))) {
+    return std::move(*joined);
+  }
+  return start(store, world);
+}
+
+Done close_session(const World& world, Session session) {
+  // A namespace that is held open would keep the mount, and so the server.
+  session.namespaces.clear();
+  if (send_message(session.init.get(), kWordDone) &&
+      receive_message(session.init.get(), -1).word == kWordMore) {
+    return {};
+  }
+  static_cast<void>(receive_message(session.init.get(), -1));  // until init has ended
+  return wait_for_server(world);
+}
+
+Done stop_world(const World& world) {
+  const UniqueFd init = connect_socket(world.run("init.sock"), SOCK_SEQPACKET);
+  if (init.valid() && send_message(init.get(), kWordStop)) {
+    static_cast<void>(receive_message(init.get(), -1));
+  }
+  return wait_for_server(world);
+}
+
+}  // namespace troot::cli

@@ -1,0 +1,197 @@
+// What owns it: who is asked what about a world, and the JSON forms of the answers.
+#include "tools/troot/state.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "fusefs/control.h"
+#include "tools/troot/wire.h"
+
+namespace troot::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kAnswer_ms = 5000;
+constexpr const char* kLastFile = "/last.json";
+constexpr const char* kControlFile = "/control";
+
+/// What the control socket's `status` and last.json have in common.
+constexpr const char* kKept[] = {"used_bytes", "used_inodes", "peak_bytes", "failcnt"};
+
+std::int64_t number(const std::string& text) { return std::strtoll(text.c_str(), nullptr, 10); }
+
+/// Resident memory of a process, in bytes.
+std::int64_t resident_bytes(pid_t pid) {
+  std::istringstream statm(read_text("/proc/" + std::to_string(pid) + "/statm"));
+  std::int64_t size_pages = 0;
+  std::int64_t resident_pages = 0;
+  statm >> size_pages >> resident_pages;
+  return resident_pages * ::sysconf(_SC_PAGESIZE);
+}
+
+void read_last(WorldView& view, const std::string& path) {
+  const json j = json::parse(read_text(path), nullptr, false);
+  const auto get = [&](const char* key) -> std::int64_t {
+    return j.is_object() && j.contains(key) && j[key].is_number_integer()
+               ? j[key].get<std::int64_t>()
+               : 0;
+  };
+  view.used_bytes = get("used_bytes");
+  view.used_inodes = get("used_inodes");
+  view.peak_bytes = get("peak_bytes");
+  view.failcnt = get("failcnt");
+}
+
+WorldView from_json(const json& j) {
+  WorldView v;
+  v.name = j.value("name", "");
+  v.state = j.value("state", "");
+  v.base = j.value("base", "");
+  v.created_s = j.value("created", v.created_s);
+  v.used_bytes = j.value("used_bytes", v.used_bytes);
+  v.limit_bytes = j.value("limit_bytes", v.limit_bytes);
+  v.used_inodes = j.value("used_inodes", v.used_inodes);
+  v.limit_inodes = j.value("limit_inodes", v.limit_inodes);
+  v.peak_bytes = j.value("peak_bytes", v.peak_bytes);
+  v.failcnt = j.value("failcnt", v.failcnt);
+  v.sessions = j.value("sessions", v.sessions);
+  v.server_pid = j.value("server_pid", v.server_pid);
+  v.server_memory_bytes = j.value("server_memory_bytes", v.server_memory_bytes);
+  return v;
+}
+
+/// Asks the init of the world we are in.
+Outcome<std::vector<WorldView>> ask_inside() {
+  const UniqueFd fd = connect_socket(kInsideSocket, SOCK_STREAM);
+  if (!fd.valid()) return failure_errno(std::string(kInsideSocket));
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;) {
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+  const json j = json::parse(text, nullptr, false);
+  if (!j.is_array()) return failure(std::string(kInsideSocket) + ": no answer");
+  std::vector<WorldView> views;
+  try {
+    for (const auto& item : j) views.push_back(from_json(item));
+  } catch (const json::exception& e) {
+    return failure(std::string(kInsideSocket) + ": " + e.what());
+  }
+  return views;
+}
+
+}  // namespace
+
+std::optional<unsigned> count_sessions(const World& world) {
+  const UniqueFd fd = connect_socket(world.run("init.sock"), SOCK_SEQPACKET);
+  if (!fd.valid() || !send_message(fd.get(), kWordCount)) return std::nullopt;
+  const Message answer = receive_message(fd.get(), kAnswer_ms);
+  if (answer.word.empty()) return std::nullopt;
+  return static_cast<unsigned>(number(answer.word));
+}
+
+bool is_running(const World& world) { return count_sessions(world).has_value(); }
+
+Outcome<UniqueFd> take_server_lock(const World& world, int timeout_s) {
+  const std::string path = world.run("server.lock");
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return failure_errno(path);
+  constexpr int kStep_ms = 5;
+  for (int waited_ms = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kStep_ms) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return failure_errno(path);
+    if (waited_ms >= timeout_s * 1000) {
+      return failure("the server of world '" + world.name() +
+                     "' still runs (its log: " + world.run("server.log") + ")");
+    }
+    ::usleep(kStep_ms * 1000);
+  }
+  return fd;
+}
+
+bool server_is_gone(const World& world) { return take_server_lock(world, 0).has_value(); }
+
+WorldView view(const World& world) {
+  WorldView v;
+  v.name = world.name();
+  const auto settings = world.load();
+  if (!settings) {
+    v.state = "damaged";
+    return v;
+  }
+  v.base = settings->base;
+  v.created_s = settings->created_s;
+  v.limit_bytes = static_cast<std::int64_t>(settings->limit_bytes);
+  v.limit_inodes = static_cast<std::int64_t>(settings->limit_inodes);
+  v.state = "stopped";
+  read_last(v, world.path() + "/run" + kLastFile);
+  const auto sessions = count_sessions(world);
+  if (!sessions) return v;
+  v.state = "running";
+  v.sessions = *sessions;
+  const auto reply = fusefs::control_request(world.path() + "/run" + kControlFile, "status");
+  if (!reply || reply->error != 0) return v;
+  v.used_bytes = number(reply->value("used_bytes"));
+  v.used_inodes = number(reply->value("used_inodes"));
+  v.limit_bytes = number(reply->value("limit_bytes"));
+  v.limit_inodes = number(reply->value("limit_inodes"));
+  v.peak_bytes = number(reply->value("peak_bytes"));
+  v.failcnt = number(reply->value("failcnt"));
+  v.server_pid = static_cast<pid_t>(number(reply->value("pid")));
+  v.server_memory_bytes = resident_bytes(v.server_pid);
+  return v;
+}
+
+std::string inside_world() {
+  std::istringstream lines(read_text(kInsideMarker));
+  constexpr std::string_view kKey = "name=";
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(kKey, 0) == 0) return line.substr(kKey.size());
+  }
+  return "";
+}
+
+Outcome<std::vector<WorldView>> view_all() {
+  if (!inside_world().empty()) return ask_inside();
+  TAKE(store, Store::of_user());
+  store.sweep();
+  std::vector<WorldView> views;
+  for (const World& world : store.worlds()) views.push_back(view(world));
+  return views;
+}
+
+json to_json(const WorldView& v, const std::string& current) {
+  return {{"name", v.name},
+          {"current", v.name == current},
+          {"state", v.state},
+          {"base", v.base},
+          {"created", v.created_s},
+          {"used_bytes", v.used_bytes},
+          {"limit_bytes", v.limit_bytes},
+          {"used_inodes", v.used_inodes},
+          {"limit_inodes", v.limit_inodes},
+          {"peak_bytes", v.peak_bytes},
+          {"failcnt", v.failcnt},
+          {"sessions", v.sessions},
+          {"server_pid", v.server_pid},
+          {"server_memory_bytes", v.server_memory_bytes}};
+}
+
+void remember_usage(const std::string& run_directory) {
+  const auto reply = fusefs::control_request(run_directory + kControlFile, "status");
+  if (!reply || reply->error != 0) return;
+  json j;
+  for (const char* key : kKept) j[key] = number(reply->value(key));
+  // Without it the numbers of the time before are shown; the ledger has the truth for the next
+  // start.
+  static_cast<void>(replace_text(run_directory + kLastFile, j.dump() + "\n"));
+}
+
+}  // namespace troot::cli

@@ -1,0 +1,239 @@
+// What owns it: the files and locks of the store.
+#include "tools/troot/store.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+
+#include <boost/filesystem.hpp>
+#include <nlohmann/json.hpp>
+
+#include "tools/troot/name.h"
+#include "tools/troot/state.h"
+
+namespace troot::cli {
+namespace {
+
+namespace fs = boost::filesystem;
+using nlohmann::json;
+
+constexpr const char* kTemporary = "/temporary";
+
+Outcome<std::string> home() {
+  if (const char* value = std::getenv("HOME"); value != nullptr && *value == '/')
+    return std::string(value);
+  if (const passwd* entry = ::getpwuid(::getuid()); entry != nullptr)
+    return std::string(entry->pw_dir);
+  return failure("HOME is not set, so there is no place for a store (set HOME or XDG_DATA_HOME)");
+}
+
+Done make_directories(const std::string& path, mode_t mode) {
+  boost::system::error_code error;
+  fs::create_directories(fs::path(path).parent_path(), error);
+  if (error) return failure(path + ": " + error.message());
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return failure_errno(path);
+  return {};
+}
+
+/// The mode that the world's root directory shows, since the root's attributes come from the upper.
+mode_t base_mode(const std::string& base) {
+  struct stat st {};
+  return ::stat(base.c_str(), &st) == 0 ? st.st_mode & 0777 : 0755;
+}
+
+tl::unexpected<Problem> unknown(const std::string& name) {
+  return failure("no world named '" + name + "' (troot list shows them)");
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+Done replace_text(const std::string& path, const std::string& text) {
+  const std::string beside = path + ".new";
+  UniqueFd fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return failure_errno("write " + beside);
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+      ::fdatasync(fd.get()) != 0) {
+    return failure_errno("write " + beside);
+  }
+  fd.reset();
+  if (::rename(beside.c_str(), path.c_str()) != 0) return failure_errno("rename " + beside);
+  return {};
+}
+
+Outcome<Settings> World::load() const {
+  const std::string text = read_text(path_ + "/world.json");
+  const json j = json::parse(text, nullptr, false);
+  if (!j.is_object()) {
+    if (!exists()) return unknown(name_);
+    return failure(path_ + "/world.json is damaged (troot rm --force " + name_ +
+                   " removes the world)");
+  }
+  Settings settings;
+  try {
+    settings.base = j.value("base", settings.base);
+    settings.created_s = j.value("created", settings.created_s);
+    settings.limit_bytes = j.value("limit_bytes", settings.limit_bytes);
+    settings.limit_inodes = j.value("limit_inodes", settings.limit_inodes);
+    settings.share_tmp = j.value("share_tmp", settings.share_tmp);
+    settings.provisioned = j.value("provisioned", settings.provisioned);
+  } catch (const json::exception& e) {
+    return failure(path_ + "/world.json: " + e.what());
+  }
+  return settings;
+}
+
+Done World::save(const Settings& settings) const {
+  const json j{{"version", 1},
+               {"name", name_},
+               {"base", settings.base},
+               {"created", settings.created_s},
+               {"limit_bytes", settings.limit_bytes},
+               {"limit_inodes", settings.limit_inodes},
+               {"share_tmp", settings.share_tmp},
+               {"provisioned", settings.provisioned}};
+  return replace_text(path_ + "/world.json", j.dump(2) + "\n");
+}
+
+Outcome<UniqueFd> World::lock() const {
+  const std::string path = path_ + "/lock";
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.valid()) return errno == ENOENT ? unknown(name_) : failure_errno(path);
+  while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return failure_errno(path);
+  }
+  // Who waited while the world was removed holds the lock of a file that is no more.
+  struct stat held {};
+  struct stat named {};
+  if (::fstat(fd.get(), &held) != 0 || ::stat(path.c_str(), &named) != 0 ||
+      held.st_ino != named.st_ino) {
+    return unknown(name_);
+  }
+  return fd;
+}
+
+bool World::exists() const { return ::access((path_ + "/world.json").c_str(), F_OK) == 0; }
+
+Done World::remove() const {
+  // First out of sight, so that a removal that is cut short leaves no half world under the name;
+  // sweep() ends it.
+  const std::string doomed = fs::path(path_).parent_path().string() + "/.removed." + name_ + "." +
+                             std::to_string(::getpid());
+  if (::rename(path_.c_str(), doomed.c_str()) != 0) return failure_errno("remove " + path_);
+  boost::system::error_code error;
+  fs::remove_all(doomed, error);
+  if (error) return failure("remove " + doomed + ": " + error.message());
+  return {};
+}
+
+Outcome<Store> Store::of_user() {
+  std::string path;
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/') {
+    path = std::string(data) + "/troot";
+  } else if (::geteuid() == 0) {
+    path = "/var/lib/troot";
+  } else {
+    TAKE(directory, home());
+    path = directory + "/.local/share/troot";
+  }
+  return Store(path);
+}
+
+Outcome<World> Store::find(const std::string& name) const {
+  NEED(check_name(name));
+  World world(name, path_ + "/worlds/" + name);
+  if (!world.exists()) return unknown(name);
+  return world;
+}
+
+std::vector<World> Store::worlds() const {
+  std::vector<World> found;
+  boost::system::error_code error;
+  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end;
+       it.increment(error)) {
+    World world(it->path().filename().string(), it->path().string());
+    if (check_name(world.name()) && world.exists()) found.push_back(std::move(world));
+  }
+  std::sort(found.begin(), found.end(),
+            [](const World& a, const World& b) { return a.name() < b.name(); });
+  return found;
+}
+
+Outcome<Created> Store::create(const std::string& name, const Settings& settings,
+                               Lifetime lifetime) const {
+  NEED(check_name(name));
+  NEED(make_directories(path_, 0700));
+  NEED(make_directories(path_ + "/worlds", 0700));
+  const World world(name, path_ + "/worlds/" + name);
+  // Everything is made beside and appears under the name whole.
+  const World made(name, path_ + "/worlds/.made." + name + "." + std::to_string(::getpid()));
+  for (const auto& directory : {made.path(), made.work(), made.path() + "/run", made.run("root")}) {
+    if (::mkdir(directory.c_str(), 0700) != 0) return failure_errno(directory);
+  }
+  const mode_t mode = base_mode(settings.base);
+  if (::mkdir(made.upper().c_str(), 0700) != 0 || ::chmod(made.upper().c_str(), mode | 0700) != 0) {
+    return failure_errno(made.upper());
+  }
+  const UniqueFd lock(::open((made.path() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock.valid()) return failure_errno(made.path() + "/lock");
+  Settings complete = settings;
+  complete.created_s = std::time(nullptr);
+  NEED(made.save(complete));
+  UniqueFd alive;
+  if (lifetime == Lifetime::kTemporary) {
+    alive.reset(::open((made.path() + kTemporary).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!alive.valid() || ::flock(alive.get(), LOCK_EX | LOCK_NB) != 0) {
+      return failure_errno(made.path() + kTemporary);
+    }
+  }
+  // rename(2) refuses a target that is not empty, so of two creates at once one loses.
+  if (::rename(made.path().c_str(), world.path().c_str()) != 0) {
+    const int error = errno;
+    boost::system::error_code ignored;
+    fs::remove_all(made.path(), ignored);
+    if (error == EEXIST || error == ENOTEMPTY) {
+      return failure("a world named '" + name + "' is there already (troot rm " + name +
+                     " removes it)");
+    }
+    return failure_errno("create " + world.path(), error);
+  }
+  return Created{world, std::move(alive)};
+}
+
+void Store::sweep() const {
+  for (const World& world : worlds()) {
+    const UniqueFd fd(::open((world.path() + kTemporary).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd.valid() || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    const auto lock = world.lock();
+    // Best effort: what cannot be removed now is tried again by the next command.
+    if (lock && !is_running(world) && server_is_gone(world)) static_cast<void>(world.remove());
+  }
+  boost::system::error_code error;
+  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string file = it->path().filename().string();
+    const auto last_dot = file.rfind('.');
+    if (file.rfind(".removed.", 0) != 0 && file.rfind(".made.", 0) != 0) continue;
+    // The suffix is the process that was at it; while it lives, it is.
+    const pid_t owner = static_cast<pid_t>(std::strtol(file.c_str() + last_dot + 1, nullptr, 10));
+    boost::system::error_code ignored;
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) fs::remove_all(it->path(), ignored);
+  }
+}
+
+}  // namespace troot::cli

@@ -1,0 +1,93 @@
+// What owns it: the store, the directory that keeps a user's worlds, and what is remembered of
+// each:
+//
+//   STORE/worlds/NAME/world.json   what `create` and `quota` settled
+//                     upper/ work/ the world's own objects (docs/FORMAT.md)
+//                     lock         flock: start, stop, remove and change exclude each other
+//                     temporary    only of `run --rm`: flock held by the run that will remove it
+//                     run/         init.sock control server.lock server.log last.json root/ (the
+//                     mount point)
+//
+// The store is its owner's alone (0700) and can be removed with plain `rm -rf` while no world runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/troot/fd.h"
+#include "tools/troot/outcome.h"
+
+namespace troot::cli {
+
+/// world.json.
+struct Settings {
+  std::string base = "/";          ///< absolute
+  std::int64_t created_s = 0;      ///< seconds since the epoch
+  std::uint64_t limit_bytes = 0;   ///< 0: none
+  std::uint64_t limit_inodes = 0;  ///< 0: none
+  bool share_tmp = false;
+  std::string provisioned;  ///< the id mode it was furnished for; empty: not yet
+};
+
+/// One world's place in the store. A value: paths and the name, nothing open.
+class World {
+ public:
+  World(std::string name, std::string path) : name_(std::move(name)), path_(std::move(path)) {}
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string upper() const { return path_ + "/upper"; }
+  [[nodiscard]] std::string work() const { return path_ + "/work"; }
+  [[nodiscard]] std::string run(const char* file) const { return path_ + "/run/" + file; }
+
+  [[nodiscard]] Outcome<Settings> load() const;
+  /// Replaces world.json whole; the caller holds the lock.
+  [[nodiscard]] Done save(const Settings& settings) const;
+  /// Waits for the world's lock. ENOENT's line when the world went away meanwhile.
+  [[nodiscard]] Outcome<UniqueFd> lock() const;
+  /// Removes it from the disk; the caller holds the lock and knows that it does not run.
+  [[nodiscard]] Done remove() const;
+  [[nodiscard]] bool exists() const;
+
+ private:
+  std::string name_;
+  std::string path_;
+};
+
+enum class Lifetime {
+  kKept,
+  kTemporary  ///< goes with the process that made it, however that ends
+};
+struct Created {
+  World world;
+  UniqueFd alive;  ///< of a temporary world: when it is closed, anyone's next command may remove
+                   ///< the world
+};
+
+class Store {
+ public:
+  /// $XDG_DATA_HOME/troot, ~/.local/share/troot, or /var/lib/troot for root.
+  [[nodiscard]] static Outcome<Store> of_user();
+  explicit Store(std::string path) : path_(std::move(path)) {}
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  /// A world that must exist.
+  [[nodiscard]] Outcome<World> find(const std::string& name) const;
+  /// Sorted by name.
+  [[nodiscard]] std::vector<World> worlds() const;
+  /// Makes a new one. `settings.base` must be an existing directory.
+  [[nodiscard]] Outcome<Created> create(const std::string& name, const Settings& settings,
+                                        Lifetime lifetime) const;
+  /// Removes what runs with --rm left behind that were killed before they could.
+  void sweep() const;
+
+ private:
+  std::string path_;
+};
+
+/// The whole of a small file; empty when it cannot be read.
+[[nodiscard]] std::string read_text(const std::string& path);
+/// Writes `text` to a file beside and renames it over `path`.
+[[nodiscard]] Done replace_text(const std::string& path, const std::string& text);
+
+}  // namespace troot::cli

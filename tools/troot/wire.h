@@ -1,0 +1,56 @@
+// What owns it: the words between a world's init and those who come to it, on two sockets of
+// init's.
+//
+// STORE/worlds/NAME/run/init.sock (seqpacket, one word a message), for the owner outside:
+//   session   → "ok" with the namespaces' descriptors; from now on the connection counts as a
+//   session done      → "last" (the world ends; the connection closes when it has) or "more"; the
+//   session is over count     → the number of sessions stop      ends every process inside, then
+//   the world; the connection closes when it has
+// A connection that closes without "done" is a session that ended.
+//
+// /run/.troot/list.sock (stream), for programs inside: whoever connects is sent what `troot list
+// --json` prints.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tools/troot/fd.h"
+#include "tools/troot/outcome.h"
+
+namespace troot::cli {
+
+inline constexpr std::string_view kWordSession = "session";
+inline constexpr std::string_view kWordDone = "done";
+inline constexpr std::string_view kWordCount = "count";
+inline constexpr std::string_view kWordStop = "stop";
+inline constexpr std::string_view kWordOk = "ok";
+inline constexpr std::string_view kWordLast = "last";
+inline constexpr std::string_view kWordMore = "more";
+
+/// Inside a world: what says which one it is, the socket that lists them all, and a directory in
+/// which this program is found wherever the host has it.
+inline constexpr const char* kInsideMarker = "/run/.trootenv";
+inline constexpr const char* kInsideSocket = "/run/.troot/list.sock";
+inline constexpr const char* kInsideProgram = "/run/.troot/bin/troot";
+inline constexpr const char* kInsidePrograms = "/run/.troot/bin";
+
+/// One message, perhaps with descriptors.
+struct Message {
+  std::string word;  ///< empty: the other side is gone
+  std::vector<UniqueFd> fds;
+};
+
+/// Sends one word with `fds`; false when the other side is gone.
+[[nodiscard]] bool send_message(int socket, std::string_view word,
+                                const std::vector<int>& fds = {});
+/// Waits for one word, `timeout_ms` at most (-1: for ever).
+[[nodiscard]] Message receive_message(int socket, int timeout_ms);
+
+/// A socket of `type` bound or connected at `path`, which may be longer than sun_path: the kernel
+/// is given the path through a descriptor of the directory. Errors: errno.
+[[nodiscard]] UniqueFd bind_socket(const std::string& path, int type);
+[[nodiscard]] UniqueFd connect_socket(const std::string& path, int type);
+
+}  // namespace troot::cli
