@@ -40,6 +40,7 @@ class Served {
     REQUIRE(opened);
     overlay = std::move(*opened);
     path = top + "/" + name;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
     auto started = ControlServer::start(
         path, *overlay, [this] { ++quits; }, config.upper);
     REQUIRE(started);
@@ -188,7 +189,7 @@ TEST_CASE("many clients at once are all answered") {
 TEST_CASE("the socket is private, may lie deep, replaces a stale one and goes away") {
   std::string path;
   {
-    const Served served(std::string(120, 'n'));
+    const Served served(std::string(120, 'd') + "/control");
     path = served.path;
     struct stat st {};
     REQUIRE(::stat(path.c_str(), &st) == 0);
