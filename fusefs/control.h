@@ -2,20 +2,18 @@
 // protocol, and the client that the tools use. docs/FORMAT.md, "The control socket", has the
 // grammar.
 //
-// A stream socket (AF_UNIX). A request is one line of words separated by one space, `key=value` after
-// the verb; the answer is "ok" or "error ERRNO TEXT" on the first line, then `key=value` lines, then
-// an empty line. In a value a blank, a backslash and control characters are written as \ooo, as
-// /proc/mounts has it. A connection may carry several requests, one after the other. Only the server's
-// own user and root are answered (SO_PEERCRED); others get EPERM.
+// A stream socket (AF_UNIX). A request is one line of words separated by one space, `key=value`
+// after the verb; the answer is "ok" or "error ERRNO TEXT" on the first line, then `key=value`
+// lines, then an empty line. In a value a blank, a backslash and control characters are written as
+// \ooo, as /proc/mounts has it. A connection may carry several requests, one after the other. Only
+// the server's own user and root are answered (SO_PEERCRED); others get EPERM.
 //
 //   status                      used_bytes limit_bytes soft_bytes used_inodes limit_inodes
-//   peak_bytes
-//                               failcnt pid inodes names open_files parked copied_up enforcing
-//                               upper (those up to failcnt are absent in a mount without quota)
-//   report                      one line a project: `project=ID used_bytes=… used_inodes=… bsoft=…
-//   bhard=…
-//                               isoft=… ihard=… bytes_timer=… inodes_timer=… peak_bytes=…
-//                               peak_inodes=… failcnt=… margin_bytes=…` (space separated)
+//                               peak_bytes failcnt pid inodes names open_files parked copied_up
+//                               enforcing upper (those up to failcnt only with quota)
+//   report                      one line a project, separated by spaces: project used_bytes
+//                               used_inodes bsoft bhard isoft ihard bytes_timer inodes_timer
+//                               peak_bytes peak_inodes failcnt margin_bytes
 //   limit [project=ID] [bsoft=N bhard=N isoft=N ihard=N]   absent ones stay; no project: the total
 //   enforce on|off
 //   sync                        ledger to disk

@@ -13,6 +13,10 @@
 namespace troot::fusefs {
 namespace {
 
+/// Without HANDLE_KILLPRIV_V2 the kernel asks for security.capability before every write;
+/// libfuse 3.14 does not know it. PARALLEL_DIROPS it knows, and forgets to put into its reply.
+constexpr std::uint32_t kNotSaidByLibfuse = FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS;
+
 int make_clone(int fd) noexcept {
   const int clone = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
   if (clone < 0) return -1;
@@ -79,8 +83,7 @@ ssize_t Device::reply_init(const iovec* iov, int count) noexcept {
   fuse_init_out out{};
   if (iov[1].iov_len > sizeof(out)) return ::writev(current_request().fd, iov, count);
   std::memcpy(&out, iov[1].iov_base, iov[1].iov_len);
-  // Without it the kernel asks for security.capability before every write.
-  out.flags |= static_cast<std::uint32_t>(current_request().init_flags) & FUSE_HANDLE_KILLPRIV_V2;
+  out.flags |= static_cast<std::uint32_t>(current_request().init_flags) & kNotSaidByLibfuse;
   const std::array<iovec, 2> amended{iov[0], iovec{&out, iov[1].iov_len}};
   const ssize_t written = ::writev(current_request().fd, amended.data(), count);
   if (written >= 0 && on_init) on_init();

@@ -24,14 +24,15 @@ Layers
   mount is handed over by fuse_socket=; upper, work and mount point are then hidden by themselves.
 
 Limits
-  size=N, inodes=N       the total of the mount; K M G T are powers of 1024; 0: none; kept over remounts
+  size=N, inodes=N       the total of the mount, kept over remounts; K M G T are powers of 1024; 0: none
   prjquota, pquota       account and enforce project quota (the default)
   pqnoenforce            account only
   noquota                neither
   errno=edquot|enospc    what a refused write says
 
 Ownership
-  ownership=native|presented   as it is on disk (real root's default), or kept in xattrs (all others')
+  ownership=native       as it is on disk (the default of real root)
+  ownership=presented    kept in xattrs, while on disk all is the server's (the default of others)
   userxattr              use the user.overlay. xattrs as real root too
   squash_to_root         show everything as owned by root
   upper_owner=UID:GID    owner of upper objects that have no record

@@ -1,0 +1,183 @@
+// What it proves: the parts of the FUSE boundary that need no mount: what is read from a raw
+// request, the start for a world, and when a reader spins.
+#include <linux/fuse.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "fusefs/handover.h"
+#include "fusefs/request.h"
+#include "fusefs/spin.h"
+#include "unit/catch.h"
+
+using namespace troot::fusefs;
+using namespace std::chrono_literals;
+
+namespace {
+
+template <typename Argument>
+std::vector<std::byte> request(std::uint32_t opcode, const Argument& argument) {
+  fuse_in_header header{};
+  header.opcode = opcode;
+  header.unique = 77;
+  header.len = sizeof(header) + sizeof(argument);
+  std::vector<std::byte> bytes(header.len);
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  std::memcpy(bytes.data() + sizeof(header), &argument, sizeof(argument));
+  return bytes;
+}
+
+struct Sockets {
+  explicit Sockets(int type) {
+    REQUIRE(::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends.data()) == 0);
+  }
+  ~Sockets() {
+    close_ours();
+    ::close(ends[0]);
+  }
+  Sockets(const Sockets&) = delete;
+  Sockets& operator=(const Sockets&) = delete;
+  void close_ours() {
+    if (ends[1] >= 0) ::close(ends[1]);
+    ends[1] = -1;
+  }
+  [[nodiscard]] int server() const { return ends[0]; }
+  [[nodiscard]] int ours() const { return ends[1]; }
+  std::array<int, 2> ends{-1, -1};
+};
+
+void send_descriptors(int socket, const std::vector<int>& fds) {
+  char byte = 'm';
+  iovec iov{&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(4 * sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &iov;
+  message.msg_iovlen = 1;
+  if (!fds.empty()) {
+    message.msg_control = control.data();
+    message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+    cmsghdr* const c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(c), fds.data(), fds.size() * sizeof(int));
+  }
+  REQUIRE(::sendmsg(socket, &message, 0) == 1);
+}
+
+}  // namespace
+
+TEST_CASE("a request tells what libfuse hides") {
+  fuse_write_in write{};
+  write.write_flags = FUSE_WRITE_CACHE;
+  auto info = peek(request(FUSE_WRITE, write), 5);
+  CHECK(info.unique == 77);
+  CHECK(info.fd == 5);
+  CHECK(info.from_mapping);
+  CHECK_FALSE(info.kill_suidgid);
+  write.write_flags = FUSE_WRITE_KILL_SUIDGID;
+  info = peek(request(FUSE_WRITE, write), 5);
+  CHECK_FALSE(info.from_mapping);
+  CHECK(info.kill_suidgid);
+
+  fuse_setattr_in setattr{};
+  setattr.valid = FATTR_SIZE | FATTR_KILL_SUIDGID;
+  CHECK(peek(request(FUSE_SETATTR, setattr), 5).kill_suidgid);
+
+  fuse_init_in init{};
+  init.flags = FUSE_HANDLE_KILLPRIV_V2;
+  init.flags2 = 1;
+  CHECK(peek(request(FUSE_INIT, init), 5).init_flags ==
+        (FUSE_HANDLE_KILLPRIV_V2 | std::uint64_t{1} << 32));
+  CHECK(kind_of(peek(request(FUSE_BATCH_FORGET, init), 5)) == RequestKind::kForget);
+  CHECK(kind_of(peek(request(FUSE_FSYNC, init), 5)) == RequestKind::kLong);
+}
+
+TEST_CASE("a request cut short tells nothing and harms nothing") {
+  fuse_write_in write{};
+  write.write_flags = FUSE_WRITE_CACHE;
+  const auto whole = request(FUSE_WRITE, write);
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    CHECK_FALSE(peek(std::span(whole).first(size), 5).from_mapping);
+  }
+}
+
+TEST_CASE("the served request is the thread's own, and comes back after one inside it") {
+  CHECK(current_request().fd == -1);
+  {
+    const ServingRequest outer(RequestInfo{FUSE_WRITE, 1, 0, true, false, 5});
+    {
+      const ServingRequest inner(RequestInfo{FUSE_FORGET, 2, 0, false, false, 6});
+      CHECK(current_request().fd == 6);
+    }
+    CHECK(current_request().fd == 5);
+    CHECK(current_request().from_mapping);
+  }
+  CHECK(current_request().fd == -1);
+}
+
+TEST_CASE("a world's start: a line, then one or two descriptors") {
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    const Sockets sockets(type);
+    REQUIRE(announce_ready(sockets.server()));
+    std::array<char, 64> line{};
+    CHECK(::recv(sockets.ours(), line.data(), line.size(), 0) == 6);
+    CHECK(std::string(line.data()) == "ready\n");
+    for (const std::size_t count : {1u, 2u}) {
+      send_descriptors(sockets.ours(), std::vector<int>(count, STDIN_FILENO));
+      const auto got = receive_descriptors(sockets.server());
+      REQUIRE(got);
+      REQUIRE(*got);
+      CHECK((*got)->fuse >= 0);
+      CHECK(((*got)->clone >= 0) == (count == 2));
+      ::close((*got)->fuse);
+      if (count == 2) ::close((*got)->clone);
+    }
+  }
+}
+
+TEST_CASE("a world's start that goes wrong") {
+  Sockets sockets(SOCK_STREAM);
+  for (const std::size_t count : {0u, 3u}) {
+    send_descriptors(sockets.ours(), std::vector<int>(count, STDIN_FILENO));
+    const auto got = receive_descriptors(sockets.server());
+    REQUIRE_FALSE(got);
+    CHECK(got.error() == EPROTO);
+  }
+  REQUIRE(announce_error(sockets.server(), "two\nlines"));
+  std::array<char, 64> line{};
+  CHECK(::recv(sockets.ours(), line.data(), line.size(), 0) == 16);
+  CHECK(std::string(line.data()) == "error two lines\n");
+  sockets.close_ours();
+  const auto got = receive_descriptors(sockets.server());
+  REQUIRE(got);
+  CHECK_FALSE(*got);
+  const auto told = announce_ready(sockets.server());
+  REQUIRE_FALSE(told);
+  CHECK(told.error() == EPIPE);
+}
+
+TEST_CASE("a reader spins only while that pays") {
+  const auto now = SpinGovernor::Clock::now();
+  SpinGovernor governor(2);
+  CHECK(governor.allowance(now) == 0ns);
+  for (int i = 0; i < 3; ++i) governor.woke(20us);
+  governor.woke(1s);  // a pause: the count begins anew
+  for (int i = 0; i < 3; ++i) governor.woke(20us);
+  CHECK(governor.allowance(now) == 0ns);
+  governor.woke(20us);
+  CHECK(governor.allowance(now) > 0ns);
+  for (int i = 0; i < 100; ++i) governor.caught();
+  for (int i = 0; i < 7; ++i) governor.missed();
+  CHECK(governor.allowance(now) > 0ns);
+  for (int i = 0; i < 7; ++i) governor.missed();
+  CHECK(governor.allowance(now) == 0ns);
+
+  SpinGovernor alone(1);
+  for (int i = 0; i < 10; ++i) alone.woke(20us);
+  CHECK(alone.allowance(now) == 0ns);
+}

@@ -1,0 +1,214 @@
+// What it proves: the control socket answers its words, outlives clients that misbehave, and ends
+// at once.
+#include "fusefs/control.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "fusefs/control_socket.h"
+#include "fusefs/control_verbs.h"
+#include "fusefs/overlay.h"
+#include "unit/catch.h"
+
+using namespace troot;
+using namespace troot::fusefs;
+
+namespace {
+
+/// A union over empty directories with a limit of 1 MiB, and its control socket at `path`.
+class Served {
+ public:
+  explicit Served(const std::string& name = "control") {
+    std::string form = "/tmp/control_test.XXXXXX";
+    REQUIRE(::mkdtemp(form.data()));
+    top = form;
+    Config config;
+    for (const char* directory : {"l", "u", "w"})
+      std::filesystem::create_directory(top + "/" + directory);
+    config.lowers = {top + "/l"};
+    config.upper = top + "/u";
+    config.work = top + "/w";
+    config.size_bytes = 1u << 20;
+    auto opened = Overlay::open(config);
+    INFO((opened ? std::string() : opened.error().message));
+    REQUIRE(opened);
+    overlay = std::move(*opened);
+    path = top + "/" + name;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    auto started = ControlServer::start(
+        path, *overlay, [this] { ++quits; }, config.upper);
+    REQUIRE(started);
+    server = std::move(*started);
+  }
+  ~Served() {
+    server.reset();
+    CHECK(overlay->close());
+    std::filesystem::remove_all(top);
+  }
+  Served(const Served&) = delete;
+  Served& operator=(const Served&) = delete;
+
+  [[nodiscard]] ControlReply ask(const std::string& request) const {
+    const auto reply = control_request(path, request);
+    INFO(request << ": " << (reply ? 0 : reply.error().value()));
+    REQUIRE(reply);
+    return *reply;
+  }
+  /// Sends raw bytes and reads what comes until the server closes or `expected` arrived.
+  [[nodiscard]] std::string raw(const std::string& bytes, const std::string& expected) const {
+    const auto fd = connect_socket(path);
+    REQUIRE(fd);
+    (void)::send(*fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    std::string got;
+    char piece[512];
+    for (ssize_t n = 0; got.find(expected) == std::string::npos &&
+                        (n = ::recv(*fd, piece, sizeof(piece), 0)) > 0;) {
+      got.append(piece, static_cast<std::size_t>(n));
+    }
+    ::close(*fd);
+    return got;
+  }
+
+  std::string top;
+  std::string path;
+  std::unique_ptr<Overlay> overlay;
+  std::unique_ptr<ControlServer> server;
+  std::atomic<int> quits{0};
+};
+
+}  // namespace
+
+TEST_CASE("status tells the limits and the server") {
+  const Served served;
+  const auto reply = served.ask("status");
+  CHECK(reply.error == 0);
+  CHECK(reply.value("limit_bytes") == "1048576");
+  CHECK(reply.value("used_inodes") != "");
+  CHECK(reply.value("pid") == std::to_string(::getpid()));
+  CHECK(reply.value("upper") == served.top + "/u");
+  CHECK(reply.value("enforcing") == "on");
+  CHECK(reply.value("nonsense") == "");
+}
+
+TEST_CASE("limits change live, those not named stay") {
+  const Served served;
+  CHECK(served.ask("limit bhard=2097152 ihard=10").error == 0);
+  CHECK(served.ask("limit bsoft=4096").error == 0);
+  const auto total = served.ask("status");
+  CHECK(total.value("limit_bytes") == "2097152");
+  CHECK(total.value("soft_bytes") == "4096");
+  CHECK(total.value("limit_inodes") == "10");
+  CHECK(served.ask("limit project=42 bhard=8192").error == 0);
+  const auto report = served.ask("report");
+  bool found = false;
+  for (const auto& line : report.lines) {
+    if (line.at("project") != "42") continue;
+    found = true;
+    CHECK(line.at("bhard") == "8192");
+    CHECK(line.at("used_bytes") == "0");
+  }
+  CHECK(found);
+}
+
+TEST_CASE("enforcement is switched, sync and quit are obeyed") {
+  const Served served;
+  CHECK(served.ask("enforce off").error == 0);
+  CHECK(served.ask("status").value("enforcing") == "off");
+  CHECK(served.ask("enforce on").error == 0);
+  CHECK(served.ask("sync").error == 0);
+  CHECK(served.quits == 0);
+  CHECK(served.ask("quit").error == 0);
+  for (int i = 0; i < 100 && served.quits == 0; ++i) ::usleep(10000);
+  CHECK(served.quits == 1);
+}
+
+TEST_CASE("wrong requests get an error that names them") {
+  const Served served;
+  for (const char* wrong :
+       {"", "frob", "status x", "limit bhard=12Q", "limit bhard=-1", "limit size=1",
+        "limit project=x bhard=1", "limit bhard=1 bhard=2", "enforce", "enforce maybe",
+        "enforce on off", "limit bhard=9223372036854775808", "quit now"}) {
+    const auto reply = served.ask(wrong);
+    INFO(wrong);
+    CHECK(reply.error == EINVAL);
+    CHECK(reply.text != "");
+  }
+  CHECK(served.ask("limit bhard=12Q").text.find("bhard=12Q") != std::string::npos);
+  CHECK(served.ask("limit project=0 bhard=4096").error == EINVAL);
+  CHECK(served.ask("status").value("limit_bytes") == "1048576");
+}
+
+TEST_CASE("bad clients harm nobody") {
+  const Served served;
+  CHECK(served.raw(std::string(100000, 'x'), "\n\n").starts_with("error "));
+  CHECK(served.raw(std::string("\0\xff\x80 \x01=\n", 7), "\n\n").starts_with("error "));
+  const auto silent = connect_socket(served.path);
+  const auto half = connect_socket(served.path);
+  REQUIRE(silent);
+  REQUIRE(half);
+  CHECK(::send(*half, "stat", 4, MSG_NOSIGNAL) == 4);
+  CHECK(served.ask("status").error == 0);
+  CHECK(::send(*half, "us\n", 3, MSG_NOSIGNAL) == 3);
+  char first[2]{};
+  CHECK(::recv(*half, first, 2, MSG_WAITALL) == 2);
+  CHECK(std::string(first, 2) == "ok");
+  ::close(*half);  // without having read the rest
+  CHECK(served.ask("status").error == 0);
+  ::close(*silent);
+}
+
+TEST_CASE("several requests go through one connection") {
+  const Served served;
+  const std::string got = served.raw("status\nfrob\nsync\n", "ok\n\n");
+  CHECK(got.starts_with("ok\n"));
+  CHECK(got.find("\n\nerror 22 ") != std::string::npos);
+}
+
+TEST_CASE("many clients at once are all answered") {
+  const Served served;
+  std::atomic<int> answered{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 40; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 5; ++n) {
+        if (const auto reply = control_request(served.path, "status"); reply && reply->error == 0)
+          ++answered;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(answered == 200);
+}
+
+TEST_CASE("the socket is private, may lie deep, replaces a stale one and goes away") {
+  std::string path;
+  {
+    const Served served(std::string(120, 'd') + "/control");
+    path = served.path;
+    struct stat st {};
+    REQUIRE(::stat(path.c_str(), &st) == 0);
+    CHECK((st.st_mode & 07777) == 0600);
+    CHECK(served.ask("status").error == 0);
+    const auto second = ControlServer::start(path, *served.overlay, [] {});
+    REQUIRE_FALSE(second);
+    CHECK(second.error() == EADDRINUSE);
+  }
+  CHECK(::access(path.c_str(), F_OK) != 0);
+  const auto nobody = control_request(path, "status");
+  REQUIRE_FALSE(nobody);
+  CHECK(nobody.error() == ENOENT);
+}
+
+TEST_CASE("values survive their escapes") {
+  for (const std::string value :
+       {"", "plain", "with blank", "new\nline\ttab", "back\\slash\\040", "\x7f\x01\xc3\xa9"}) {
+    CHECK(unescape_value(escape_value(value)) == value);
+    CHECK(escape_value(value).find_first_of(" \n\t") == std::string::npos);
+  }
+}
