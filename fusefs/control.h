@@ -1,13 +1,21 @@
-// What owns it: the control socket of a running server: who may ask what, the words of the protocol,
-// and the client that the tools use. docs/FORMAT.md, "The control socket", has the grammar.
+// What owns it: the control socket of a running server: who may ask what, the words of the
+// protocol, and the client that the tools use. docs/FORMAT.md, "The control socket", has the
+// grammar.
 //
-// A stream socket (AF_UNIX). A request is one line of words separated by one space, `key=value` after the
-// verb; the answer is "ok" or "error ERRNO TEXT" on the first line, then `key=value` lines, then an empty
-// line. Only the server's own user and root are answered (SO_PEERCRED); others get EPERM.
+// A stream socket (AF_UNIX). A request is one line of words separated by one space, `key=value` after
+// the verb; the answer is "ok" or "error ERRNO TEXT" on the first line, then `key=value` lines, then
+// an empty line. In a value a blank, a backslash and control characters are written as \ooo, as
+// /proc/mounts has it. A connection may carry several requests, one after the other. Only the server's
+// own user and root are answered (SO_PEERCRED); others get EPERM.
 //
-//   status                      used_bytes limit_bytes soft_bytes used_inodes limit_inodes peak_bytes
-//                               failcnt pid inodes names open_files parked copied_up enforcing upper
-//   report                      one line a project: `project=ID used_bytes=… …` (space separated)
+//   status                      used_bytes limit_bytes soft_bytes used_inodes limit_inodes
+//   peak_bytes
+//                               failcnt pid inodes names open_files parked copied_up enforcing
+//                               upper (those up to failcnt are absent in a mount without quota)
+//   report                      one line a project: `project=ID used_bytes=… used_inodes=… bsoft=…
+//   bhard=…
+//                               isoft=… ihard=… bytes_timer=… inodes_timer=… peak_bytes=…
+//                               peak_inodes=… failcnt=… margin_bytes=…` (space separated)
 //   limit [project=ID] [bsoft=N bhard=N isoft=N ihard=N]   absent ones stay; no project: the total
 //   enforce on|off
 //   sync                        ledger to disk
@@ -29,21 +37,26 @@ class Overlay;
 /// Serves one socket with a thread of its own until destroyed; removes the socket's file then.
 class ControlServer {
  public:
-  /// `path` may be longer than sun_path: it is bound through a descriptor of its directory. A stale socket
-  /// is replaced. `quit` is called for the verb quit. Errors: those of bind(2).
-  [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::string& path, Overlay& overlay,
-                                                                    std::function<void()> quit);
+  /// `path` may be longer than sun_path: it is bound through a descriptor of its directory. A stale
+  /// socket is replaced. `quit` is called for the verb quit, by the thread that serves the socket.
+  /// `upper` is what status says of it. Errors: those of bind(2); EADDRINUSE: another server
+  /// answers there.
+  [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::string& path,
+                                                                    Overlay& overlay,
+                                                                    std::function<void()> quit,
+                                                                    std::string upper = {});
   virtual ~ControlServer() = default;
 };
 
 struct ControlReply {
-  int error = 0;         ///< 0: ok
-  std::string text;      ///< of an error
+  int error = 0;     ///< 0: ok
+  std::string text;  ///< of an error
   std::vector<std::map<std::string, std::string>> lines;
   /// The value of `key` in the first line that has it, else empty.
   [[nodiscard]] std::string value(const std::string& key) const;
 };
 /// Sends one request and reads the answer, 10 seconds at most. ECONNREFUSED or ENOENT: no server.
-[[nodiscard]] Result<ControlReply> control_request(const std::string& path, const std::string& request);
+[[nodiscard]] Result<ControlReply> control_request(const std::string& path,
+                                                   const std::string& request);
 
 }  // namespace troot::fusefs

@@ -359,7 +359,7 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
 
 void detach(Core& core, Inode* dir, Name* name, Inode* inode) {
   dir->dir->names.take(name);
-  if (name->below()) {
+  if (name->covers()) {
     Name* whiteout = new_name(name->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow);
     (void)dir->dir->names.insert(whiteout);
   } else {

@@ -31,6 +31,8 @@ struct Name {
   [[nodiscard]] std::string_view view() const { return {text, length}; }
   [[nodiscard]] bool whiteout() const { return flags & kWhiteout; }
   [[nodiscard]] bool below() const { return flags & kBelow; }
+  /// Whether taking the name away uncovers an object of a lower layer.
+  [[nodiscard]] bool covers() const { return layer != 0 || below(); }
 };
 [[nodiscard]] Name* new_name(std::string_view text, std::uint16_t layer, unsigned char d_type, unsigned char flags);
 void free_name(Name* name) noexcept;

@@ -17,7 +17,8 @@ struct End {
   Name* name = nullptr;    ///< in the table; null: no such name (not even a whiteout)
   Inode* inode = nullptr;  ///< pinned by a lookup; null: nothing is shown there
   FdHandle fd;
-  [[nodiscard]] bool below() const { return name != nullptr && name->below(); }
+  /// Something of a lower layer lies beneath.
+  [[nodiscard]] bool below() const { return name != nullptr && name->covers(); }
   [[nodiscard]] bool whiteout() const { return name != nullptr && name->whiteout(); }
 };
 

@@ -64,8 +64,10 @@ Status Books::begin(const std::optional<Settings>& dump) {
     for (const ProjectRecord& project : projects) {
       own_[to_u32(project.state.report.id)] = project.own;
     }
-    // A new ledger gets all that the dump knew together with its mark; one that was there has it already.
+    // A new ledger gets all that the dump knew together with its mark; one that was there has it
+    // already.
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean;
+    fresh_ = !known;
     Changes changes = known ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);
     CHECK_OK(ledger_->write(changes, Durable::kToDisk));
@@ -75,7 +77,7 @@ Status Books::begin(const std::optional<Settings>& dump) {
   return {};
 }
 
-// ---- noting ---------------------------------------------------------------------------------------
+// ---- noting ----
 
 Books::Shard& Books::shard_of(const InodeKey& key) {
   return shards_[KeyHash{}(key) >> 8 & (kShards - 1)];
@@ -92,9 +94,7 @@ void Books::note(const InodeKey& key, const std::optional<InodeRecord>& record) 
   }
   if (before == 0 || before == kSettleAt) {
     // Taken and let go, so that the thread is either not yet looking or already waiting.
-    {
-      MutexLock lock(wake_);
-    }
+    { MutexLock lock(wake_); }
     woken_.notify_one();
   }
   if (before >= kMostNoted) make_room();
@@ -104,12 +104,13 @@ void Books::make_room() {
   MutexLock lock(settle_);
   if (noted_.load() < kMostNoted) return;
   if (!failing_.load() && settle()) return;
-  // The disk takes nothing. Memory is bounded, so the records go; the next open counts the upper again.
+  // The disk takes nothing. Memory is bounded, so the records go; the next open counts the upper
+  // again.
   lost_.store(true);
   (void)take();
 }
 
-// ---- settling -------------------------------------------------------------------------------------
+// ---- settling ----
 
 bool Books::wait_for_work() {
   MutexLock lock(wake_);
@@ -188,7 +189,10 @@ Status Books::settle() {
       sum = sum + own(ProjId{id});
       changes.projects.push_back(project_record(ProjId{id}, sum));
     }
-    if (!changes.inodes.empty()) status = ledger_->write(changes, Durable::kToKernel);
+    if (!changes.inodes.empty()) {
+      fresh_ = false;
+      status = ledger_->write(changes, Durable::kToKernel);
+    }
   }
   if (status) {
     for (const auto& [id, sum] : sums) own_[id] = sum;
@@ -215,7 +219,7 @@ Status Books::flush(Durable how) {
   return how == Durable::kToDisk ? ledger_->sync() : Status{};
 }
 
-// ---- settings -------------------------------------------------------------------------------------
+// ---- settings ----
 
 Changes Books::everything() const {
   Changes changes;
@@ -244,12 +248,14 @@ Status Books::save(std::optional<ProjId> id) {
   return write_dump();
 }
 
-// ---- recount, audit, close ------------------------------------------------------------------------
+// ---- recount, audit, close ----
 
 Status Books::restart() {
   MutexLock lock(settle_);
   (void)take();
   own_.clear();
+  // One that was begun by this very open, and that nothing was settled into, is empty already.
+  if (fresh_) return {};
   CHECK_OK(ledger_->restart());
   Changes changes = everything();
   changes.meta = ledger_->meta(format::Mark::kOpen);

@@ -1,12 +1,13 @@
-// What owns it: keeping the ledger true to memory: the inodes whose records have changed, the thread
-// that settles them, each project's own sum, and the settings on disk.
+// What owns it: keeping the ledger true to memory: the inodes whose records have changed, the
+// thread that settles them, each project's own sum, and the settings on disk.
 //
-// A settle takes everything noted so far, asks the ledger for the records that it replaces, and writes the
-// new ones with the changed sums of their projects in one batch. So on disk the sum over inode records
-// equals the projects' usage, whenever the server dies. The thread sleeps while nothing has been noted.
+// A settle takes everything noted so far, asks the ledger for the records that it replaces, and
+// writes the new ones with the changed sums of their projects in one batch. So on disk the sum over
+// inode records equals the projects' usage, whenever the server dies. The thread sleeps while
+// nothing has been noted.
 //
-// Lock order: settle_ → a shard of the noted → wake_. note() takes a shard and, for the first one of a
-// settle, wake_; neither is held during I/O.
+// Lock order: settle_ → a shard of the noted → wake_. note() takes a shard and, for the first one
+// of a settle, wake_; neither is held during I/O.
 #pragma once
 
 #include <array>
@@ -30,11 +31,12 @@ namespace troot::quota {
 
 class Books {
  public:
-  /// Opens the ledger in `dir`, loads `tree` from it (or from the dump, where the ledger is lost) and
-  /// marks it open. `tree` must outlive the books. Errors as Quota::open(); EINVAL: a name of an upper
-  /// with white space or control characters, which the dump could not hold.
+  /// Opens the ledger in `dir`, loads `tree` from it (or from the dump, where the ledger is lost)
+  /// and marks it open. `tree` must outlive the books. Errors as Quota::open(); EINVAL: a name of
+  /// an upper with white space or control characters, which the dump could not hold.
   [[nodiscard]] static Result<std::unique_ptr<Books>> open(const std::string& dir,
-                                                           const std::string& upper_uuid, Tree& tree);
+                                                           const std::string& upper_uuid,
+                                                           Tree& tree);
   ~Books();
 
   [[nodiscard]] Recount found() const noexcept { return ledger_->found(); }
@@ -48,7 +50,8 @@ class Books {
   [[nodiscard]] Status save(std::optional<ProjId> id) EXCLUDES(settle_);
   /// Drops all inode records and sums; what has been noted is dropped too.
   [[nodiscard]] Status restart() EXCLUDES(settle_);
-  /// Flushes, then sums up the inode records on disk. EUCLEAN: they are not what the project records say.
+  /// Flushes, then sums up the inode records on disk. EUCLEAN: they are not what the project
+  /// records say.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit() EXCLUDES(settle_);
 
   /// What the mark in the ledger may say after close().
@@ -95,12 +98,14 @@ class Books {
   Tree& tree_;
 
   std::array<Shard, kShards> shards_;
-  std::atomic<std::size_t> noted_{0};    ///< over all shards
-  std::atomic<bool> lost_{false};        ///< records were dropped, or the ledger is damaged: never clean
-  std::atomic<bool> failing_{false};     ///< the last settle failed
+  std::atomic<std::size_t> noted_{0};  ///< over all shards
+  std::atomic<bool> lost_{false};  ///< records were dropped, or the ledger is damaged: never clean
+  std::atomic<bool> failing_{false};  ///< the last settle failed
 
   Mutex settle_;  ///< one settle at a time; held over RocksDB's writes
   std::unordered_map<std::uint32_t, Usage> own_ GUARDED_BY(settle_);
+  /// The ledger was begun by this open and has no inodes so far.
+  bool fresh_ GUARDED_BY(settle_) = false;
 
   Mutex wake_;
   CondVar woken_;

@@ -101,8 +101,8 @@ std::int64_t Meter::room(const Terms& terms) const noexcept {
 
 void Meter::adjust_timer(const Terms& terms) noexcept {
   MutexLock lock(edge_);
-  // The counter moves on meanwhile. Its mover looks at the timer after it has moved it, and we look at
-  // the counter after we have set the timer: so one of the two sees that they do not agree.
+  // The counter moves on meanwhile. Its mover looks at the timer after it has moved it, and we look
+  // at the counter after we have set the timer: so one of the two sees that they do not agree.
   for (;;) {
     const bool over = over_soft();
     const bool running = timer_.load() != 0;

@@ -1,8 +1,10 @@
-// What owns it: one project's state machine (quota rules 5, 6, 7 and 11): usage, limits, soft timers,
-// margin, peak and failcnt. Knows no other project, no disk and no clock: `now` comes in with a call.
+// What owns it: one project's state machine (quota rules 5, 6, 7 and 11): usage, limits, soft
+// timers, margin, peak and failcnt. Knows no other project, no disk and no clock: `now` comes in
+// with a call.
 //
-// Thread-safety: every method from any thread. Counters are atomics; charging takes a lock only where
-// a soft timer starts or ends and where a mapping goes past a limit. The names follow fs/quota/dquot.c.
+// Thread-safety: every method from any thread. Counters are atomics; charging takes a lock only
+// where a soft timer starts or ends and where a mapping goes past a limit. The names follow
+// fs/quota/dquot.c.
 #pragma once
 
 #include <atomic>
@@ -66,7 +68,8 @@ class Meter {
   void adjust_timer(const Terms& terms) noexcept EXCLUDES(edge_);
   void trim_margin(Seconds now) noexcept EXCLUDES(edge_);
 
-  /// used + reserved: the one number that charge() compares with the limits, so that no race passes them.
+  /// used + reserved: the one number that charge() compares with the limits, so that no race passes
+  /// them.
   std::atomic<std::int64_t> charged_{0};
   std::atomic<std::int64_t> used_{0};
   std::atomic<std::uint64_t> soft_{0};

@@ -12,7 +12,8 @@ class Writer {
   template <typename T>
   Writer& put(T value) {
     const auto bits = static_cast<std::uint64_t>(value);
-    for (std::size_t i = 0; i < sizeof(T); ++i) bytes_.push_back(static_cast<char>(bits >> (8 * i)));
+    for (std::size_t i = 0; i < sizeof(T); ++i)
+      bytes_.push_back(static_cast<char>(bits >> (8 * i)));
     return *this;
   }
   /// Most significant byte first: keys sort as their numbers do.

@@ -1,5 +1,5 @@
-// What owns it: the bytes of the ledger's keys and records (docs/FORMAT.md, "The ledger"). Pure; decoding
-// takes any bytes and never reads past them.
+// What owns it: the bytes of the ledger's keys and records (docs/FORMAT.md, "The ledger"). Pure;
+// decoding takes any bytes and never reads past them.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace troot::quota::format {
 /// The version of everything in this file, kept in the meta record. A higher one is not opened.
 inline constexpr std::uint32_t kVersion = 1;
 
-inline constexpr char kInodeSpace = 'i';    ///< 'i' ino birth: inode records
-inline constexpr char kProjectSpace = 'p';  ///< 'p' id: project records
+inline constexpr char kInodeSpace = 'i';            ///< 'i' ino birth: inode records
+inline constexpr char kProjectSpace = 'p';          ///< 'p' id: project records
 inline constexpr std::string_view kTotalKey = "t";  ///< the total, as a project record
 inline constexpr std::string_view kMetaKey = "m";
 

@@ -1,4 +1,5 @@
-// What owns it: the ledger's database: the only part that knows RocksDB. One directory, one process:
+// What owns it: the ledger's database: the only part that knows RocksDB. One directory, one
+// process:
 //
 //     DIR/lock           held by flock(2) while the ledger is open
 //     DIR/db/            RocksDB
@@ -59,8 +60,7 @@ class Ledger {
   /// Before a close: turns a write-ahead log that would slow down the next open into a table.
   [[nodiscard]] Status compact_log();
   /// Calls `visit` for every inode record, ascending by key.
-  [[nodiscard]] Status scan(
-      const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
+  [[nodiscard]] Status scan(const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
   /// The project records as they are on disk now.
   [[nodiscard]] Result<std::vector<ProjectRecord>> read_projects();
   /// Throws everything away and begins an empty database.

@@ -21,8 +21,9 @@ constexpr std::uint32_t kVersion = 1;
 constexpr std::string_view kTitle = "troot-limits";
 
 std::string limits_text(const Limits& limits) {
-  return "bsoft=" + std::to_string(limits.bytes.soft) + " bhard=" +
-         std::to_string(limits.bytes.hard) + " isoft=" + std::to_string(limits.inodes.soft) +
+  return "bsoft=" + std::to_string(limits.bytes.soft) +
+         " bhard=" + std::to_string(limits.bytes.hard) +
+         " isoft=" + std::to_string(limits.inodes.soft) +
          " ihard=" + std::to_string(limits.inodes.hard);
 }
 
@@ -143,8 +144,8 @@ Status sync_directory_of(const std::string& path) {
 std::string render_settings(const std::string& upper_uuid, const Settings& settings) {
   std::string text(kTitle);
   text += ' ' + std::to_string(kVersion) + '\n';
-  text += "# Limits in bytes and inodes (0: none), grace in seconds. Kept by the server; read back only\n"
-          "# where the ledger is lost.\n";
+  text += "# Limits in bytes and inodes (0: none), grace in seconds. Kept by the server;\n";
+  text += "# read back only where the ledger is lost.\n";
   text += "upper " + upper_uuid + '\n';
   text += "total " + limits_text(settings.total.report.limits) + ' ' +
           grace_text(settings.total.grace.value_or(Grace{})) + '\n';

@@ -1,6 +1,6 @@
 // What owns it: the text dump of limits, grace periods and parents beside the ledger, so that they
-// survive the loss of the database (docs/FORMAT.md, "limits.txt"). A person may read it, and may edit it
-// while no server runs and there is no database.
+// survive the loss of the database (docs/FORMAT.md, "limits.txt"). A person may read it, and may
+// edit it while no server runs and there is no database.
 #pragma once
 
 #include <optional>
@@ -21,8 +21,9 @@ struct Settings {
 /// Projects without a setting of their own have no line.
 [[nodiscard]] std::string render_settings(const std::string& upper_uuid, const Settings& settings);
 
-/// Reads the dump at `path`. Absent where there is none, or it names another upper. A line that cannot be
-/// read is left out with a warning: the limits in the other lines count. EPROTONOSUPPORT: a newer version.
+/// Reads the dump at `path`. Absent where there is none, or it names another upper. A line that
+/// cannot be read is left out with a warning: the limits in the other lines count. EPROTONOSUPPORT:
+/// a newer version.
 [[nodiscard]] Result<std::optional<Settings>> read_settings(const std::string& path,
                                                             const std::string& upper_uuid);
 

@@ -1,5 +1,5 @@
-// What owns it: the project's locks: the standard library's, annotated so that clang checks their use
-// (quota/thread_annotations.h). Same size and cost as what they wrap. None is recursive.
+// What owns it: the project's locks: the standard library's, annotated so that clang checks their
+// use (quota/thread_annotations.h). Same size and cost as what they wrap. None is recursive.
 #pragma once
 
 #include <chrono>
@@ -81,8 +81,8 @@ class SCOPED_CAPABILITY ReadLock {
   SharedMutex& mutex_;
 };
 
-/// A condition variable on a Mutex. Wake-ups may be spurious: callers loop, so that the analysis sees
-/// the guarded fields of the condition read under the lock.
+/// A condition variable on a Mutex. Wake-ups may be spurious: callers loop, so that the analysis
+/// sees the guarded fields of the condition read under the lock.
 class CondVar {
  public:
   void wait(Mutex& mutex) REQUIRES(mutex) {

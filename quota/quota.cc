@@ -1,5 +1,5 @@
-// What owns it: the facade of quota/quota.h: what the file system calls, handed to the tree and to the
-// ledger.
+// What owns it: the facade of quota/quota.h: what the file system calls, handed to the tree and to
+// the ledger.
 #include "quota/quota.h"
 
 #include <algorithm>
@@ -45,7 +45,7 @@ void narrow(LimitPair limits, std::int64_t used, std::uint64_t& limit, std::uint
 
 }  // namespace
 
-// ---- Reservation ----------------------------------------------------------------------------------
+// ---- Reservation ----
 
 Reservation::Reservation(Reservation&& other) noexcept
     : project_(std::exchange(other.project_, nullptr)), held_(std::exchange(other.held_, {})) {}
@@ -72,7 +72,7 @@ void Reservation::claim(Usage used) noexcept {
 
 void Reservation::release() noexcept { claim(Usage{}); }
 
-// ---- Quota ----------------------------------------------------------------------------------------
+// ---- Quota ----
 
 struct Quota::Impl {
   explicit Impl(const OpenOptions& options)
@@ -152,7 +152,7 @@ Status Quota::flush(Sync how) {
   return impl_->books->flush(how == Sync::kToDisk ? Durable::kToDisk : Durable::kToKernel);
 }
 
-// ---- recount --------------------------------------------------------------------------------------
+// ---- recount ----
 
 Recount Quota::recount() const noexcept { return impl_->recount.load(); }
 
@@ -183,11 +183,9 @@ Result<std::vector<ProjectReport>> Quota::audit() {
   return impl_->books->audit();
 }
 
-// ---- limits and reports ---------------------------------------------------------------------------
+// ---- limits and reports ----
 
-Status Quota::Impl::save(std::optional<ProjId> id) {
-  return books ? books->save(id) : Status{};
-}
+Status Quota::Impl::save(std::optional<ProjId> id) { return books ? books->save(id) : Status{}; }
 
 Status Quota::set_limits(ProjId id, const Limits& limits) {
   if (id == kDefaultProject) return fail(EINVAL);

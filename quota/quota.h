@@ -123,8 +123,9 @@ class Quota {
   /// One charged object found: adds to its project's usage too (unlike record()). Thread-safe.
   void count(const InodeKey& key, const InodeRecord& record);
   [[nodiscard]] Status end_recount();
-  /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk.
-  /// Flushes first. Order: ascending id.
+  /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk (so
+  /// without the projects below it). Flushes first. Order: ascending id. EUCLEAN: the ledger's project
+  /// records say something else; ENOTSUP: nothing is kept on disk.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit();
 
   // ---- limits and reports ---------------------------------------------------------------------

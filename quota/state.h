@@ -1,4 +1,5 @@
-// What owns it: what is kept of a project, as a plain value: what the ledger writes and the tree loads.
+// What owns it: what is kept of a project, as a plain value: what the ledger writes and the tree
+// loads.
 #pragma once
 
 #include <optional>
@@ -13,8 +14,8 @@ struct ProjectState {
   std::optional<ProjId> parent;  ///< absent: directly below the total
 };
 
-/// A project as the ledger has it. `own` is its usage without the projects below it: the sum over the
-/// inode records that name it. `state.report.used` is not kept, since it follows.
+/// A project as the ledger has it. `own` is its usage without the projects below it: the sum over
+/// the inode records that name it. `state.report.used` is not kept, since it follows.
 struct ProjectRecord {
   ProjectState state;
   Usage own;

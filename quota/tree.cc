@@ -9,8 +9,8 @@
 
 namespace troot::quota {
 namespace {
-// A charge that just fitted and is then refused lost a race; somebody else won it, so this ends. The
-// number only keeps a mistake from becoming an endless loop.
+// A charge that just fitted and is then refused lost a race; somebody else won it, so this ends.
+// The number only keeps a mistake from becoming an endless loop.
 constexpr int kRaces = 10000;
 }  // namespace
 
@@ -24,10 +24,8 @@ Tree::Tree(Clock clock, std::int64_t margin_bytes, bool enforce)
 }
 
 Terms Tree::terms(Enforce how) const {
-  return {.how = how,
-          .now = clock_(),
-          .enforcing = enforcing_.load(),
-          .margin_bytes = margin_bytes_};
+  return {
+      .how = how, .now = clock_(), .enforcing = enforcing_.load(), .margin_bytes = margin_bytes_};
 }
 
 Project* Tree::find(ProjId id) const {
@@ -194,8 +192,8 @@ Status Tree::set_parent(ProjId id, std::optional<ProjId> parent) {
   for (const Project* node = above; node != nullptr; node = node->parent_) {
     if (node == &project) return fail(ELOOP);
   }
-  // What operations under way hold moves too: they will claim it along the new chain. Nobody charges
-  // while the lock is held alone, so the two numbers belong together.
+  // What operations under way hold moves too: they will claim it along the new chain. Nobody
+  // charges while the lock is held alone, so the two numbers belong together.
   const Usage used = project.dquot_.used();
   const Usage held = project.dquot_.charged() - used;
   Project* const old = project.parent_;
@@ -241,7 +239,8 @@ void Tree::load(const ProjectState& total, const std::vector<ProjectRecord>& pro
     project.dquot_.set_limits(report.limits, now);
   };
   finish(total_, total.report);
-  for (const ProjectRecord& loaded : projects) finish(make(loaded.state.report.id), loaded.state.report);
+  for (const ProjectRecord& loaded : projects)
+    finish(make(loaded.state.report.id), loaded.state.report);
 }
 
 void Tree::clear_usage() {

@@ -1,8 +1,8 @@
-// What owns it: the projects of a mount as a tree: who is whose parent, and charging up a chain with
-// undo. At the root stands the total, which is no project: it has no id.
+// What owns it: the projects of a mount as a tree: who is whose parent, and charging up a chain
+// with undo. At the root stands the total, which is no project: it has no id.
 //
-// Thread-safety: every method from any thread. A lock held shared for charges and alone for changes of
-// the tree's shape, so that a charge walks one chain from end to end; it never spans I/O.
+// Thread-safety: every method from any thread. A lock held shared for charges and alone for changes
+// of the tree's shape, so that a charge walks one chain from end to end; it never spans I/O.
 #pragma once
 
 #include <functional>
@@ -65,8 +65,8 @@ class Tree {
   [[nodiscard]] bool enforcing() const noexcept { return enforcing_.load(); }
 
   // ---- what the ledger needs ----
-  /// Takes over what a ledger remembers, into a tree that nobody charges yet. A parent that would close
-  /// a ring is ignored.
+  /// Takes over what a ledger remembers, into a tree that nobody charges yet. A parent that would
+  /// close a ring is ignored.
   void load(const ProjectState& total, const std::vector<ProjectRecord>& projects) EXCLUDES(shape_);
   /// Sets every usage to 0. Nobody charges meanwhile.
   void clear_usage() EXCLUDES(shape_);

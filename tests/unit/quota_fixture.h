@@ -1,5 +1,5 @@
-// What owns it: what the tests of project quota share: a clock that they move, a directory that goes
-// away, and short words for amounts.
+// What owns it: what the tests of project quota share: a clock that they move, a directory that
+// goes away, and short words for amounts.
 #pragma once
 
 #include <stdlib.h>

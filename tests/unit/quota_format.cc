@@ -125,7 +125,8 @@ TEST_CASE("a dump that is damaged or newer") {
     CHECK(read_settings(path, "u").error() == EPROTONOSUPPORT);
   }
   SECTION("something else is none") {
-    put(path, GENERATE(as<std::string>{}, "", "\n", "hello\nupper u\n", "troot-limits x\nupper u\n"));
+    put(path,
+        GENERATE(as<std::string>{}, "", "\n", "hello\nupper u\n", "troot-limits x\nupper u\n"));
     const auto read = read_settings(path, "u");
     REQUIRE(read);
     CHECK_FALSE(*read);

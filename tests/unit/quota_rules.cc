@@ -1,5 +1,5 @@
-// What owns it: the rules of one project (quota rules 5, 6, 7, 8, 9, 11, 13, 14), with a clock that the
-// test moves.
+// What owns it: the rules of one project (quota rules 5, 6, 7, 8, 9, 11, 13, 14), with a clock that
+// the test moves.
 #include "quota/unit.h"
 #include "unit/quota_fixture.h"
 

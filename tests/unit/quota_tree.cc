@@ -1,5 +1,5 @@
-// What owns it: the tree of projects: chains, undo, moves between projects (rules 3 and 4), new parents, and
-// many threads at one limit.
+// What owns it: the tree of projects: chains, undo, moves between projects (rules 3 and 4), new
+// parents, and many threads at one limit.
 #include <array>
 #include <atomic>
 #include <thread>
@@ -27,7 +27,8 @@ TEST_CASE("a charge goes up the chain and is undone whole") {
   REQUIRE(quota->set_parent(proj(3), proj(2)));
   REQUIRE(quota->set_parent(proj(2), proj(1)));
   REQUIRE(charge(*quota, proj(3), {kPage, 1}) == 0);
-  for (const std::uint32_t id : {1U, 2U, 3U}) CHECK(quota->project(proj(id)).used == Usage{kPage, 1});
+  for (const std::uint32_t id : {1U, 2U, 3U})
+    CHECK(quota->project(proj(id)).used == Usage{kPage, 1});
   CHECK(quota->total().used == Usage{kPage, 1});
   CHECK(quota->project(kDefaultProject).used == Usage{});
 

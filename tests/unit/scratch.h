@@ -34,7 +34,7 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  [[nodiscard]] std::string make(const std::string& name) const {
+  std::string make(const std::string& name) const {
     boost::filesystem::create_directories(path_ + "/" + name);
     return path_ + "/" + name;
   }

@@ -1,0 +1,182 @@
+// What owns it: the thread that serves the control socket: who is let in, and how long one may
+// stay.
+#include "fusefs/control.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <list>
+#include <thread>
+
+#include "fusefs/control_socket.h"
+#include "fusefs/control_verbs.h"
+#include "fusefs/overlay.h"
+
+namespace troot::fusefs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+constexpr std::size_t kMostClients = 32;
+constexpr std::size_t kMostRequestBytes = 4096;
+/// A client that says nothing for so long is dropped, and one that does not take its answer.
+constexpr auto kSilence = 30s;
+constexpr int kSendPatience_s = 2;
+
+struct Client {
+  int fd = -1;
+  std::string input;
+  Clock::time_point heard = Clock::now();
+};
+
+bool may_ask(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == 0 || peer.uid == ::geteuid();
+}
+
+bool send_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+  }
+  return true;
+}
+
+class SocketServer final : public ControlServer {
+ public:
+  SocketServer(BoundSocket socket, Overlay& overlay, std::function<void()> quit, std::string upper)
+      : socket_(std::move(socket)),
+        overlay_(overlay),
+        quit_(std::move(quit)),
+        upper_(std::move(upper)),
+        stop_fd_(::eventfd(0, EFD_CLOEXEC)),
+        thread_([this] { run(); }) {}
+
+  ~SocketServer() override {
+    (void)::eventfd_write(stop_fd_, 1);
+    thread_.join();
+    for (const auto& client : clients_) ::close(client.fd);
+    ::close(stop_fd_);
+  }
+
+ private:
+  void run() noexcept {
+    for (;;) {
+      try {
+        if (!round()) return;
+      } catch (const std::exception& e) {
+        spdlog::error("control socket: {}", e.what());
+      }
+    }
+  }
+
+  /// Waits for something and deals with it. False: the end.
+  bool round() {
+    drop_silent();
+    std::vector<pollfd> polled{{stop_fd_, POLLIN, 0}};
+    // Beyond the most clients nobody is let in; the listen queue holds them.
+    const short listening = clients_.size() < kMostClients ? POLLIN : 0;
+    polled.push_back({socket_.fd(), listening, 0});
+    for (const auto& client : clients_) polled.push_back({client.fd, POLLIN, 0});
+    const int patience_ms = clients_.empty() ? -1 : 1000;
+    if (::poll(polled.data(), polled.size(), patience_ms) < 0) return errno == EINTR;
+    if (polled[0].revents != 0) return false;
+    std::size_t at = 2;
+    for (auto client = clients_.begin(); client != clients_.end(); ++at) {
+      if (polled[at].revents == 0 || hear(*client)) {
+        ++client;
+        continue;
+      }
+      ::close(client->fd);
+      client = clients_.erase(client);
+    }
+    if ((polled[1].revents & POLLIN) != 0) welcome();
+    return true;
+  }
+
+  void drop_silent() {
+    const auto now = Clock::now();
+    clients_.remove_if([now](const Client& client) {
+      if (now - client.heard < kSilence) return false;
+      ::close(client.fd);
+      return true;
+    });
+  }
+
+  void welcome() {
+    const int fd = ::accept4(socket_.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0) {
+      // Out of descriptors: poll would report the same client again at once.
+      if (errno == EMFILE || errno == ENFILE) std::this_thread::sleep_for(100ms);
+      return;
+    }
+    const timeval patience{kSendPatience_s, 0};
+    (void)::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    if (may_ask(fd)) {
+      clients_.push_back({fd, {}, Clock::now()});
+      return;
+    }
+    (void)send_all(fd, error_answer(EPERM, "only the server's own user and root are answered"));
+    ::close(fd);
+  }
+
+  /// Reads what a client says and answers whole lines. False: it is done for.
+  bool hear(Client& client) {
+    std::array<char, 1024> bytes{};
+    const ssize_t got = ::recv(client.fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) return true;
+    if (got <= 0) return false;
+    client.heard = Clock::now();
+    client.input.append(bytes.data(), static_cast<std::size_t>(got));
+    for (std::size_t end = 0; (end = client.input.find('\n')) != std::string::npos;) {
+      const std::string line = client.input.substr(0, end);
+      client.input.erase(0, end + 1);
+      const Answer answer = answer_request(overlay_, upper_, line);
+      if (!send_all(client.fd, answer.text)) return false;
+      if (answer.quit) quit_();
+    }
+    if (client.input.size() < kMostRequestBytes) return true;
+    (void)send_all(client.fd, error_answer(E2BIG, "a request is one short line"));
+    return false;
+  }
+
+  const BoundSocket socket_;
+  Overlay& overlay_;
+  const std::function<void()> quit_;
+  const std::string upper_;
+  const int stop_fd_;
+  std::list<Client> clients_;  // the thread's, until it is joined
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& path,
+                                                            Overlay& overlay,
+                                                            std::function<void()> quit,
+                                                            std::string upper) {
+  TRY(socket, BoundSocket::listen(path));
+  try {
+    return std::make_unique<SocketServer>(std::move(socket), overlay, std::move(quit),
+                                          std::move(upper));
+  } catch (const std::system_error& e) {
+    return fail(e.code().value());
+  }
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,105 @@
+// What owns it: the client's side of the control socket.
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <chrono>
+
+#include "fusefs/control.h"
+#include "fusefs/control_socket.h"
+#include "fusefs/control_verbs.h"
+
+namespace troot::fusefs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kPatience = std::chrono::seconds(10);
+/// More than a report of 100,000 projects takes.
+constexpr std::size_t kMostAnswerBytes = 64u << 20;
+
+Status send_request(int fd, const std::string& request) {
+  const std::string line = request + "\n";
+  const ssize_t sent = ::send(fd, line.data(), line.size(), MSG_NOSIGNAL);
+  if (sent < 0) return fail_errno();
+  return static_cast<std::size_t>(sent) == line.size() ? Status{} : fail(EIO);
+}
+
+/// Up to and with the empty line that ends an answer.
+Result<std::string> receive_answer(int fd) {
+  const auto until = Clock::now() + kPatience;
+  std::string text;
+  while (!text.ends_with("\n\n")) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count();
+    pollfd ready{fd, POLLIN, 0};
+    const int polled = left > 0 ? ::poll(&ready, 1, static_cast<int>(left)) : 0;
+    if (polled < 0 && errno == EINTR) continue;
+    if (polled < 0) return fail_errno();
+    if (polled == 0) return fail(ETIMEDOUT);
+    std::array<char, 4096> bytes{};
+    const ssize_t got = ::recv(fd, bytes.data(), bytes.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno();
+    if (got == 0 || text.size() > kMostAnswerBytes) return fail(EPROTO);
+    text.append(bytes.data(), static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
+std::map<std::string, std::string> parse_line(std::string_view line) {
+  std::map<std::string, std::string> pairs;
+  while (!line.empty()) {
+    const auto word = line.substr(0, line.find(' '));
+    line.remove_prefix(std::min(line.size(), word.size() + 1));
+    const auto equals = word.find('=');
+    if (equals == std::string_view::npos) continue;
+    pairs.emplace(word.substr(0, equals), unescape_value(word.substr(equals + 1)));
+  }
+  return pairs;
+}
+
+Result<ControlReply> parse_answer(std::string_view text) {
+  ControlReply reply;
+  const auto head = text.substr(0, text.find('\n'));
+  text.remove_prefix(head.size() + 1);
+  if (head.starts_with("error ")) {
+    const auto rest = head.substr(6);
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), reply.error);
+    if (error != std::errc{} || reply.error <= 0) return fail(EPROTO);
+    reply.text =
+        rest.substr(std::min(rest.size(), static_cast<std::size_t>(end - rest.data()) + 1));
+    return reply;
+  }
+  if (head != "ok") return fail(EPROTO);
+  while (!text.empty() && text[0] != '\n') {
+    const auto line = text.substr(0, text.find('\n'));
+    text.remove_prefix(line.size() + 1);
+    reply.lines.push_back(parse_line(line));
+  }
+  return reply;
+}
+
+}  // namespace
+
+std::string ControlReply::value(const std::string& key) const {
+  for (const auto& line : lines) {
+    if (const auto pair = line.find(key); pair != line.end()) return pair->second;
+  }
+  return {};
+}
+
+Result<ControlReply> control_request(const std::string& path, const std::string& request) {
+  if (request.find('\n') != std::string::npos) return fail(EINVAL);
+  TRY(fd, connect_socket(path));
+  auto answer = [&]() -> Result<std::string> {
+    CHECK_OK(send_request(fd, request));
+    return receive_answer(fd);
+  }();
+  ::close(fd);
+  if (!answer) return fail(answer.error());
+  return parse_answer(*answer);
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,114 @@
+// What owns it: binding and connecting AF_UNIX sockets at paths of any length.
+#include "fusefs/control_socket.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace troot::fusefs {
+namespace {
+
+constexpr int kBacklog = 16;
+
+/// A directory's descriptor and a name in it.
+struct Location {
+  int directory = -1;
+  std::string name;
+};
+
+Result<Location> locate(const std::string& path) {
+  const auto slash = path.rfind('/');
+  const std::string parent = slash == std::string::npos ? "."
+                             : slash == 0               ? "/"
+                                                        : path.substr(0, slash);
+  Location at;
+  at.name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (at.name.empty()) return fail(EINVAL);
+  at.directory = ::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (at.directory < 0) return fail_errno();
+  return at;
+}
+
+Result<sockaddr_un> address_of(const Location& at) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = "/proc/self/fd/" + std::to_string(at.directory) + "/" + at.name;
+  if (path.size() >= sizeof(address.sun_path)) return fail(ENAMETOOLONG);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return address;
+}
+
+const sockaddr* generic(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
+}
+
+Result<int> connect_at(const Location& at) {
+  TRY(address, address_of(at));
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail_errno();
+  if (::connect(fd, generic(address), sizeof(address)) == 0) return fd;
+  const int error = errno;
+  ::close(fd);
+  return fail(error);
+}
+
+Status bind_at(int fd, const Location& at) {
+  TRY(address, address_of(at));
+  if (::bind(fd, generic(address), sizeof(address)) == 0) return {};
+  if (errno != EADDRINUSE) return fail_errno();
+  if (const auto answering = connect_at(at); answering) {
+    ::close(*answering);
+    return fail(EADDRINUSE);
+  } else if (!(answering.error() == ECONNREFUSED)) {
+    return fail(EADDRINUSE);  // not a socket, or not ours to reach
+  }
+  if (::unlinkat(at.directory, at.name.c_str(), 0) != 0) return fail_errno();
+  if (::bind(fd, generic(address), sizeof(address)) != 0) return fail_errno();
+  return {};
+}
+
+/// Binds and listens; nobody else may connect before the mode is set, since nobody listens yet.
+Status open_for_clients(int fd, const Location& at) {
+  CHECK_OK(bind_at(fd, at));
+  if (::fchmodat(at.directory, at.name.c_str(), S_IRUSR | S_IWUSR, 0) != 0) return fail_errno();
+  if (::listen(fd, kBacklog) != 0) return fail_errno();
+  return {};
+}
+
+}  // namespace
+
+Result<BoundSocket> BoundSocket::listen(const std::string& path) {
+  TRY(at, locate(path));
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) {
+    const int error = errno;
+    ::close(at.directory);
+    return fail(error);
+  }
+  if (auto opened = open_for_clients(fd, at); !opened) {
+    ::close(fd);
+    ::close(at.directory);
+    return fail(opened.error());
+  }
+  return BoundSocket(fd, at.directory, std::move(at.name));
+}
+
+BoundSocket::~BoundSocket() {
+  if (fd_ < 0) return;
+  (void)::unlinkat(directory_, name_.c_str(), 0);
+  ::close(fd_);
+  ::close(directory_);
+}
+
+Result<int> connect_socket(const std::string& path) {
+  TRY(at, locate(path));
+  auto fd = connect_at(at);
+  ::close(at.directory);
+  return fd;
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,27 @@
+// What owns it: the words of the control protocol and what each does (fusefs/control.h has the
+// grammar). Knows nothing of sockets.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace troot::fusefs {
+
+class Overlay;
+
+/// The whole answer, its closing empty line included.
+struct Answer {
+  std::string text;
+  bool quit = false;  ///< the server shall end after the answer is sent
+};
+
+/// `line` without its newline; whatever it holds, it gets an answer.
+[[nodiscard]] Answer answer_request(Overlay& overlay, const std::string& upper,
+                                    std::string_view line);
+[[nodiscard]] std::string error_answer(int error, std::string_view text);
+
+/// The escapes of values: blank, backslash and control characters as \ooo.
+[[nodiscard]] std::string escape_value(std::string_view value);
+[[nodiscard]] std::string unescape_value(std::string_view value);
+
+}  // namespace troot::fusefs

@@ -1,0 +1,90 @@
+// What owns it: reading from and replying to /dev/fuse, and the amended INIT reply.
+#include "fusefs/device.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+
+namespace troot::fusefs {
+namespace {
+
+int make_clone(int fd) noexcept {
+  const int clone = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  if (clone < 0) return -1;
+  auto source = static_cast<std::uint32_t>(fd);
+  if (::ioctl(clone, FUSE_DEV_IOC_CLONE, &source) == 0) return clone;
+  ::close(clone);
+  return -1;
+}
+
+void set_nonblocking(int fd) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+}  // namespace
+
+Device::Device(int fd, int clone) : fd_(fd), clone_(clone >= 0 ? clone : make_clone(fd)) {
+  set_nonblocking(clone_ >= 0 ? clone_ : fd_);
+}
+
+Device::~Device() {
+  if (clone_ >= 0) ::close(clone_);
+}
+
+Result<Device::Received> Device::read_from(int fd, std::span<std::byte> into) noexcept {
+  for (;;) {
+    const ssize_t size = ::read(fd, into.data(), into.size());
+    if (size >= 0) return Received{static_cast<std::size_t>(size), fd};
+    // ENOENT: the request was withdrawn while it was copied; the next one may be there.
+    if (errno != ENOENT) return fail_errno();
+  }
+}
+
+Result<Device::Received> Device::try_receive(std::span<std::byte> into) noexcept {
+  return read_from(clone_ >= 0 ? clone_ : fd_, into);
+}
+
+Result<Device::Received> Device::receive(std::span<std::byte> into) noexcept {
+  if (clone_ < 0) {
+    pollfd ready{fd_, POLLIN, 0};
+    if (::poll(&ready, 1, -1) < 0) return fail_errno();
+  }
+  return read_from(fd_, into);
+}
+
+ssize_t Device::reply(const iovec* iov, int count) noexcept {
+  const RequestInfo& request = current_request();
+  if (request.fd >= 0 && kind_of(request) == RequestKind::kInit && count == 2)
+    return reply_init(iov, count);
+  return ::writev(request.fd >= 0 ? request.fd : fd_, iov, count);
+}
+
+void Device::refuse(const RequestInfo& request, int error) noexcept {
+  fuse_out_header header{};
+  header.len = sizeof(header);
+  header.error = -error;
+  header.unique = request.unique;
+  // A failure means that nobody waits for the answer any more.
+  const iovec iov{&header, sizeof(header)};
+  (void)!::writev(request.fd, &iov, 1);
+}
+
+ssize_t Device::reply_init(const iovec* iov, int count) noexcept {
+  fuse_init_out out{};
+  if (iov[1].iov_len > sizeof(out)) return ::writev(current_request().fd, iov, count);
+  std::memcpy(&out, iov[1].iov_base, iov[1].iov_len);
+  // Without it the kernel asks for security.capability before every write.
+  out.flags |= static_cast<std::uint32_t>(current_request().init_flags) & FUSE_HANDLE_KILLPRIV_V2;
+  const std::array<iovec, 2> amended{iov[0], iovec{&out, iov[1].iov_len}};
+  const ssize_t written = ::writev(current_request().fd, amended.data(), count);
+  if (written >= 0 && on_init) on_init();
+  return written;
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,57 @@
+// What owns it: the descriptors of one FUSE connection and the bytes that go through them.
+//
+// A reader that waits uses the first descriptor. Looking whether there is a request, without
+// waiting, needs O_NONBLOCK, which belongs to the open file description; so that is a clone of the
+// first (FUSE_DEV_IOC_CLONE). The kernel wants a reply on the descriptor that the request was read
+// from. Where no clone is to be had, the one descriptor is non-blocking and poll(2) waits.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <functional>
+#include <span>
+
+#include "fusefs/request.h"
+#include "quota/result.h"
+
+namespace troot::fusefs {
+
+/// Thread-safe.
+class Device {
+ public:
+  /// `fd` stays the caller's; `clone` (or -1: try to make one) becomes ours.
+  Device(int fd, int clone);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  /// A request's size and the descriptor to answer it on.
+  struct Received {
+    std::size_t size = 0;
+    int fd = -1;
+  };
+  /// EAGAIN: none there. ENODEV: the mount is gone.
+  [[nodiscard]] Result<Received> try_receive(std::span<std::byte> into) noexcept;
+  /// Waits. EINTR: a signal came. EAGAIN: woken for nothing. ENODEV: the mount is gone.
+  [[nodiscard]] Result<Received> receive(std::span<std::byte> into) noexcept;
+
+  /// Writes a reply of the calling thread's request to where it came from, or a notification to the
+  /// first descriptor. An INIT reply is amended with what libfuse cannot say. As writev(2).
+  ssize_t reply(const iovec* iov, int count) noexcept;
+
+  /// Answers a request that libfuse never sees with an error.
+  void refuse(const RequestInfo& request, int error) noexcept;
+
+  /// Called once, after the INIT reply reached the kernel.
+  std::function<void()> on_init;
+
+ private:
+  [[nodiscard]] static Result<Received> read_from(int fd, std::span<std::byte> into) noexcept;
+  ssize_t reply_init(const iovec* iov, int count) noexcept;
+
+  const int fd_;
+  int clone_ = -1;
+};
+
+}  // namespace troot::fusefs

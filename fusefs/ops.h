@@ -1,0 +1,30 @@
+// What owns it: the operations that libfuse calls: decode, one call of Overlay, reply. Short and
+// noexcept; exceptions of libraries become ENOMEM or EIO, so that no request can end the server.
+//
+// There are no opens: OPEN, OPENDIR, CREATE, FLUSH and ACCESS are refused once and never come again
+// (docs/DESIGN.md, "The union in memory").
+#pragma once
+
+#include "fusefs/overlay.h"
+
+struct fuse_lowlevel_ops;
+
+namespace troot::fusefs {
+
+class Device;
+class Workers;
+class Notifier;
+
+/// What the operations work on; the session's user data. The pointers are set before the first
+/// request.
+struct Served {
+  Overlay& overlay;
+  Device* device = nullptr;
+  Workers* workers = nullptr;
+  Notifier* notifier = nullptr;
+};
+
+/// Lives as long as the process.
+[[nodiscard]] const fuse_lowlevel_ops& operations() noexcept;
+
+}  // namespace troot::fusefs

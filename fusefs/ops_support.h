@@ -1,0 +1,137 @@
+// What owns it: what the operations share: the one catch for exceptions, the caller, replies with
+// their timeouts, and the second try after a drain. Included by fusefs/ops*.cc only.
+#pragma once
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+
+#include <concepts>
+#include <new>
+#include <span>
+
+#include "fusefs/ops.h"
+#include "fusefs/overlay.h"
+#include "fusefs/workers.h"
+
+namespace troot::fusefs::ops {
+
+/// Seconds; longer than any mount lives. Nothing but this server changes what it serves.
+inline constexpr double kForever = 1e10;
+
+[[nodiscard]] inline Served& served(fuse_req_t req) noexcept {
+  return *static_cast<Served*>(::fuse_req_userdata(req));
+}
+
+/// Runs an operation's body. It returns 0 when it has replied, else the errno to reply.
+template <std::invocable Body>
+void guarded(fuse_req_t req, Body&& body) noexcept {
+  int error = EIO;
+  try {
+    error = body();
+  } catch (const std::bad_alloc&) {
+    error = ENOMEM;
+  } catch (...) {
+    error = EIO;
+  }
+  // A failure means that nobody waits for the reply any more; here and wherever a reply's result is
+  // dropped.
+  if (error != 0) (void)::fuse_reply_err(req, error);
+}
+
+[[nodiscard]] inline Caller caller_of(fuse_req_t req) {
+  const fuse_ctx* const context = ::fuse_req_ctx(req);
+  Caller caller;
+  caller.uid = context->uid;
+  caller.gid = context->gid;
+  caller.pid = context->pid;
+  caller.interrupted = [req] { return ::fuse_req_interrupted(req) != 0; };
+  return caller;
+}
+
+/// Runs an operation that may lack room. Unlinked files keep theirs until the kernel forgets them,
+/// so when it is refused the FORGETs that wait are served and it is tried once more (quota.md rule
+/// 10).
+template <std::invocable Operation>
+[[nodiscard]] auto with_room(Served& served, Operation&& operation) {
+  const auto forgets = served.workers->forgets();
+  auto result = operation();
+  if (result || !(result.error() == EDQUOT || result.error() == ENOSPC)) return result;
+  served.workers->drain();
+  if (served.workers->forgets() == forgets) return result;
+  return operation();
+}
+
+[[nodiscard]] inline fuse_entry_param entry_param(const Entry& entry) noexcept {
+  fuse_entry_param param{};
+  param.ino = entry.id;
+  param.attr = entry.attr;
+  param.attr_timeout = kForever;
+  param.entry_timeout = kForever;
+  return param;
+}
+
+/// Replies a name that counts one lookup.
+[[nodiscard]] inline int reply_entry(fuse_req_t req, const Result<Entry>& entry) noexcept {
+  if (!entry) return entry.error().value();
+  Served& to = served(req);
+  const auto param = entry_param(*entry);
+  // A reply that did not arrive leaves the kernel without the lookup that was counted.
+  if (::fuse_reply_entry(req, &param) != 0) to.overlay.forget(entry->id, 1);
+  return 0;
+}
+
+[[nodiscard]] inline int reply_status(fuse_req_t req, const Status& status) noexcept {
+  if (!status) return status.error().value();
+  (void)::fuse_reply_err(req, 0);
+  return 0;
+}
+
+/// The calling thread's buffer for data on its way to the kernel, at least `bytes`; made once and
+/// kept.
+[[nodiscard]] std::span<std::byte> reply_buffer(std::size_t bytes);
+
+// fusefs/ops_names.cc
+void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept;
+void forget(fuse_req_t req, fuse_ino_t id, std::uint64_t lookups) noexcept;
+void forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) noexcept;
+void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) noexcept;
+void mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) noexcept;
+void symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) noexcept;
+void link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char* new_name) noexcept;
+void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept;
+void rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept;
+void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+            const char* new_name, unsigned flags) noexcept;
+void readdir(fuse_req_t req, fuse_ino_t id, std::size_t size, off_t cookie,
+             fuse_file_info*) noexcept;
+void readdirplus(fuse_req_t req, fuse_ino_t id, std::size_t size, off_t cookie,
+                 fuse_file_info*) noexcept;
+
+// fusefs/ops_attr.cc
+void getattr(fuse_req_t req, fuse_ino_t id, fuse_file_info*) noexcept;
+void setattr(fuse_req_t req, fuse_ino_t id, struct stat* attr, int to_set,
+             fuse_file_info*) noexcept;
+void readlink(fuse_req_t req, fuse_ino_t id) noexcept;
+void setxattr(fuse_req_t req, fuse_ino_t id, const char* name, const char* value, std::size_t size,
+              int flags) noexcept;
+void getxattr(fuse_req_t req, fuse_ino_t id, const char* name, std::size_t size) noexcept;
+void listxattr(fuse_req_t req, fuse_ino_t id, std::size_t size) noexcept;
+void removexattr(fuse_req_t req, fuse_ino_t id, const char* name) noexcept;
+void statfs(fuse_req_t req, fuse_ino_t id) noexcept;
+void ioctl(fuse_req_t req, fuse_ino_t id, unsigned command, void* arg, fuse_file_info*,
+           unsigned flags, const void* in, std::size_t in_size, std::size_t out_size) noexcept;
+
+// fusefs/ops_data.cc
+void read(fuse_req_t req, fuse_ino_t id, std::size_t size, off_t offset, fuse_file_info*) noexcept;
+void write(fuse_req_t req, fuse_ino_t id, const char* data, std::size_t size, off_t offset,
+           fuse_file_info*) noexcept;
+void fsync(fuse_req_t req, fuse_ino_t id, int data_only, fuse_file_info*) noexcept;
+void fsyncdir(fuse_req_t req, fuse_ino_t id, int data_only, fuse_file_info*) noexcept;
+void fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t length,
+               fuse_file_info*) noexcept;
+void lseek(fuse_req_t req, fuse_ino_t id, off_t offset, int whence, fuse_file_info*) noexcept;
+void copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info*,
+                     fuse_ino_t to, off_t to_offset, fuse_file_info*, std::size_t length,
+                     int flags) noexcept;
+
+}  // namespace troot::fusefs::ops

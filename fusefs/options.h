@@ -1,0 +1,64 @@
+// What owns it: the command line of the mount program as a value. Parsing is pure: it touches
+// neither files nor the process; fusefs/preflight makes paths absolute and checks how they lie to
+// each other.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fusefs/overlay.h"
+
+namespace troot::fusefs {
+
+/// Exit codes of the mount program.
+inline constexpr int kExitCannot = 1;  ///< the machine or the layers do not allow it
+inline constexpr int kExitUsage = 2;   ///< the command line is wrong
+
+/// One line fit for a person, without the program's name, and the exit code that goes with it.
+struct UsageError {
+  std::string message;
+  int exit_code = kExitUsage;
+};
+
+struct MountOptions {
+  enum class Action { kMount, kHelp, kVersion };
+  Action action = Action::kMount;
+
+  Config config;
+  std::optional<Ownership> ownership;  ///< absent: chosen by who runs the server (preflight)
+  bool user_xattr = false;             ///< userxattr
+
+  std::string source;      ///< the leading argument, if any
+  std::string mountpoint;  ///< may be empty with fuse_socket only
+  std::string fsname;      ///< as /proc/mounts shows the source
+  std::string subtype = "trootfs";
+  std::string log_file;
+  std::string control;   ///< empty: the default below the work directory
+  int fuse_socket = -1;  ///< docs/DESIGN.md, "How a server is started for a world"
+  unsigned threads = 0;  ///< most workers; 0: chosen by the number of CPUs
+  bool foreground = false;
+  bool debug = false;
+  bool read_only = false;
+  bool allow_other = false;
+  bool allow_root = false;
+  std::vector<std::string> mount_flags;  ///< passed on as they are: dev, nosuid, noatime…
+
+  std::vector<std::string> not_implemented;  ///< known words that this version does not act on
+  std::vector<std::string> unknown;
+};
+
+/// `args` without the program's name. Options may stand before, between and after the other
+/// arguments.
+[[nodiscard]] tl::expected<MountOptions, UsageError> parse_command_line(
+    std::span<const std::string> args);
+
+/// One note naming the options that are not acted on; empty if there is none.
+[[nodiscard]] std::string unused_note(const MountOptions& options);
+
+/// What --help prints.
+[[nodiscard]] std::string_view help_text();
+
+}  // namespace troot::fusefs

@@ -1,0 +1,57 @@
+// What owns it: the text of trootfs --help.
+#include "fusefs/options.h"
+
+namespace troot::fusefs {
+
+std::string_view help_text() {
+  return R"(usage: trootfs [-f] [-d] [-o OPTIONS]... [SOURCE] MOUNTPOINT
+
+Mounts a union of directories with exact project quota.
+
+  -f            stay in the foreground
+  -d            the same, and log every request
+  -o OPTIONS    comma-separated; "\," "\:" and double quotes protect commas and colons
+  -h, --help    this text
+  -V, --version
+
+Layers
+  lowerdir=A[:B...]      read-only layers, topmost first (at most 500)
+  upperdir=DIR           where changes go; without it the mount is read-only
+  workdir=DIR            an empty directory of our own on the upper's file system
+  hide=PATH              never show what is there (repeatable)
+  ro, rw
+  An upper inside a lower is refused, unless that lower is /, or hide= covers upper and work, or the
+  mount is handed over by fuse_socket=; upper, work and mount point are then hidden by themselves.
+
+Limits
+  size=N, inodes=N       the total of the mount; K M G T are powers of 1024; 0: none; kept over remounts
+  prjquota, pquota       account and enforce project quota (the default)
+  pqnoenforce            account only
+  noquota                neither
+  errno=edquot|enospc    what a refused write says
+
+Ownership
+  ownership=native|presented   as it is on disk (real root's default), or kept in xattrs (all others')
+  userxattr              use the user.overlay. xattrs as real root too
+  squash_to_root         show everything as owned by root
+  upper_owner=UID:GID    owner of upper objects that have no record
+  id_count=N             ids from N on show as 65534
+  unreadable=deny|empty  how lower objects look that the server cannot read
+
+Serving
+  volatile, fsync=0      never wait for the disk; a crash may lose the upper
+  threads=N              most worker threads (default: twice the CPUs, at least 8)
+  control=PATH           the control socket (default: WORKDIR/troot/control)
+  log=FILE, debug
+  fuse_socket=N          receive the mounted /dev/fuse on socket N instead of mounting
+
+Mount
+  allow_other, allow_root, fsname=NAME, subtype=NAME, dev, nodev, suid, nosuid, exec, noexec,
+  sync, async, dirsync, atime, noatime
+
+Other options are named in one note and have no effect.
+Exit codes: 0 mounted, 1 not possible here, 2 wrong usage.
+)";
+}
+
+}  // namespace troot::fusefs

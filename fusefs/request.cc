@@ -1,0 +1,71 @@
+// What owns it: reading what libfuse hides from the raw bytes of a request.
+#include "fusefs/request.h"
+
+#include <linux/fuse.h>
+
+#include <cstring>
+
+namespace troot::fusefs {
+namespace {
+
+thread_local RequestInfo t_request;
+
+/// Copies the argument after the header; false when the request is too short to hold it.
+template <typename T>
+bool argument(std::span<const std::byte> request, T& into) noexcept {
+  if (request.size() < sizeof(fuse_in_header) + sizeof(T)) return false;
+  std::memcpy(&into, request.data() + sizeof(fuse_in_header), sizeof(T));
+  return true;
+}
+
+}  // namespace
+
+RequestInfo peek(std::span<const std::byte> request, int fd) noexcept {
+  RequestInfo info;
+  info.fd = fd;
+  fuse_in_header header{};
+  if (request.size() < sizeof(header)) return info;
+  std::memcpy(&header, request.data(), sizeof(header));
+  info.opcode = header.opcode;
+  info.unique = header.unique;
+  if (header.opcode == FUSE_WRITE) {
+    fuse_write_in in{};
+    if (!argument(request, in)) return info;
+    info.from_mapping = (in.write_flags & FUSE_WRITE_CACHE) != 0;
+    info.kill_suidgid = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  } else if (header.opcode == FUSE_SETATTR) {
+    fuse_setattr_in in{};
+    if (argument(request, in)) info.kill_suidgid = (in.valid & FATTR_KILL_SUIDGID) != 0;
+  } else if (header.opcode == FUSE_INIT) {
+    fuse_init_in in{};
+    if (argument(request, in)) info.init_flags = in.flags | std::uint64_t{in.flags2} << 32;
+  }
+  return info;
+}
+
+RequestKind kind_of(const RequestInfo& request) noexcept {
+  switch (request.opcode) {
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+      return RequestKind::kForget;
+    case FUSE_INIT:
+      return RequestKind::kInit;
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+    case FUSE_SYNCFS:
+    case FUSE_FALLOCATE:
+    case FUSE_COPY_FILE_RANGE:
+      return RequestKind::kLong;
+    default:
+      return RequestKind::kOther;
+  }
+}
+
+const RequestInfo& current_request() noexcept { return t_request; }
+
+ServingRequest::ServingRequest(const RequestInfo& request) noexcept : former_(t_request) {
+  t_request = request;
+}
+ServingRequest::~ServingRequest() { t_request = former_; }
+
+}  // namespace troot::fusefs

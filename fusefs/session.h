@@ -1,0 +1,37 @@
+// What owns it: one mount from its beginning to its end: the libfuse session, the device, the
+// worker threads, signals, unmounting.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "fusefs/options.h"
+#include "fusefs/overlay.h"
+
+namespace troot::fusefs {
+
+/// Blocks SIGTERM, SIGINT and SIGHUP, which Session::run waits for, and ignores SIGPIPE. To be
+/// called before any thread is started, since threads inherit it.
+void block_end_signals() noexcept;
+
+/// Used by one thread, but for request_end().
+class Session {
+ public:
+  /// Mounts at options.mountpoint: directly where the process may, else by fusermount3. The union
+  /// hides the new mount from its lowers.
+  [[nodiscard]] static tl::expected<std::unique_ptr<Session>, UsageError> mount(
+      Overlay& overlay, const MountOptions& options);
+  /// Serves a mount that somebody else made. Takes both descriptors over; `clone` may be -1.
+  [[nodiscard]] static tl::expected<std::unique_ptr<Session>, UsageError> adopt(
+      Overlay& overlay, const MountOptions& options, int fuse_fd, int clone);
+  virtual ~Session() = default;
+
+  /// Serves until the mount is gone, a signal comes or request_end() is called; in the latter cases
+  /// it unmounts. `ready` is called once, from another thread, when the kernel has its INIT reply.
+  /// No thread of the session runs any more when it returns.
+  [[nodiscard]] virtual Status run(std::function<void()> ready) = 0;
+  /// From any thread.
+  virtual void request_end() noexcept = 0;
+};
+
+}  // namespace troot::fusefs

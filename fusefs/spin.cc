@@ -1,0 +1,67 @@
+// What owns it: when a reader spins, and when it leaves the CPU to others.
+#include "fusefs/spin.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+namespace troot::fusefs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr SpinGovernor::Duration kSpin = 30us;
+/// A sleep shorter than this was a request that a spin might have caught, given that waking takes
+/// most of it.
+constexpr SpinGovernor::Duration kQuickWake = 100us;
+constexpr int kQuickWakesToStart = 4;
+constexpr int kStartCredit = 8;
+constexpr int kMostCredit = 32;
+/// One miss costs as much as four catches earn: a spin must succeed four times of five to go on.
+constexpr int kMissPrice = 4;
+
+constexpr SpinGovernor::Duration kCheckEvery = 5ms;
+/// One preemption may be a kernel thread's; two in so short a time are somebody who wants this CPU.
+constexpr long kPreemptionsToStop = 2;
+constexpr SpinGovernor::Duration kFirstBackoff = 20ms;
+constexpr SpinGovernor::Duration kLongestBackoff = 1s;
+
+}  // namespace
+
+SpinGovernor::Duration SpinGovernor::allowance(Clock::time_point now) noexcept {
+  if (alone_ || credit_ <= 0) return {};
+  if (now - checked_ >= kCheckEvery) check_preemption(now);
+  if (now < paused_until_) return {};
+  spun_ = true;
+  return kSpin;
+}
+
+void SpinGovernor::check_preemption(Clock::time_point now) noexcept {
+  rusage usage{};
+  if (::getrusage(RUSAGE_THREAD, &usage) != 0) return;
+  const long grown = usage.ru_nivcsw - preemptions_;
+  preemptions_ = usage.ru_nivcsw;
+  const bool recent = now - checked_ < 4 * kCheckEvery;
+  checked_ = now;
+  if (spun_ && recent && grown >= kPreemptionsToStop) {
+    backoff_ = std::clamp(backoff_ * 2, kFirstBackoff, kLongestBackoff);
+    paused_until_ = now + backoff_;
+  } else if (spun_) {
+    backoff_ /= 2;
+  }
+  spun_ = false;
+}
+
+void SpinGovernor::caught() noexcept { credit_ = std::min(credit_ + 1, kMostCredit); }
+
+void SpinGovernor::missed() noexcept { credit_ = std::max(credit_ - kMissPrice, 0); }
+
+void SpinGovernor::woke(Duration slept) noexcept {
+  if (credit_ > 0) return;
+  quick_wakes_ = slept < kQuickWake ? quick_wakes_ + 1 : 0;
+  if (quick_wakes_ < kQuickWakesToStart) return;
+  quick_wakes_ = 0;
+  credit_ = kStartCredit;
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,407 @@
+// What owns it: reading and serving requests, and who has the reader's role.
+#include "fusefs/workers.h"
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <new>
+#include <system_error>
+
+#include "fusefs/spin.h"
+
+namespace troot::fusefs {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// 1 MiB of data and the headers before it, as libfuse sizes its own.
+constexpr std::size_t kRequestBytes = (1u << 20) + 4096;
+constexpr unsigned kLeastWorkers = 8;
+/// Requests found without waiting, in a row, that show more clients than one reader can serve.
+constexpr unsigned kOverlaps = 8;
+constexpr auto kTick = 1ms;
+/// Ticks without any request after which the keeper sleeps.
+constexpr unsigned kCalmTicks = 20;
+/// Bounds of one drain, and of what it may leave to others.
+constexpr unsigned kMostDrained = 4096;
+constexpr std::size_t kMostAside = 64;
+constexpr std::size_t kMostAsideBytes = 16u << 20;
+/// How long a drain waits for FORGETs that other threads are serving.
+constexpr auto kForgetPatience = 50ms;
+/// Interrupts a waiting read at the end; its handler does nothing.
+constexpr int kWakeSignal = SIGUSR1;
+
+unsigned usable_cpus() noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1u, static_cast<unsigned>(CPU_COUNT(&set)));
+}
+
+void install_wake_signal() noexcept {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  (void)::sigaction(kWakeSignal, &action, nullptr);
+}
+
+}  // namespace
+
+struct Workers::Aside {
+  std::unique_ptr<std::byte[]> bytes;
+  std::size_t size = 0;
+  int fd = -1;
+};
+
+struct Workers::Worker {
+  explicit Worker(unsigned cpus) : spin(cpus) {}
+  std::thread thread;
+  std::unique_ptr<std::byte[]> buffer;  ///< made once, by the thread itself
+  Aside taken;                          ///< the request, where it was put aside by a drain
+  SpinGovernor spin;
+  unsigned overlaps = 0;
+  bool crowded = false;                    ///< woken although others sleep: one reader too many
+  std::atomic<std::uint64_t> progress{0};  ///< odd while it serves a request
+  std::atomic<bool> has_role{false};       ///< written under mutex_
+  std::atomic<bool> finished{false};
+  std::uint64_t seen = 0;  ///< the keeper's: progress at its last tick
+};
+
+Workers::Workers(fuse_session* session, Device& device, unsigned most, std::function<void()> ended)
+    : session_(session),
+      device_(device),
+      cpus_(usable_cpus()),
+      most_(most != 0 ? most : std::max(kLeastWorkers, 2 * cpus_)),
+      buffer_bytes_(kRequestBytes),
+      ended_(std::move(ended)) {
+  workers_.reserve(most_);
+}
+
+Workers::~Workers() { stop(); }
+
+Status Workers::start() {
+  install_wake_signal();
+  try {
+    aside_.reserve(kMostAside);
+    drain_buffer_ = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes_);
+    keeper_ = std::thread([this] { keep(); });
+  } catch (const std::system_error& e) {
+    return fail(e.code().value());
+  } catch (const std::bad_alloc&) {
+    return fail(ENOMEM);
+  }
+  const std::lock_guard lock(mutex_);
+  if (!promote_locked()) return fail(EAGAIN);
+  return {};
+}
+
+void Workers::stop() noexcept {
+  stopping_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    parked_.notify_all();
+  }
+  wake_keeper();
+  if (keeper_.joinable()) keeper_.join();
+  // No thread is added any more: promote_locked looks at stopping_ under the lock that was held
+  // since.
+  for (const auto& worker : workers_) {
+    // A signal that comes between a thread's look at stopping_ and its read is lost: so it is
+    // repeated.
+    while (!worker->finished.load()) {
+      (void)::pthread_kill(worker->thread.native_handle(), kWakeSignal);
+      std::this_thread::sleep_for(1ms);
+    }
+    if (worker->thread.joinable()) worker->thread.join();
+  }
+}
+
+void Workers::connection_ended() noexcept {
+  if (!ended_called_.exchange(true)) ended_();
+}
+
+// ---- one thread
+// -----------------------------------------------------------------------------------
+
+void Workers::run(Worker& self) noexcept {
+  try {
+    self.buffer = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes_);
+    std::span<const std::byte> request;
+    int fd = -1;
+    while (next(self, request, fd)) {
+      serve(&self, request, fd);
+      self.taken = {};
+      after(self);
+    }
+  } catch (const std::exception& e) {
+    spdlog::critical("a worker ended: {}", e.what());
+    connection_ended();
+  }
+  leave_role(self);
+  self.finished = true;
+}
+
+bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) noexcept {
+  self.crowded = false;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    if (take_aside(self)) {
+      request = {self.taken.bytes.get(), self.taken.size};
+      fd = self.taken.fd;
+      return true;
+    }
+    auto received = look(self);
+    if (!received && received.error() == EAGAIN) received = sleep(self);
+    if (received) {
+      request = {self.buffer.get(), received->size};
+      fd = received->fd;
+      return true;
+    }
+    const int error = received.error().value();
+    if (error == EINTR || error == EAGAIN) continue;
+    if (error != ENODEV) spdlog::error("reading /dev/fuse: {}", std::strerror(error));
+    connection_ended();
+    return false;
+  }
+  return false;
+}
+
+/// Without sleeping. EAGAIN: none came in the time that was worth waiting.
+Result<Device::Received> Workers::look(Worker& self) noexcept {
+  const std::span<std::byte> buffer{self.buffer.get(), buffer_bytes_};
+  auto received = device_.try_receive(buffer);
+  if (received) {
+    ++self.overlaps;
+    return received;
+  }
+  self.overlaps = 0;
+  // With another reader asleep, each request would wake that one while this one takes it.
+  if (!(received.error() == EAGAIN) || readers_.load(std::memory_order_relaxed) != 1)
+    return received;
+  const auto begin = SpinGovernor::Clock::now();
+  const auto allowance = self.spin.allowance(begin);
+  if (allowance.count() == 0) return received;
+  do {
+    received = device_.try_receive(buffer);
+  } while (!received && received.error() == EAGAIN &&
+           SpinGovernor::Clock::now() - begin < allowance);
+  if (received) {
+    self.spin.caught();
+  } else {
+    self.spin.missed();
+  }
+  return received;
+}
+
+Result<Device::Received> Workers::sleep(Worker& self) noexcept {
+  const auto begin = SpinGovernor::Clock::now();
+  sleepers_.fetch_add(1);
+  auto received = device_.receive({self.buffer.get(), buffer_bytes_});
+  self.crowded = sleepers_.fetch_sub(1) > 1;
+  if (received) self.spin.woke(SpinGovernor::Clock::now() - begin);
+  return received;
+}
+
+void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) noexcept {
+  const RequestInfo info = peek(request, fd);
+  const RequestKind kind = kind_of(info);
+  if (kind == RequestKind::kForget) forgets_running_.fetch_add(1);
+  if (self) {
+    // Sequentially consistent with the keeper's "I sleep, unless somebody moved".
+    self->progress.fetch_add(1);
+    if (keeper_asleep_.load()) wake_keeper();
+    if (kind == RequestKind::kLong) leave_role(*self);
+    // FORGETs wait in crowds without anybody waiting for them.
+    if (kind == RequestKind::kForget) self->overlaps = 0;
+  }
+  {
+    const ServingRequest serving(info);
+    fuse_buf buffer{};
+    buffer.size = request.size();
+    // libfuse does not write to it; its struct has no const form.
+    buffer.mem = const_cast<std::byte*>(request.data());
+    ::fuse_session_process_buf(session_, &buffer);
+  }
+  if (kind == RequestKind::kForget) {
+    forgets_.fetch_add(1, std::memory_order_release);
+    forgets_running_.fetch_sub(1);
+  }
+  if (self) self->progress.fetch_add(1);
+}
+
+/// Settles after a request whether this thread goes on reading.
+void Workers::after(Worker& self) noexcept {
+  if (!self.has_role.load(std::memory_order_relaxed)) {
+    std::unique_lock lock(mutex_);
+    if (readers_.load() != 0 && aside_.empty()) {
+      park(self, lock);
+    } else {
+      self.has_role = true;
+      readers_.fetch_add(1);
+    }
+    return;
+  }
+  if (self.crowded) {
+    self.crowded = false;
+    std::unique_lock lock(mutex_);
+    if (self.has_role.load() && readers_.load() > 1 && aside_.empty()) {
+      self.has_role = false;
+      readers_.fetch_sub(1);
+      park(self, lock);
+    }
+  } else if (self.overlaps >= kOverlaps) {
+    self.overlaps = 0;
+    const std::lock_guard lock(mutex_);
+    if (readers_.load() < std::min(cpus_, most_)) (void)promote_locked();
+  }
+}
+
+// ---- the role
+// -------------------------------------------------------------------------------------
+
+/// Gives one more thread the role: a parked one, else a new one. False: all of them are at work.
+bool Workers::promote_locked() noexcept {
+  if (stopping_ || ended_called_) return false;
+  if (spares_ > tokens_) {
+    ++tokens_;
+    readers_.fetch_add(1);
+    parked_.notify_one();
+    return true;
+  }
+  if (workers_.size() >= most_) return false;
+  try {
+    workers_.push_back(std::make_unique<Worker>(cpus_));
+    Worker& worker = *workers_.back();
+    worker.has_role = true;
+    worker.thread = std::thread([this, &worker] { run(worker); });
+  } catch (const std::exception& e) {
+    if (!workers_.empty() && !workers_.back()->thread.joinable()) workers_.pop_back();
+    spdlog::error("no further worker thread: {}", e.what());
+    return false;
+  }
+  readers_.fetch_add(1);
+  return true;
+}
+
+/// Gives the role up, and sees to it that somebody reads.
+void Workers::leave_role(Worker& self) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!self.has_role.exchange(false)) return;
+  if (readers_.fetch_sub(1) == 1) (void)promote_locked();
+}
+
+void Workers::park(Worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+  ++spares_;
+  parked_.wait(lock, [this] { return tokens_ > 0 || stopping_; });
+  --spares_;
+  if (tokens_ == 0) return;  // stopping
+  --tokens_;
+  self.has_role = true;  // readers_ was counted up with the token
+}
+
+// ---- the keeper
+// -----------------------------------------------------------------------------------
+
+void Workers::keep() noexcept {
+  unsigned calm = 0;
+  while (!stopping_) {
+    if (calm < kCalmTicks) {
+      std::this_thread::sleep_for(kTick);
+      calm = tick() ? 0 : calm + 1;
+      continue;
+    }
+    std::unique_lock lock(keeper_mutex_);
+    keeper_asleep_ = true;
+    // Somebody may have begun between the last tick and the line above, and seen us awake.
+    if (!tick()) keeper_wake_.wait(lock, [this] { return !keeper_asleep_ || stopping_; });
+    keeper_asleep_ = false;
+    calm = 0;
+  }
+}
+
+void Workers::wake_keeper() noexcept {
+  const std::lock_guard lock(keeper_mutex_);
+  keeper_asleep_ = false;
+  keeper_wake_.notify_one();
+}
+
+/// Takes the role from readers that have been at one request since the last tick. True: something
+/// moved, or is being served by a thread that still has the role, so that the next tick matters.
+bool Workers::tick() noexcept {
+  bool moved = false;
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < workers_.size(); ++i) {  // promote_locked may add one
+    Worker& worker = *workers_[i];
+    const auto progress = worker.progress.load();
+    const bool stuck = progress == worker.seen && progress % 2 == 1;
+    if (progress != worker.seen) moved = true;
+    worker.seen = progress;
+    if (!stuck || !worker.has_role.exchange(false)) continue;
+    moved = true;
+    readers_.fetch_sub(1);
+  }
+  // Also where none could be had before: a thread may be spare by now.
+  if (readers_.load() == 0 && !workers_.empty()) moved = promote_locked() || moved;
+  return moved;
+}
+
+// ---- draining
+// -------------------------------------------------------------------------------------
+
+void Workers::drain() noexcept {
+  const std::lock_guard lock(drain_mutex_);
+  const std::span<std::byte> buffer{drain_buffer_.get(), buffer_bytes_};
+  for (unsigned n = 0; n < kMostDrained; ++n) {
+    {
+      const std::lock_guard counts(mutex_);
+      if (aside_.size() >= kMostAside || aside_bytes_ >= kMostAsideBytes) break;
+    }
+    const auto received = device_.try_receive(buffer);
+    if (!received) break;  // nothing more; and an end of the mount is seen by the readers as well
+    const auto request = buffer.first(received->size);
+    if (kind_of(peek(request, received->fd)) == RequestKind::kForget) {
+      serve(nullptr, request, received->fd);
+    } else {
+      put_aside(request, received->fd);
+    }
+  }
+  const auto until = std::chrono::steady_clock::now() + kForgetPatience;
+  while (forgets_running_.load() != 0 && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(50us);
+  }
+}
+
+void Workers::put_aside(std::span<const std::byte> request, int fd) noexcept {
+  Aside aside{std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[request.size()]),
+              request.size(), fd};
+  if (!aside.bytes) {
+    device_.refuse(peek(request, fd), ENOMEM);
+    return;
+  }
+  std::memcpy(aside.bytes.get(), request.data(), request.size());
+  const std::lock_guard lock(mutex_);
+  aside_bytes_ += aside.size;
+  aside_.push_back(std::move(aside));
+  aside_count_.store(aside_.size());
+  // Threads that sleep in a read do not look here, so somebody else is woken; if nobody is left,
+  // the thread that drains takes it after its own request.
+  (void)promote_locked();
+}
+
+bool Workers::take_aside(Worker& self) noexcept {
+  if (aside_count_.load(std::memory_order_relaxed) == 0) return false;
+  const std::lock_guard lock(mutex_);
+  if (aside_.empty()) return false;
+  self.taken = std::move(aside_.front());
+  aside_.erase(aside_.begin());
+  aside_bytes_ -= self.taken.size;
+  aside_count_.store(aside_.size());
+  return true;
+}
+
+}  // namespace troot::fusefs

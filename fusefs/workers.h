@@ -1,0 +1,111 @@
+// What owns it: the threads that read requests and serve them.
+//
+// One thread with the reader's role serves one client: it reads, serves, reads again, so that
+// nothing is handed from CPU to CPU. The role passes on, or a further thread gets one as well, when
+//   - a request is long by its nature (fsync), before it is begun;
+//   - a request lasts longer than a tick: the keeper thread sees that and lets a spare thread read;
+//   - requests are there at once, many times in a row: several clients; up to one reader for each
+//   CPU.
+// A reader that is woken while others sleep gives its role back and parks, so that one is left when
+// things calm down. The keeper ticks only while requests flow; when nothing does, every thread
+// sleeps.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "fusefs/device.h"
+#include "fusefs/request.h"
+#include "quota/result.h"
+
+struct fuse_session;
+
+namespace troot::fusefs {
+
+/// Thread-safe, but for start, stop and the destructor, which belong to one thread.
+class Workers {
+ public:
+  /// `most`: threads at once; 0: twice the CPUs, at least 8. `ended` is called once, by some
+  /// worker, when the mount is gone or the connection broke.
+  Workers(fuse_session* session, Device& device, unsigned most, std::function<void()> ended);
+  ~Workers();  // as stop()
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  /// Errors: EAGAIN, ENOMEM when no thread can be had.
+  [[nodiscard]] Status start();
+  /// Lets every thread finish the request it serves, and joins it. Idempotent.
+  void stop() noexcept;
+
+  /// Called inside an operation that lacks room: serves the FORGETs that wait, since they may free
+  /// some. Other requests that are found on the way are left to other threads.
+  void drain() noexcept;
+  /// FORGETs served so far: if it grew since the operation began, there may be room now.
+  [[nodiscard]] std::uint64_t forgets() const noexcept {
+    return forgets_.load(std::memory_order_acquire);
+  }
+
+ private:
+  struct Worker;
+  struct Aside;  // a request that a drain found and left to others
+
+  void run(Worker& self) noexcept;
+  [[nodiscard]] bool next(Worker& self, std::span<const std::byte>& request, int& fd) noexcept;
+  [[nodiscard]] Result<Device::Received> look(Worker& self) noexcept;
+  [[nodiscard]] Result<Device::Received> sleep(Worker& self) noexcept;
+  void serve(Worker* self, std::span<const std::byte> request, int fd) noexcept;
+  void after(Worker& self) noexcept;
+
+  [[nodiscard]] bool take_aside(Worker& self) noexcept;
+  void put_aside(std::span<const std::byte> request, int fd) noexcept;
+
+  void keep() noexcept;
+  void wake_keeper() noexcept;
+  [[nodiscard]] bool tick() noexcept;
+
+  [[nodiscard]] bool promote_locked() noexcept;
+  void leave_role(Worker& self) noexcept;
+  void park(Worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+  void connection_ended() noexcept;
+
+  fuse_session* const session_;
+  Device& device_;
+  const unsigned cpus_;
+  const unsigned most_;
+  const std::size_t buffer_bytes_;
+  const std::function<void()> ended_;
+
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_called_{false};
+  std::atomic<unsigned> sleepers_{0};  ///< readers inside a waiting read
+  std::atomic<std::uint64_t> forgets_{0};
+  std::atomic<unsigned> forgets_running_{0};  ///< read, not yet served
+
+  std::mutex mutex_;  ///< guards what follows, up to keeper_
+  std::condition_variable parked_;
+  unsigned spares_ = 0;               ///< threads that park
+  unsigned tokens_ = 0;               ///< roles handed out to them, not yet taken
+  std::atomic<unsigned> readers_{0};  ///< threads with the role; written under mutex_
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<Aside> aside_;  ///< oldest first; never grows past what start() reserved
+  std::size_t aside_bytes_ = 0;
+  std::atomic<std::size_t> aside_count_{0};
+
+  std::mutex drain_mutex_;  ///< guards drain_buffer_
+  std::unique_ptr<std::byte[]> drain_buffer_;
+
+  std::atomic<bool> keeper_asleep_{false};
+  std::mutex keeper_mutex_;
+  std::condition_variable keeper_wake_;
+  std::thread keeper_;
+};
+
+}  // namespace troot::fusefs
