@@ -232,7 +232,7 @@ def run_case(function, mode, binaries, seconds):
 def show_logs(user):
     for directory, _, files in os.walk(user.store):
         for name in files:
-            if name.endswith(".log"):
+            if name in ("init.log", "server.log"):
                 with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file:
                     for line in file.read().splitlines()[-15:]:
                         print(f"#   {name}: {line}")

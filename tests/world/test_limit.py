@@ -72,7 +72,7 @@ def stopped(u):
 @case("an inode limit refuses the object past it")
 def inodes(u):
     u.world("w", "--inodes", "200")
-    out = u.shell("w", "cd /srv; i=0; while : > f$i; do i=$((i+1)); done 2>&1; true")
+    out = u.shell("w", "cd /srv; i=0; while touch f$i; do i=$((i+1)); done 2>&1; true")
     check("Disk quota exceeded" in out, f"the shell says {out!r}")
     equal((u.status("w")["used_inodes"], u.status("w")["limit_inodes"]), (200, 200), "inodes")
 

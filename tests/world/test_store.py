@@ -76,7 +76,7 @@ def run(u):
 @case("run --rm leaves nothing behind whatever ends it")
 def run_ended(u):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
-        child = u.popen("troot", "run", "--rm", "--", "sh", "-c", "echo ready; sleep 1000", stdout=subprocess.PIPE, text=True)
+        child = u.popen("troot", "run", "--rm", "--", "sh", "-c", "echo ready; exec sleep 1000", stdout=subprocess.PIPE, text=True)
         equal(child.stdout.readline(), "ready\n", "the command")
         os.kill(child.pid, number)
         child.wait(30)
