@@ -226,8 +226,9 @@ def killed_server(u):
     equal(child.stdout.readline(), "ready\n", "the command")
     for server in servers(u):
         os.kill(server, signal.SIGKILL)
-    child.wait(30)
-    check(child.returncode >= 125, f"status {child.returncode}")
+    err = child.communicate(timeout=30)[1]
+    equal((child.returncode, err.count("\n")), (125, 1), f"status and lines ({err!r})")
+    check("server" in err and "log" in err, f"troot says {err!r}")
     equal(u.shell("w", "cat /srv/f"), "kept\n", "after the next start")
 
 

@@ -251,6 +251,10 @@ void Init::server_died() {
   std::fprintf(stderr, "troot: %lld: the server of world '%s' is gone; the world ends\n",
                static_cast<long long>(now), plan_.sandbox.name.c_str());
   std::fflush(stderr);
+  for (const auto& connection : connections_) {
+    if (connection.session)
+      static_cast<void>(send_message(connection.socket.get(), kWordServerDied));
+  }
   // Every file access fails from here on, so nothing can end in good order.
   population_.signal(SIGKILL);
   ::_exit(1);

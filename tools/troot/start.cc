@@ -196,12 +196,15 @@ Outcome<Session> open_session(const Store& store, const World& world) {
 Done close_session(const World& world, Session session) {
   // A namespace that is held open would keep the mount, and so the server.
   session.namespaces.clear();
-  if (send_message(session.init.get(), kWordDone) &&
-      receive_message(session.init.get(), -1).word == kWordMore) {
-    return {};
-  }
-  static_cast<void>(receive_message(session.init.get(), -1));  // until init has ended
-  return wait_for_server(world);
+  // Where init has ended before, what it said in the end is still to be read.
+  static_cast<void>(send_message(session.init.get(), kWordDone));
+  const std::string word = receive_message(session.init.get(), -1).word;
+  if (word == kWordMore) return {};
+  if (word == kWordLast) static_cast<void>(receive_message(session.init.get(), -1));  // its end
+  NEED(wait_for_server(world));
+  if (word != kWordServerDied) return {};
+  return failure("the server of world '" + world.name() +
+                 "' ended while the world ran (its log: " + world.run("server.log") + ")");
 }
 
 Done stop_world(const World& world) {

@@ -6,6 +6,7 @@
 //   session done      → "last" (the world ends; the connection closes when it has) or "more"; the
 //   session is over count     → the number of sessions stop      ends every process inside, then
 //   the world; the connection closes when it has
+//   (unasked)  → "died" to every session when the file system's server is gone; the world ends
 // A connection that closes without "done" is a session that ended.
 //
 // /run/.troot/list.sock (stream), for programs inside: whoever connects is sent what `troot list
@@ -28,6 +29,7 @@ inline constexpr std::string_view kWordStop = "stop";
 inline constexpr std::string_view kWordOk = "ok";
 inline constexpr std::string_view kWordLast = "last";
 inline constexpr std::string_view kWordMore = "more";
+inline constexpr std::string_view kWordServerDied = "died";
 
 /// Inside a world: what says which one it is, the socket that lists them all, and a directory in
 /// which this program is found wherever the host has it.
