@@ -87,6 +87,9 @@ def dpkg(u):
     u.troot("exec", "w", "--", "dpkg", "-i", deb, seconds=200)
     installed_inside(u, "w")
     check(not os.path.exists(f"/usr/bin/{NAME}"), "the program is on the host")
+    for accounts in ("/etc/passwd", "/etc/group"):
+        with open(accounts, encoding="utf-8") as file:
+            check("trootd" not in file.read(), f"the package's account is in the host's {accounts}")
     equal(host_digest("/etc", "/var/lib/dpkg", "/usr/sbin"), before, "the host's files")
     store_is_harmless(u, "w")
     check(0 < u.status("w")["used_bytes"] < 300 * MIB, "used")

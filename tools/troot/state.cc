@@ -20,6 +20,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int kAnswer_ms = 5000;
+constexpr int kStep_ms = 5;
+constexpr int kForgotten_ms = 1000;
 constexpr const char* kLastFile = "/last.json";
 constexpr const char* kControlFile = "/control";
 
@@ -104,7 +106,6 @@ Outcome<UniqueFd> take_server_lock(const World& world, int timeout_s) {
   const std::string path = world.run("server.lock");
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return failure_errno(path);
-  constexpr int kStep_ms = 5;
   for (int waited_ms = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kStep_ms) {
     if (errno != EWOULDBLOCK && errno != EINTR) return failure_errno(path);
     if (waited_ms >= timeout_s * 1000) {
@@ -185,7 +186,14 @@ json to_json(const WorldView& v, const std::string& current) {
 }
 
 void remember_usage(const std::string& run_directory) {
-  const auto reply = fusefs::control_request(run_directory + kControlFile, "status");
+  const std::string control = run_directory + kControlFile;
+  auto reply = fusefs::control_request(control, "status");
+  // What was unlinked is charged until the kernel lets go of it, a moment after the last user has.
+  for (int waited_ms = 0; waited_ms < kForgotten_ms; waited_ms += kStep_ms) {
+    if (!reply || reply->error != 0 || number(reply->value("parked")) == 0) break;
+    ::usleep(kStep_ms * 1000);
+    reply = fusefs::control_request(control, "status");
+  }
   if (!reply || reply->error != 0) return;
   json j;
   for (const char* key : kKept) j[key] = number(reply->value(key));
