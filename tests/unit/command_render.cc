@@ -5,7 +5,8 @@
 using namespace troot::cli;
 
 TEST_CASE("a table aligns its columns and leaves no blanks at the ends of lines") {
-  CHECK(table({{"NAME"}, {"USED", Align::kRight}, {"STATE"}}, {{"w1", "300M", "running"}, {"longer", "4K", "stopped"}}) ==
+  CHECK(table({{"NAME"}, {"USED", Align::kRight}, {"STATE"}},
+              {{"w1", "300M", "running"}, {"longer", "4K", "stopped"}}) ==
         "NAME    USED  STATE\nw1      300M  running\nlonger    4K  stopped\n");
   CHECK(table({{"A"}, {"LONG"}}, {{"x", ""}}) == "A  LONG\nx\n");
   CHECK(table({{"A"}}, {}) == "A\n");

@@ -1,4 +1,5 @@
-// What owns it: the command's pure parts that read and write text: amounts, names, subordinate ids, options, passwd lines.
+// What owns it: the command's pure parts that read and write text: amounts, names, subordinate ids,
+// options, passwd lines.
 #include <string>
 #include <vector>
 
@@ -14,10 +15,21 @@ using namespace troot::cli;
 
 TEST_CASE("sizes are powers of 1024, with or without a fraction") {
   const std::vector<std::pair<const char*, std::uint64_t>> good = {
-      {"0", 0},         {"none", 0},         {"4096", 4096},        {"1K", 1024},
-      {"300M", 314572800}, {"300m", 314572800}, {"300MiB", 314572800}, {"300MB", 314572800},
-      {"12B", 12},      {"1.5G", 1610612736}, {"0.1K", 102},        {"7E", 8070450532247928832},
-      {"1T", 1ULL << 40}, {"2P", 1ULL << 51},   {"9223372036854775807", INT64_MAX}};
+      {"0", 0},
+      {"none", 0},
+      {"4096", 4096},
+      {"1K", 1024},
+      {"300M", 314572800},
+      {"300m", 314572800},
+      {"300MiB", 314572800},
+      {"300MB", 314572800},
+      {"12B", 12},
+      {"1.5G", 1610612736},
+      {"0.1K", 102},
+      {"7E", 8070450532247928832},
+      {"1T", 1ULL << 40},
+      {"2P", 1ULL << 51},
+      {"9223372036854775807", INT64_MAX}};
   for (const auto& [text, bytes] : good) {
     INFO(text);
     const auto parsed = parse_size("limit", text);
@@ -27,8 +39,9 @@ TEST_CASE("sizes are powers of 1024, with or without a fraction") {
 }
 
 TEST_CASE("what is no size is refused as usage, and named") {
-  for (const char* text : {"12Q", "", "M", "-1", "+1", " 1", "1 ", "1.5.2", "1.", ".5", "1KK", "1iB", "0x10", "1e3", "8E",
-                           "9223372036854775808", "99999999999999999999", "NONE"}) {
+  for (const char* text :
+       {"12Q", "", "M", "-1", "+1", " 1", "1 ", "1.5.2", "1.", ".5", "1KK", "1iB", "0x10", "1e3",
+        "8E", "9223372036854775808", "99999999999999999999", "NONE"}) {
     INFO(text);
     const auto parsed = parse_size("limit", text);
     REQUIRE_FALSE(parsed);
@@ -64,9 +77,10 @@ TEST_CASE("names are one harmless path component") {
   }
   CHECK(check_name(std::string(64, 'a')));
   for (const std::string& name :
-       {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("/"), std::string("-x"),
-        std::string("_x"), std::string(".x"), std::string("a b"), std::string("a\nb"), std::string("a\0b", 3),
-        std::string("\xc3\xa4"), std::string("a:b"), std::string("a*"), std::string(65, 'a')}) {
+       {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("/"),
+        std::string("-x"), std::string("_x"), std::string(".x"), std::string("a b"),
+        std::string("a\nb"), std::string("a\0b", 3), std::string("\xc3\xa4"), std::string("a:b"),
+        std::string("a*"), std::string(65, 'a')}) {
     INFO(name);
     const auto checked = check_name(name);
     REQUIRE_FALSE(checked);
@@ -77,7 +91,8 @@ TEST_CASE("names are one harmless path component") {
 
 TEST_CASE("subuid lines: by name or number, broken ones left out") {
   const std::string text =
-      "# comment\nother:1:2\nme:100000:65536\n1000:300000:10\nme:x:1\nme:5\nme:1:0\nme:4294967295:1\n"
+      "# "
+      "comment\nother:1:2\nme:100000:65536\n1000:300000:10\nme:x:1\nme:5\nme:1:0\nme:4294967295:1\n"
       "me:4294967000:400\nmeme:1:1\n:1:1\nme:200000:5";
   const auto ranges = parse_subids(text, "me", 1000);
   REQUIRE(ranges == std::vector<IdRange>{{100000, 65536}, {300000, 10}, {200000, 5}});
@@ -97,7 +112,8 @@ TEST_CASE("shadow files are made from accounts, not from NIS lines") {
 }
 
 TEST_CASE("root's home and shell come from the passwd of the world") {
-  const std::string passwd = "daemon:x:1:1::/usr/sbin:/bin/false\ntoor:x:0:0:T:/var/toor:/bin/ksh\nroot:x:0:0::/r:/s\n";
+  const std::string passwd =
+      "daemon:x:1:1::/usr/sbin:/bin/false\ntoor:x:0:0:T:/var/toor:/bin/ksh\nroot:x:0:0::/r:/s\n";
   CHECK(root_field(passwd, 0) == "toor");
   CHECK(root_field(passwd, 5) == "/var/toor");
   CHECK(root_field(passwd, 6) == "/bin/ksh");
@@ -115,11 +131,13 @@ TEST_CASE("server options quote what separates, and differ by id mode") {
   settings.limit_bytes = 314572800;
   const World world("w", "/s/worlds/w");
   const std::string common =
-      "lowerdir=/a\\,b\\:c\\\\d,upperdir=/s/worlds/w/upper,workdir=/s/worlds/w/work,control=/s/worlds/w/run/control,"
+      "lowerdir=/a\\,b\\:c\\\\d,upperdir=/s/worlds/w/upper,workdir=/s/worlds/w/work,control=/s/"
+      "worlds/w/run/control,"
       "hide=/s,unreadable=empty,size=314572800,inodes=0";
   CHECK(server_options("/s", world, settings, {IdMode::kRoot, {}, {}}) == common);
   CHECK(server_options("/s", world, settings, {IdMode::kOne, {}, {}}) ==
         common + ",upper_owner=0:0,squash_to_root");
-  CHECK(server_options("/s", world, settings, {IdMode::kRange, {{100000, 65536}}, {{100000, 65536}}}) ==
+  CHECK(server_options("/s", world, settings,
+                       {IdMode::kRange, {{100000, 65536}}, {{100000, 65536}}}) ==
         common + ",upper_owner=0:0,id_count=65537");
 }

@@ -41,8 +41,9 @@ Outcome<std::uint64_t> parse(std::string_view what, std::string_view text, const
   std::size_t at = 0;
   std::uint64_t whole = 0;
   while (at < text.size() && std::isdigit(static_cast<unsigned char>(text[at]))) {
-    if (whole > (kMaxAmount - 9) / 10) return refuse("is too large");
-    whole = whole * 10 + static_cast<unsigned>(text[at++] - '0');
+    const auto digit = static_cast<std::uint64_t>(text[at++] - '0');
+    if (whole > (kMaxAmount - digit) / 10) return refuse("is too large");
+    whole = whole * 10 + digit;
   }
   if (at == 0) return refuse(grammar_text);
   // A fraction is kept as a quotient of integers, so that 0.1G is the same on every machine.
