@@ -252,8 +252,9 @@ class Bed:
     # -- mounting
 
     def layer_options(self):
-        layers = "lowerdir=" + ":".join(p.replace(":", "\\:") for p in self.lowers)
-        return f"{layers},upperdir={self.upper},workdir={self.work}"
+        lowers = ":".join(path.replace(":", "\\:") for path in self.lowers)
+        return ",".join(option.replace(",", "\\,") for option in
+                        (f"lowerdir={lowers}", f"upperdir={self.upper}", f"workdir={self.work}"))
 
     def trootfs_command(self, *options):
         joined = ",".join([self.layer_options(), *options])
@@ -275,7 +276,10 @@ class Bed:
                                        cwd="/")
         log.close()
         end = time.monotonic() + SERVER_SECONDS
-        while not mounted(self.mnt):
+        ready = [lambda: mounted(self.mnt)]
+        if "upperdir=" in self.layer_options():
+            ready.append(lambda: os.path.exists(self.control_socket()))
+        while not all(condition() for condition in ready):
             if self.server.poll() is not None:
                 raise Failure(f"trootfs ended with {self.server.returncode}: {self.server_says()}")
             if time.monotonic() > end:
@@ -613,10 +617,12 @@ def main():
     chosen = [(c, m) for c in CASES for m in c.modes if not wanted or any(w in f"{c.title} ({m})" for w in wanted)]
     print(f"1..{len(chosen)}")
     account, failed = None, 0
-    binaries = os.environ.get("TROOT_BIN", "")
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    binaries = os.environ.get("TROOT_BIN", os.path.join(top, "build", "release", "bin"))
     staged = None
     if FILE_SYSTEM == "trootfs":
-        check(os.path.exists(os.path.join(binaries, "trootfs")), f"TROOT_BIN={binaries!r} has no trootfs")
+        if not os.path.exists(os.path.join(binaries, "trootfs")):
+            sys.exit(f"there is no {binaries}/trootfs: build it, or set TROOT_BIN to the directory that has it")
         # The build may lie where the ordinary user cannot look.
         staged = tempfile.mkdtemp(prefix="troot-bin-", dir="/var/tmp")
         os.chmod(staged, 0o755)

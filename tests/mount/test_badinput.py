@@ -7,7 +7,7 @@ import time
 
 from harness import Failure, Skip, case, check, detach, equal, in_process, libc, main, mounted, names, read, run, wait_until, write
 
-trootfs = {"on": ("trootfs",), "automount": False}
+trootfs = {"on": ("trootfs",), "automount": False, "hash_lowers": False}
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x4000, 1 << 18, 0x1000
 
 
@@ -91,7 +91,7 @@ def unsuitable(m):
 def unwritable(m):
     if os.getuid() == 0:
         raise Skip("root may write everywhere")
-    refusal(m, 1, "/usr/lib", options=f"lowerdir={m.lower},upperdir=/usr/lib,workdir=/usr/share")
+    refusal(m, 1, "/usr/", "ermission denied", options=f"lowerdir={m.lower},upperdir=/usr/lib,workdir=/usr/share")
 
 
 def with_device(m, prepare):
@@ -115,7 +115,7 @@ def closed_device(m):
     refusal(m, 1, "/dev/fuse", "chmod 666", options=m.layer_options(), user=m.account.uid)
 
 
-@case("no /dev/fuse", modes=("root",), **trootfs)
+@case("no /dev/fuse", modes=("root",), store="disk", **trootfs)  # /dev/shm goes away with /dev
 def no_device(m):
     with_device(m, lambda: run("mount", "-t", "tmpfs", "tmpfs", "/dev"))
     os.mknod("/dev/null", 0o020666, os.makedev(1, 3))

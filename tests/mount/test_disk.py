@@ -144,7 +144,7 @@ def marked_lower(m):
 
 @case("colons and commas in the layers' paths", on=("trootfs",), automount=False)
 def odd_layer_paths(m):
-    base = m.base + "/a:b\\c"
+    base = m.base + "/a:b,c"
     os.mkdir(base)
     odd = Bed(base, m.binaries, m.mode)
     write(odd.in_lower("f"), "f")

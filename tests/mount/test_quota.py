@@ -223,8 +223,10 @@ def unit(m):
 
 def write_at(path, offset, data):
     descriptor = os.open(path, os.O_WRONLY)
-    os.pwrite(descriptor, data, offset)
-    os.close(descriptor)
+    try:
+        os.pwrite(descriptor, data, offset)
+    finally:
+        os.close(descriptor)
 
 
 def punch(path, offset, length):
