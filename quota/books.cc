@@ -13,8 +13,8 @@ namespace {
 constexpr std::chrono::milliseconds kSettleAfter{500};
 /// So many noted inodes are settled without waiting for the time.
 constexpr std::size_t kSettleAt = 20'000;
-/// So many at most are held in memory (about 25 MB).
-constexpr std::size_t kMostNoted = 200'000;
+/// So many at most are held in memory (under 15 MB); any real load is settled long before.
+constexpr std::size_t kMostNoted = 60'000;
 
 bool fits_the_dump(const std::string& uuid) {
   return std::all_of(uuid.begin(), uuid.end(),
