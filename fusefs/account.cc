@@ -1,5 +1,5 @@
-// What owns it: what an upper object is charged, asked from the disk: at its first use after a mount, and by a recount.
-// The charging unit itself is quota/unit.h.
+// What owns it: what an upper object is charged, asked from the disk: at its first use after a
+// mount, and by a recount. The charging unit itself is quota/unit.h.
 #include "fusefs/core.h"
 
 namespace troot::fusefs {
@@ -17,7 +17,8 @@ std::int64_t covered(const std::vector<PageRange>* ranges, std::int64_t first, s
 }
 
 /// The data of a sparse regular file, in bytes of charge.
-Result<std::int64_t> sparse_bytes(int dirfd, const char* name, off_t size, const std::vector<PageRange>& ranges) {
+Result<std::int64_t> sparse_bytes(int dirfd, const char* name, off_t size,
+                                  const std::vector<PageRange>& ranges) {
   TRY(fd, posix::open_at(dirfd, name, O_RDONLY));
   std::int64_t end = quota::pages_of(size);
   if (!ranges.empty()) end = std::max(end, ranges.back().end());
@@ -27,8 +28,8 @@ Result<std::int64_t> sparse_bytes(int dirfd, const char* name, off_t size, const
 
 }  // namespace
 
-Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preallocated, std::int64_t first,
-                                     std::int64_t end) {
+Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preallocated,
+                                     std::int64_t first, std::int64_t end) {
   std::int64_t pages = covered(preallocated, first, end);
   std::int64_t at = first;
   while (at < end) {
@@ -48,7 +49,8 @@ Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preal
   return pages;
 }
 
-Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name, const std::string& list) {
+Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
+                                      const std::string& list) {
   std::int64_t bytes = 0;
   for (std::size_t at = 0; at < list.size();) {
     const std::string disk(list.c_str() + at);
@@ -152,7 +154,8 @@ void record(Core& core, const Account& account) {
   if (core.quota) core.quota->record(account.key, account.record());
 }
 
-Result<quota::Reservation> reserve(Core& core, quota::ProjId project, quota::Usage usage, quota::Enforce how) {
+Result<quota::Reservation> reserve(Core& core, quota::ProjId project, quota::Usage usage,
+                                   quota::Enforce how) {
   if (!core.quota) return quota::Reservation();
   return core.quota->reserve(project, usage, how);
 }

@@ -1,10 +1,12 @@
-// What owns it: what stat(2) shows of an object, and the owner and mode that objects of the upper are given.
+// What owns it: what stat(2) shows of an object, and the owner and mode that objects of the upper
+// are given.
 #include "fusefs/core.h"
 
 namespace troot::fusefs {
 namespace {
 
-/// st_blocks of a lower object: its data's pages. Never 0 where there is data, since archivers take that for a hole.
+/// st_blocks of a lower object: its data's pages. Never 0 where there is data, since archivers take
+/// that for a hole.
 blkcnt_t lower_blocks(const struct statx& sx) {
   if (S_ISDIR(sx.stx_mode)) return quota::kDirectoryBytes / 512;
   if (!S_ISREG(sx.stx_mode)) return 0;
@@ -36,7 +38,8 @@ Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) 
 quota::InodeKey key_of(const struct statx& sx) {
   quota::InodeKey key;
   key.ino = sx.stx_ino;
-  if (sx.stx_mask & STATX_BTIME) key.birth_ns = sx.stx_btime.tv_sec * 1000000000LL + sx.stx_btime.tv_nsec;
+  if (sx.stx_mask & STATX_BTIME)
+    key.birth_ns = sx.stx_btime.tv_sec * 1000000000LL + sx.stx_btime.tv_nsec;
   return key;
 }
 
@@ -86,13 +89,15 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
   } else {
     inode->clear(Inode::kPrivileged);
   }
-  // A merged directory does not count its children's "..": 1 says so, as the kernel's overlayfs does.
+  // A merged directory does not count its children's "..": 1 says so, as the kernel's overlayfs
+  // does.
   if (inode->is_dir() && !inode->dir->layers.pure_upper()) st.st_nlink = 1;
   if (inode->has(Inode::kParked) && st.st_nlink > 0) --st.st_nlink;
   if (inode->in_upper()) {
     TRY(blocks, upper_blocks(core, inode, sx));
     st.st_blocks = blocks;
-  } else if (inode->has(Inode::kUnreadable) && core.config.unreadable == Unreadable::kEmpty && inode->is_file()) {
+  } else if (inode->has(Inode::kUnreadable) && core.config.unreadable == Unreadable::kEmpty &&
+             inode->is_file()) {
     st.st_size = 0;
     st.st_blocks = 0;
   } else {
@@ -110,9 +115,11 @@ Result<struct stat> attr(Core& core, Inode* inode) {
   return attr_held(core, inode, at, sx);
 }
 
-Result<bool> set_owner(Core& core, int dirfd, const char* name, const struct statx& sx, const Override& want, bool had) {
+Result<bool> set_owner(Core& core, int dirfd, const char* name, const struct statx& sx,
+                       const Override& want, bool had) {
   if (!core.ids.presented()) {
-    if (sx.stx_uid != want.uid || sx.stx_gid != want.gid) CHECK_OK(posix::chown(dirfd, name, want.uid, want.gid));
+    if (sx.stx_uid != want.uid || sx.stx_gid != want.gid)
+      CHECK_OK(posix::chown(dirfd, name, want.uid, want.gid));
     // chown may have cleared suid and sgid, so the mode comes second, always.
     if (!S_ISLNK(want.mode)) CHECK_OK(posix::chmod(dirfd, name, want.mode & 07777));
     return false;

@@ -1,8 +1,9 @@
-// What owns it: copy-up: an object of a lower layer, built whole in the stage and published in the upper by one rename, with
-// owner, mode, times, xattrs and holes as they were. On the first change, never on open.
+// What owns it: copy-up: an object of a lower layer, built whole in the stage and published in the
+// upper by one rename, with owner, mode, times, xattrs and holes as they were. On the first change,
+// never on open.
 //
-// Inode::copy_up keeps two from copying the same object; loc is held alone only for the rename, so readers go on
-// with the lower object meanwhile and nobody else waits at all.
+// Inode::copy_up keeps two from copying the same object; loc is held alone only for the rename, so
+// readers go on with the lower object meanwhile and nobody else waits at all.
 #include <algorithm>
 
 #include "fusefs/staging.h"
@@ -18,8 +19,8 @@ struct Source {
   Where at;
   struct statx sx;
   Override owner;
-  FdHandle fd;       ///< of a regular file that is read
-  off_t size = 0;    ///< what is brought along
+  FdHandle fd;     ///< of a regular file that is read
+  off_t size = 0;  ///< what is brought along
   std::int64_t pages = 0;
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
 };
@@ -71,7 +72,8 @@ Status copy_extent(const Caller& caller, int from, int to, off_t at, off_t end) 
       continue;
     }
     if (!n && n.error() == ENOSPC) return fail(ENOSPC);
-    // EXDEV, EOPNOTSUPP, EINVAL and the like: these two file systems do not do it (0: /proc-like files).
+    // EXDEV, EOPNOTSUPP, EINVAL and the like: these two file systems do not do it (0: /proc-like
+    // files).
     CHECK_OK(copy_by_hand(from, to, at, stop));
     at = stop;
   }
@@ -101,7 +103,8 @@ Status copy_data(const Caller& caller, const Source& s, int to) {
 }
 
 /// Makes the object in the stage, without its metadata. `opened` stays open for a regular file.
-Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, Staged& staged, Fd& opened) {
+Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, Staged& staged,
+             Fd& opened) {
   if (inode->is_dir()) {
     CHECK_OK(posix::mkdir(staged.dirfd(), staged.name(), 0700));
   } else if (inode->is_symlink()) {
@@ -117,11 +120,14 @@ Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, St
   return opened.valid() ? copy_data(caller, s, opened.get()) : Status{};
 }
 
-/// Keeps st_ino: the number that the object had below. Not for one of several lower links, which part here.
-Status keep_origin(Core& core, Inode* inode, const Staged& staged, const struct statx& made, bool keeps) {
+/// Keeps st_ino: the number that the object had below. Not for one of several lower links, which
+/// part here.
+Status keep_origin(Core& core, Inode* inode, const Staged& staged, const struct statx& made,
+                   bool keeps) {
   if (!keeps) return {};
   const std::string value = encode_u64(inode->ino);
-  if (!inode->is_symlink()) return posix::set_xattr(staged.dirfd(), staged.name(), core.x.origin.c_str(), value);
+  if (!inode->is_symlink())
+    return posix::set_xattr(staged.dirfd(), staged.name(), core.x.origin.c_str(), value);
   LinkRecord record = core.links.get(key_of(made)).value_or(LinkRecord{});
   record.origin = inode->ino;
   return core.links.put(key_of(made), record);
@@ -136,7 +142,8 @@ struct Built {
   std::uint32_t flags = Inode::kXattrsKnown;
 };
 
-Result<Built> dress(Core& core, Inode* inode, const Source& s, const Staged& staged, bool keeps_ino) {
+Result<Built> dress(Core& core, Inode* inode, const Source& s, const Staged& staged,
+                    bool keeps_ino) {
   Built b;
   TRY(made, posix::stat_at(staged.dirfd(), staged.name()));
   b.sx = made;
@@ -149,19 +156,22 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, const Staged& sta
     b.account.xattr_bytes = quota::xattr_charge(bytes);
     if (bytes > 0) b.flags |= Inode::kUserXattrs | Inode::kCaps;
     if (s.sparse()) {
-      CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.alloc.c_str(), encode_ranges({})));
+      CHECK_OK(
+          posix::set_xattr(staged.dirfd(), staged.name(), core.x.alloc.c_str(), encode_ranges({})));
       b.flags |= Inode::kSparse;
     }
   }
   CHECK_OK(keep_origin(core, inode, staged, made, keeps_ino));
-  CHECK_OK(posix::set_times(staged.dirfd(), staged.name(), time_of(s.sx.stx_atime), time_of(s.sx.stx_mtime)));
+  CHECK_OK(posix::set_times(staged.dirfd(), staged.name(), time_of(s.sx.stx_atime),
+                            time_of(s.sx.stx_mtime)));
   b.account.loaded = true;
   b.account.key = key_of(made);
   b.account.data_bytes = inode->is_dir() ? quota::kDirectoryBytes : s.pages * quota::kPageSize;
   return b;
 }
 
-/// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc alone.
+/// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc
+/// alone.
 Status publish(Core& core, Inode* inode, Staged& staged) {
   if (inode->has(Inode::kDetached)) {
     CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
@@ -203,7 +213,8 @@ void take_over(Core& core, Inode* inode, const Source& s, const Built& b, bool k
 /// The whole of one copy-up; ancestors are in the upper. The caller holds Inode::copy_up.
 Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
   TRY(source, look(core, inode, how));
-  const std::int64_t bytes = inode->is_dir() ? quota::kDirectoryBytes : source.pages * quota::kPageSize;
+  const std::int64_t bytes =
+      inode->is_dir() ? quota::kDirectoryBytes : source.pages * quota::kPageSize;
   TRY(reservation, reserve(core, quota::kDefaultProject, {bytes, 1}, how.enforce));
   const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1;
   Staged staged(core);
@@ -249,6 +260,8 @@ Status ensure_upper(Core& core, const Caller& caller, Inode* inode, const CopyUp
   return ensure(core, caller, inode, how);
 }
 
-Status ensure_upper_dir(Core& core, Inode* dir, quota::Enforce how) { return ensure(core, Caller{}, dir, {INT64_MAX, how}); }
+Status ensure_upper_dir(Core& core, Inode* dir, quota::Enforce how) {
+  return ensure(core, Caller{}, dir, {INT64_MAX, how});
+}
 
 }  // namespace troot::fusefs

@@ -1,8 +1,10 @@
-// What owns it: what the parts of the union share: the layers, the inodes, the caches, and the functions through which one
-// concern uses another. Private to fusefs; the outside sees fusefs/overlay.h.
+// What owns it: what the parts of the union share: the layers, the inodes, the caches, and the
+// functions through which one concern uses another. Private to fusefs; the outside sees
+// fusefs/overlay.h.
 //
-// Words in the comments: "holds loc" means that the caller has Inode::loc, shared or alone; "pinned" that it has a lookup
-// or a pin, so that the inode cannot go away. docs/LOCKING.md has the order.
+// Words in the comments: "holds loc" means that the caller has Inode::loc, shared or alone;
+// "pinned" that it has a lookup or a pin, so that the inode cannot go away. docs/LOCKING.md has the
+// order.
 #pragma once
 
 #include <mutex>
@@ -40,9 +42,9 @@ struct Where {
 
 /// Objects that are never shown: layers of our own and mounts that must not be entered.
 struct Hidden {
-  dev_t dev;        ///< of the object, or of the directory that has the name
+  dev_t dev;  ///< of the object, or of the directory that has the name
   std::uint64_t ino;
-  std::string name; ///< empty: dev and ino are the object's own
+  std::string name;  ///< empty: dev and ino are the object's own
 };
 
 struct Overlay::Core {
@@ -64,7 +66,8 @@ struct Overlay::Core {
   bool read_only = false;
   bool closed = false;
 
-  /// Shared by every operation that changes names; alone by one that moves a directory or works on two directories.
+  /// Shared by every operation that changes names; alone by one that moves a directory or works on
+  /// two directories.
   std::shared_mutex rename;
   std::atomic<std::uint64_t> stage_counter{0};
   std::atomic<std::uint64_t> parked_count{0}, copied_up{0}, name_count{0};
@@ -78,10 +81,12 @@ struct Overlay::Core {
   explicit Core(Config c) : config(std::move(c)), x(config.xattr_space), ids(config) {}
 };
 
-// ---- resolve.cc: from inodes to descriptors -------------------------------------------------------
+// ---- resolve.cc: from inodes to descriptors
+// -------------------------------------------------------
 /// The inode of a node id; ESTALE.
 [[nodiscard]] Result<Inode*> find(Core& core, NodeId id);
-/// A directory's O_PATH descriptor in one of its layers. Takes loc of it and of its ancestors, shared.
+/// A directory's O_PATH descriptor in one of its layers. Takes loc of it and of its ancestors,
+/// shared.
 [[nodiscard]] Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer);
 /// The same for a caller that holds loc of `dir`.
 [[nodiscard]] Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer);
@@ -92,16 +97,21 @@ struct Overlay::Core {
 /// The number a file is parked under.
 [[nodiscard]] CName parked_name(const Inode* inode);
 
-// ---- lookup.cc: the merge rule and the life of inodes ---------------------------------------------
+// ---- lookup.cc: the merge rule and the life of inodes
+// ---------------------------------------------
 /// Lists every layer of `dir` into its table. The caller holds dir->dir->lock alone.
 [[nodiscard]] Status load_names(Core& core, Inode* dir);
-/// Locks a directory's names, alone or shared, after making sure that they are loaded. On failure nothing is locked.
+/// Locks a directory's names, alone or shared, after making sure that they are loaded. On failure
+/// nothing is locked.
 [[nodiscard]] Status lock_loaded(Core& core, Inode* dir);
 [[nodiscard]] Status lock_loaded_shared(Core& core, Inode* dir);
-/// The inode behind a shown name, made if need be, with one more lookup counted. The caller holds the directory's lock.
-/// ENOENT: a whiteout, hidden, or gone below. `sx`, if given, is filled when the object was looked at.
-[[nodiscard]] Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<struct statx>* sx);
-/// An inode for an object just made in the upper; one lookup counted. The caller holds the directory's lock alone.
+/// The inode behind a shown name, made if need be, with one more lookup counted. The caller holds
+/// the directory's lock. ENOENT: a whiteout, hidden, or gone below. `sx`, if given, is filled when
+/// the object was looked at.
+[[nodiscard]] Result<Inode*> instantiate(Core& core, Inode* dir, Name* name,
+                                         std::optional<struct statx>* sx);
+/// An inode for an object just made in the upper; one lookup counted. The caller holds the
+/// directory's lock alone.
 [[nodiscard]] Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx);
 void pin(Inode* inode) noexcept;
 /// Takes `amount` off the references and ends the inode when none is left. Takes locks of parents.
@@ -111,83 +121,108 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
 [[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx);
 /// The flags that the xattrs of an upper object give its inode.
 [[nodiscard]] std::uint32_t xattr_flags(const Core& core, const std::string& list);
-/// Cuts the name loose from its table: the inode owns it from now on. Leaves a whiteout's name in its place if
-/// something lies below. The caller holds the directory's lock and the inode's loc alone.
+/// Cuts the name loose from its table: the inode owns it from now on. Leaves a whiteout's name in
+/// its place if something lies below. The caller holds the directory's lock and the inode's loc
+/// alone.
 void detach(Core& core, Inode* dir, Name* name, Inode* inode);
 
-// ---- attr.cc: what stat(2) shows and what a new object gets --------------------------------------
+// ---- attr.cc: what stat(2) shows and what a new object gets
+// --------------------------------------
 [[nodiscard]] Result<struct stat> attr(Core& core, Inode* inode);
 /// The same from a statx at hand. The caller holds loc.
-[[nodiscard]] Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const struct statx& sx);
+[[nodiscard]] Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at,
+                                            const struct statx& sx);
 /// Owner and mode as kept, before squashing. The caller holds loc.
-[[nodiscard]] Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struct statx& sx);
-/// Gives an upper object owner and mode. `had`: it has an override_stat. Returns whether it has one now.
-[[nodiscard]] Result<bool> set_owner(Core& core, int dirfd, const char* name, const struct statx& sx, const Override& want,
-                                     bool had);
+[[nodiscard]] Result<Override> owner_of(Core& core, Inode* inode, const Where& at,
+                                        const struct statx& sx);
+/// Gives an upper object owner and mode. `had`: it has an override_stat. Returns whether it has one
+/// now.
+[[nodiscard]] Result<bool> set_owner(Core& core, int dirfd, const char* name,
+                                     const struct statx& sx, const Override& want, bool had);
 [[nodiscard]] quota::InodeKey key_of(const struct statx& sx);
 
-// ---- account.cc: what objects are charged --------------------------------------------------------
+// ---- account.cc: what objects are charged
+// --------------------------------------------------------
 struct Examined {
   Account account;
   off_t size = 0;
   std::vector<PageRange> preallocated;
   std::uint32_t flags = 0;  ///< Inode::Flag bits
 };
-/// Looks at one upper object: its charge by the unit, its project. What a recount and a first use both ask.
-[[nodiscard]] Result<Examined> examine(Core& core, int dirfd, const char* name, const struct statx& sx);
-/// The account of an upper object, loaded. For files: the caller holds FileData::io. The caller holds loc.
+/// Looks at one upper object: its charge by the unit, its project. What a recount and a first use
+/// both ask.
+[[nodiscard]] Result<Examined> examine(Core& core, int dirfd, const char* name,
+                                       const struct statx& sx);
+/// The account of an upper object, loaded. For files: the caller holds FileData::io. The caller
+/// holds loc.
 [[nodiscard]] Result<Account*> account_held(Core& core, Inode* inode);
 /// The FileData of an upper object that is not a directory, made if need be.
 [[nodiscard]] FileData& file_data(Inode* inode);
-/// Pages of [first, end) that are allocated in a sparse file: data by SEEK_DATA, and preallocated ranges.
-[[nodiscard]] Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preallocated, std::int64_t first,
-                                                   std::int64_t end);
+/// Pages of [first, end) that are allocated in a sparse file: data by SEEK_DATA, and preallocated
+/// ranges.
+[[nodiscard]] Result<std::int64_t> allocated_pages(int fd,
+                                                   const std::vector<PageRange>* preallocated,
+                                                   std::int64_t first, std::int64_t end);
 /// The charge of the user's xattrs of an object. `upper`: whether ours are escaped there.
-[[nodiscard]] Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name, const std::string& list);
-/// The project that a child of `dir` gets (quota.md rule 1). Takes loc of dir, shared. The directory is in the upper.
+[[nodiscard]] Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
+                                                    const std::string& list);
+/// The project that a child of `dir` gets (quota.md rule 1). Takes loc of dir, shared. The
+/// directory is in the upper.
 [[nodiscard]] Result<ProjectAttr> inherited(Core& core, Inode* dir);
 /// Tells the ledger of the account as it is now.
 void record(Core& core, const Account& account);
-[[nodiscard]] Result<quota::Reservation> reserve(Core& core, quota::ProjId project, quota::Usage usage,
+[[nodiscard]] Result<quota::Reservation> reserve(Core& core, quota::ProjId project,
+                                                 quota::Usage usage,
                                                  quota::Enforce how = quota::Enforce::kLimits);
 
-// ---- staging.h, copy_up.cc ------------------------------------------------------------------------
+// ---- staging.h, copy_up.cc
+// ------------------------------------------------------------------------
 /// How much of a file's data a copy-up must bring along.
 struct CopyUp {
   off_t keep = INT64_MAX;  ///< bytes from the start; a truncation needs no more
   quota::Enforce enforce = quota::Enforce::kLimits;
 };
 /// Brings the object and its ancestors into the upper. The caller holds no lock; `inode` is pinned.
-[[nodiscard]] Status ensure_upper(Core& core, const Caller& caller, Inode* inode, const CopyUp& how = {});
+[[nodiscard]] Status ensure_upper(Core& core, const Caller& caller, Inode* inode,
+                                  const CopyUp& how = {});
 /// A directory and its ancestors, charged by force: what an unlink needs.
 [[nodiscard]] Status ensure_upper_dir(Core& core, Inode* dir, quota::Enforce how);
 
-// ---- xattr.cc ------------------------------------------------------------------------------------
+// ---- xattr.cc
+// ------------------------------------------------------------------------------------
 /// The name on disk of an xattr that a user names; nullopt: one that may not be.
 [[nodiscard]] std::optional<std::string> xattr_to_disk(const Core& core, std::string_view shown);
 /// The name shown for one on disk; nullopt: ours, hidden.
 [[nodiscard]] std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk);
-/// Copies the shown xattrs of a lower object to an object in the stage. Returns the bytes they count for.
-[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd, const char* to);
+/// Copies the shown xattrs of a lower object to an object in the stage. Returns the bytes they
+/// count for.
+[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd,
+                                               const char* to);
 
-// ---- remove.cc -----------------------------------------------------------------------------------
+// ---- remove.cc
+// -----------------------------------------------------------------------------------
 /// Removes the parked object of an inode that nobody references any more, and its charge.
 void discard_parked(Core& core, Inode* inode) noexcept;
-/// Empties a directory of whiteouts and removes it. Best effort: what is left is cleaned at the next mount.
+/// Empties a directory of whiteouts and removes it. Best effort: what is left is cleaned at the
+/// next mount.
 void remove_tree(int dirfd, const char* name) noexcept;
 [[nodiscard]] Status make_whiteout(int dirfd, const char* name);
 
-// ---- file.cc -------------------------------------------------------------------------------------
+// ---- file.cc
+// -------------------------------------------------------------------------------------
 /// Changes the size of an upper file. The caller holds loc shared and FileData::io.
 [[nodiscard]] Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size);
-/// Marks an upper file as sparse on disk before it becomes so. The caller holds FileData::io and loc.
+/// Marks an upper file as sparse on disk before it becomes so. The caller holds FileData::io and
+/// loc.
 [[nodiscard]] Status mark_sparse(Core& core, Inode* inode, FileData& data);
-/// Growth of an upper file by writing [offset, offset + length): reserves, trims, runs `put`, settles.
+/// Growth of an upper file by writing [offset, offset + length): reserves, trims, runs `put`,
+/// settles.
 using Put = std::function<Result<std::size_t>(int fd, off_t offset, std::size_t length)>;
-[[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length, quota::Enforce how,
-                                       const Put& put);
+[[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length,
+                                       quota::Enforce how, const Put& put);
 
-// ---- recover.cc ----------------------------------------------------------------------------------
+// ---- recover.cc
+// ----------------------------------------------------------------------------------
 /// Removes what a server that died left in the stage and in the parking place.
 [[nodiscard]] Status clean_work(Core& core);
 /// At the end of a mount: what is parked goes, with its charge.

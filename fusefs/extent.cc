@@ -1,7 +1,7 @@
 // What owns it: the allocation of file space: fallocate, holes, and copies between files.
 //
-// Unwritten extents look like holes to SEEK_DATA, so what was preallocated is kept in the file's alloc xattr and counted
-// besides (docs/FORMAT.md).
+// Unwritten extents look like holes to SEEK_DATA, so what was preallocated is kept in the file's
+// alloc xattr and counted besides (docs/FORMAT.md).
 #include <linux/falloc.h>
 
 #include <algorithm>
@@ -16,7 +16,8 @@ Status store_ranges(Core& core, Inode* inode, FileData& data, std::vector<PageRa
   TRY(at, where(core, inode));
   CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.alloc.c_str(), encode_ranges(ranges)));
   inode->set(Inode::kSparse);
-  data.preallocated = ranges.empty() ? nullptr : std::make_unique<std::vector<PageRange>>(std::move(ranges));
+  data.preallocated =
+      ranges.empty() ? nullptr : std::make_unique<std::vector<PageRange>>(std::move(ranges));
   return {};
 }
 
@@ -35,7 +36,8 @@ std::vector<PageRange> with(const FileData& data, PageRange add) {
     }
   }
   out.push_back(add);
-  std::sort(out.begin(), out.end(), [](const PageRange& a, const PageRange& b) { return a.first < b.first; });
+  std::sort(out.begin(), out.end(),
+            [](const PageRange& a, const PageRange& b) { return a.first < b.first; });
   return out;
 }
 
@@ -45,13 +47,15 @@ std::vector<PageRange> without(const FileData& data, PageRange cut) {
   if (!data.preallocated) return out;
   for (const PageRange& r : *data.preallocated) {
     if (r.first < cut.first) out.push_back({r.first, std::min(r.end(), cut.first) - r.first});
-    if (r.end() > cut.end()) out.push_back({std::max(r.first, cut.end()), r.end() - std::max(r.first, cut.end())});
+    if (r.end() > cut.end())
+      out.push_back({std::max(r.first, cut.end()), r.end() - std::max(r.first, cut.end())});
   }
   return out;
 }
 
 /// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
-Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset, off_t length) {
+Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset,
+                   off_t length) {
   const std::int64_t first = offset / quota::kPageSize, end = quota::pages_of(offset + length);
   std::int64_t held = 0;
   if (inode->has(Inode::kSparse)) {
@@ -64,8 +68,8 @@ Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, o
   TRY(reservation, reserve(core, data.account.project, {grown, 0}));
   std::vector<PageRange> ranges = with(data, {first, end - first});
   if (ranges.size() > kMaxRanges) return fail(EOPNOTSUPP);
-  // The record comes first: after a crash in between, pages that are not there are charged until a recount looks, never
-  // the other way round.
+  // The record comes first: after a crash in between, pages that are not there are charged until a
+  // recount looks, never the other way round.
   std::vector<PageRange> before;
   if (data.preallocated) before = *data.preallocated;
   const bool was_sparse = inode->has(Inode::kSparse);
@@ -117,7 +121,8 @@ Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut) {
   return store_ranges(core, inode, data, std::move(left));
 }
 
-Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode, off_t offset, off_t length) {
+Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode, off_t offset,
+                     off_t length) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
   if (inode->is_dir()) return fail(EISDIR);
@@ -145,8 +150,8 @@ Result<off_t> seek_file(Core& core, NodeId id, off_t offset, int whence) {
   return posix::seek(fd->get(), offset, whence);
 }
 
-Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off_t from_offset, NodeId to, off_t to_offset,
-                              std::size_t length) {
+Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off_t from_offset,
+                              NodeId to, off_t to_offset, std::size_t length) {
   if (core.read_only) return fail(EROFS);
   TRY(source, find(core, from));
   TRY(target, find(core, to));
@@ -165,9 +170,10 @@ Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off
   // One call does not hold the file for longer than this much data takes.
   constexpr std::size_t kMost = std::size_t{64} << 20;
   length = std::min({length, static_cast<std::size_t>(size - from_offset), kMost});
-  return grow(core, target, to_offset, length, quota::Enforce::kLimits, [&](int out, off_t at, std::size_t n) {
-    return posix::copy_range(fd->get(), from_offset, out, at, n);
-  });
+  return grow(core, target, to_offset, length, quota::Enforce::kLimits,
+              [&](int out, off_t at, std::size_t n) {
+                return posix::copy_range(fd->get(), from_offset, out, at, n);
+              });
 }
 
 }  // namespace troot::fusefs

@@ -5,7 +5,8 @@
 
 namespace troot::fusefs {
 
-FdCache::FdCache(std::size_t capacity) : shard_capacity_(std::max<std::size_t>(1, capacity / kShards)) {}
+FdCache::FdCache(std::size_t capacity)
+    : shard_capacity_(std::max<std::size_t>(1, capacity / kShards)) {}
 
 FdCache::Shard& FdCache::shard(std::uint64_t key) {
   // The slot is above the layer's 16 bits; mix both, so that neighbours spread.

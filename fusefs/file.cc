@@ -1,4 +1,5 @@
-// What owns it: the data of files: read, and the growth of upper files by exactly what their project has room for.
+// What owns it: the data of files: read, and the growth of upper files by exactly what their
+// project has room for.
 #include "fusefs/file.h"
 
 #include <algorithm>
@@ -13,14 +14,17 @@ struct Growth {
   std::int64_t new_pages = 0;  ///< of these, not allocated yet
 };
 
-Result<std::int64_t> new_pages(Inode* inode, const FileData& data, int fd, std::int64_t first, std::int64_t end) {
-  if (!inode->has(Inode::kSparse)) return std::max<std::int64_t>(0, end - quota::pages_of(data.size));
+Result<std::int64_t> new_pages(Inode* inode, const FileData& data, int fd, std::int64_t first,
+                               std::int64_t end) {
+  if (!inode->has(Inode::kSparse))
+    return std::max<std::int64_t>(0, end - quota::pages_of(data.size));
   TRY(held, allocated_pages(fd, data.preallocated.get(), first, end));
   return (end - first) - held;
 }
 
 /// The largest end of a write from page `first` that allocates no more than `room` pages.
-Result<std::int64_t> end_within(Inode* inode, const FileData& data, int fd, const Growth& g, std::int64_t room) {
+Result<std::int64_t> end_within(Inode* inode, const FileData& data, int fd, const Growth& g,
+                                std::int64_t room) {
   if (!inode->has(Inode::kSparse)) return quota::pages_of(data.size) + room;
   std::int64_t low = g.first, high = g.end;  // low fits, high does not
   while (high - low > 1) {
@@ -32,12 +36,14 @@ Result<std::int64_t> end_within(Inode* inode, const FileData& data, int fd, cons
 }
 
 /// After a growth that went as planned the charge is known; after a short one the disk is asked.
-Result<std::int64_t> settled_pages(Inode* inode, const FileData& data, int fd, const Growth& g, off_t end, bool whole) {
+Result<std::int64_t> settled_pages(Inode* inode, const FileData& data, int fd, const Growth& g,
+                                   off_t end, bool whole) {
   if (whole) return g.new_pages;
   if (!inode->has(Inode::kSparse)) {
     return std::max<std::int64_t>(0, quota::pages_of(end) - quota::pages_of(data.size));
   }
-  TRY(all, allocated_pages(fd, data.preallocated.get(), 0, std::max(g.end, quota::pages_of(data.size))));
+  TRY(all,
+      allocated_pages(fd, data.preallocated.get(), 0, std::max(g.end, quota::pages_of(data.size))));
   return std::max<std::int64_t>(0, all - data.account.data_bytes / quota::kPageSize);
 }
 
@@ -52,7 +58,8 @@ Status mark_sparse(Core& core, Inode* inode, FileData& data) {
   return {};
 }
 
-Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length, quota::Enforce how, const Put& put) {
+Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length,
+                         quota::Enforce how, const Put& put) {
   if (length == 0) return std::size_t{0};
   if (offset < 0 || offset > INT64_MAX - static_cast<off_t>(length)) return fail(EFBIG);
   FileData& data = file_data(inode);
@@ -63,7 +70,8 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   Growth g;
   g.first = offset / quota::kPageSize;
   g.end = quota::pages_of(offset + static_cast<off_t>(length));
-  if (!inode->has(Inode::kSparse) && g.first > quota::pages_of(data.size)) CHECK_OK(mark_sparse(core, inode, data));
+  if (!inode->has(Inode::kSparse) && g.first > quota::pages_of(data.size))
+    CHECK_OK(mark_sparse(core, inode, data));
   loc.unlock();
   TRY(wanted, new_pages(inode, data, fd->get(), g.first, g.end));
   g.new_pages = wanted;
@@ -110,8 +118,8 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
   return posix::pread(fd->get(), into, offset);
 }
 
-Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t offset, std::span<const std::byte> from,
-                           WriteMode mode) {
+Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t offset,
+                           std::span<const std::byte> from, WriteMode mode) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
   if (inode->is_dir()) return fail(EISDIR);

@@ -6,35 +6,44 @@
 namespace troot::fusefs {
 
 // file.cc
-[[nodiscard]] Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std::byte> into);
+[[nodiscard]] Result<std::size_t> read_file(Core& core, NodeId id, off_t offset,
+                                            std::span<std::byte> into);
 [[nodiscard]] Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t offset,
                                          std::span<const std::byte> from, WriteMode mode);
-/// A sparse file was cut at page `first`: preallocated ranges from there on are gone. The caller holds FileData::io and loc.
+/// A sparse file was cut at page `first`: preallocated ranges from there on are gone. The caller
+/// holds FileData::io and loc.
 [[nodiscard]] Status forget_ranges(Core& core, Inode* inode, FileData& data, std::int64_t first);
 
 // extent.cc
-[[nodiscard]] Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode, off_t offset, off_t length);
+[[nodiscard]] Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode,
+                                   off_t offset, off_t length);
 [[nodiscard]] Result<off_t> seek_file(Core& core, NodeId id, off_t offset, int whence);
-[[nodiscard]] Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off_t from_offset, NodeId to,
-                                            off_t to_offset, std::size_t length);
-/// Takes `cut` out of the preallocated ranges, in memory and on disk. The caller holds FileData::io and loc.
+[[nodiscard]] Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from,
+                                            off_t from_offset, NodeId to, off_t to_offset,
+                                            std::size_t length);
+/// Takes `cut` out of the preallocated ranges, in memory and on disk. The caller holds FileData::io
+/// and loc.
 [[nodiscard]] Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut);
 
 // setattr.cc
-[[nodiscard]] Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const SetAttr& set);
-/// What a write does to suid, sgid and capabilities of an upper file. True: something was taken away.
+[[nodiscard]] Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id,
+                                           const SetAttr& set);
+/// What a write does to suid, sgid and capabilities of an upper file. True: something was taken
+/// away.
 [[nodiscard]] Result<bool> kill_privileges(Core& core, Inode* inode);
 
 // xattr.cc
 [[nodiscard]] Result<std::string> get_shown_xattr(Core& core, NodeId id, std::string_view name);
 [[nodiscard]] Result<std::string> list_shown_xattrs(Core& core, NodeId id);
-[[nodiscard]] Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name,
-                                     std::string_view value, int flags);
-[[nodiscard]] Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name);
+[[nodiscard]] Status set_shown_xattr(Core& core, const Caller& caller, NodeId id,
+                                     std::string_view name, std::string_view value, int flags);
+[[nodiscard]] Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id,
+                                        std::string_view name);
 
 // project.cc
 [[nodiscard]] Result<ProjectAttr> get_project(Core& core, NodeId id);
-[[nodiscard]] Status set_project(Core& core, const Caller& caller, NodeId id, const ProjectAttr& attr);
+[[nodiscard]] Status set_project(Core& core, const Caller& caller, NodeId id,
+                                 const ProjectAttr& attr);
 [[nodiscard]] Result<struct statvfs> stat_fs(Core& core, NodeId id);
 
 }  // namespace troot::fusefs

@@ -10,7 +10,8 @@
 namespace troot::fusefs {
 namespace {
 
-/// Takes a number off the front of `text`; the next character must be `end` (0: nothing may follow).
+/// Takes a number off the front of `text`; the next character must be `end` (0: nothing may
+/// follow).
 template <typename T>
 std::optional<T> take(std::string_view& text, char end, int base = 10) {
   T value{};
@@ -27,8 +28,8 @@ struct TypeName {
   mode_t type;
   const char* name;
 };
-constexpr TypeName kTypes[] = {{S_IFDIR, "dir"},     {S_IFREG, "file"},  {S_IFLNK, "symlink"},
-                               {S_IFIFO, "pipe"},    {S_IFSOCK, "socket"}, {S_IFBLK, "block"},
+constexpr TypeName kTypes[] = {{S_IFDIR, "dir"},  {S_IFREG, "file"},    {S_IFLNK, "symlink"},
+                               {S_IFIFO, "pipe"}, {S_IFSOCK, "socket"}, {S_IFBLK, "block"},
                                {S_IFCHR, "char"}};
 
 }  // namespace
@@ -119,8 +120,9 @@ std::string encode_ranges(const std::vector<PageRange>& ranges) {
   std::string out = "1";  // the version; never empty, since some file systems drop empty values
   char text[48];
   for (const PageRange& r : ranges) {
-    const int n = std::snprintf(text, sizeof text, " %llx+%llx", static_cast<unsigned long long>(r.first),
-                                static_cast<unsigned long long>(r.count));
+    const int n =
+        std::snprintf(text, sizeof text, " %llx+%llx", static_cast<unsigned long long>(r.first),
+                      static_cast<unsigned long long>(r.count));
     out.append(text, static_cast<std::size_t>(n));
   }
   return out;
@@ -139,7 +141,8 @@ std::optional<std::vector<PageRange>> parse_ranges(std::string_view text) {
     const auto first = take<std::int64_t>(one, '+', 16);
     if (!first) return std::nullopt;
     const auto count = take<std::int64_t>(one, '\0', 16);
-    if (!count || *first < last || *count <= 0 || *first > INT64_MAX / 8192 || *count > INT64_MAX / 8192) {
+    if (!count || *first < last || *count <= 0 || *first > INT64_MAX / 8192 ||
+        *count > INT64_MAX / 8192) {
       return std::nullopt;
     }
     ranges.push_back({*first, *count});
@@ -154,7 +157,9 @@ std::string encode_u64(std::uint64_t value) {
   return std::string(text, static_cast<std::size_t>(n));
 }
 
-std::optional<std::uint64_t> parse_u64(std::string_view hex) { return take<std::uint64_t>(hex, '\0', 16); }
+std::optional<std::uint64_t> parse_u64(std::string_view hex) {
+  return take<std::uint64_t>(hex, '\0', 16);
+}
 
 std::string encode_link(const LinkRecord& r) {
   std::string out = "troot-link 1\n";

@@ -1,5 +1,5 @@
-// What owns it: the names and encodings of what the union keeps in xattrs on disk (docs/FORMAT.md). Pure
-// functions; bad data is an answer (nullopt), never trusted.
+// What owns it: the names and encodings of what the union keeps in xattrs on disk (docs/FORMAT.md).
+// Pure functions; bad data is an answer (nullopt), never trusted.
 #pragma once
 
 #include <sys/types.h>
@@ -15,8 +15,8 @@
 
 namespace troot::fusefs {
 
-/// The xattrs of one mount: the kernel's names under the mount's prefix, and ours under `PREFIX troot.`,
-/// which the kernel's overlayfs ignores.
+/// The xattrs of one mount: the kernel's names under the mount's prefix, and ours under `PREFIX
+/// troot.`, which the kernel's overlayfs ignores.
 struct XattrNames {
   explicit XattrNames(XattrSpace space);
   std::string prefix;    ///< "trusted.overlay." or "user.overlay."
@@ -33,13 +33,14 @@ struct XattrNames {
 inline constexpr const char* kOpaqueNames[] = {"trusted.overlay.opaque", "user.overlay.opaque",
                                                "user.fuseoverlayfs.opaque"};
 
-/// `user.containers.override_stat`: owner, mode and type as presented (containers/storage, fuse-overlayfs).
+/// `user.containers.override_stat`: owner, mode and type as presented (containers/storage,
+/// fuse-overlayfs).
 inline constexpr const char* kOverrideStat = "user.containers.override_stat";
 
 struct Override {
   uid_t uid = 0;
   gid_t gid = 0;
-  mode_t mode = 0;               ///< permission bits; the type too if has_type
+  mode_t mode = 0;  ///< permission bits; the type too if has_type
   bool has_type = false;
   dev_t rdev = 0;
   friend bool operator==(const Override&, const Override&) = default;
@@ -57,7 +58,8 @@ struct PageRange {
   [[nodiscard]] std::int64_t end() const { return first + count; }
   friend bool operator==(const PageRange&, const PageRange&) = default;
 };
-/// Preallocated ranges, ascending, not touching each other. The value fits an xattr: at most kMaxRanges.
+/// Preallocated ranges, ascending, not touching each other. The value fits an xattr: at most
+/// kMaxRanges.
 inline constexpr std::size_t kMaxRanges = 128;
 [[nodiscard]] std::string encode_ranges(const std::vector<PageRange>& ranges);
 [[nodiscard]] std::optional<std::vector<PageRange>> parse_ranges(std::string_view text);
@@ -65,8 +67,8 @@ inline constexpr std::size_t kMaxRanges = 128;
 [[nodiscard]] std::string encode_u64(std::uint64_t value);
 [[nodiscard]] std::optional<std::uint64_t> parse_u64(std::string_view hex);
 
-/// A symlink cannot carry user xattrs; what would be in them lies in one small file of this form under
-/// work/troot/links/ (fusefs/link_store).
+/// A symlink cannot carry user xattrs; what would be in them lies in one small file of this form
+/// under work/troot/links/ (fusefs/link_store).
 struct LinkRecord {
   Override owner;
   std::optional<ProjectAttr> project;

@@ -1,5 +1,6 @@
-// What owns it: whose an object is said to be. Two ways: native (as on disk; a server with real root), and presented
-// (every upper file belongs to the server's user; owner, mode and device live in override_stat). Pure functions.
+// What owns it: whose an object is said to be. Two ways: native (as on disk; a server with real
+// root), and presented (every upper file belongs to the server's user; owner, mode and device live
+// in override_stat). Pure functions.
 #pragma once
 
 #include <sys/stat.h>
@@ -26,11 +27,13 @@ class Ids {
   [[nodiscard]] Override from_disk(uid_t uid, gid_t gid, mode_t mode) const;
   /// Whether the disk alone says `want`, given the owner of our upper objects on disk.
   [[nodiscard]] bool plain(const Override& want, uid_t disk_uid, gid_t disk_gid) const;
-  /// The permission bits on disk of an object presented with `mode` (type included): never special bits, always
-  /// enough for the server to open it again.
+  /// The permission bits on disk of an object presented with `mode` (type included): never special
+  /// bits, always enough for the server to open it again.
   [[nodiscard]] static mode_t disk_mode(mode_t mode);
   /// Whether the type lies on disk as itself; fifos, sockets and devices are regular placeholders.
-  [[nodiscard]] static bool own_type(mode_t mode) { return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode); }
+  [[nodiscard]] static bool own_type(mode_t mode) {
+    return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode);
+  }
 
  private:
   const Config& config_;

@@ -23,7 +23,8 @@ void LayerList::push_front(std::uint16_t layer) {
 }
 
 InodeTable::InodeTable()
-    : chunks_(static_cast<std::atomic<Chunk*>*>(std::calloc(kMaxChunks, sizeof(std::atomic<Chunk*>)))) {
+    : chunks_(
+          static_cast<std::atomic<Chunk*>*>(std::calloc(kMaxChunks, sizeof(std::atomic<Chunk*>)))) {
   if (!chunks_) throw std::bad_alloc();
 }
 
@@ -49,11 +50,13 @@ Inode* InodeTable::allocate() {
       slot = next_;
       if ((slot >> kChunkBits) >= kMaxChunks) throw std::bad_alloc();
       std::atomic<Chunk*>& chunk = chunks_[slot >> kChunkBits];
-      if (chunk.load(std::memory_order_relaxed) == nullptr) chunk.store(new Chunk, std::memory_order_release);
+      if (chunk.load(std::memory_order_relaxed) == nullptr)
+        chunk.store(new Chunk, std::memory_order_release);
       ++next_;
     }
   }
-  Inode& inode = (*chunks_[slot >> kChunkBits].load(std::memory_order_acquire))[slot & (kChunkSize - 1)];
+  Inode& inode =
+      (*chunks_[slot >> kChunkBits].load(std::memory_order_acquire))[slot & (kChunkSize - 1)];
   inode.slot = slot;
   live_.fetch_add(1, std::memory_order_relaxed);
   return &inode;

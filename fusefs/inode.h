@@ -1,10 +1,13 @@
-// What owns it: the inodes that the kernel knows, 64 bytes each, and the table that finds them by node id.
+// What owns it: the inodes that the kernel knows, 64 bytes each, and the table that finds them by
+// node id.
 //
-// An inode lives while the kernel holds lookups on it or something here pins it (a child, an operation). It holds no
-// descriptor: fusefs/resolve finds its object again by (parent's descriptor, name).
+// An inode lives while the kernel holds lookups on it or something here pins it (a child, an
+// operation). It holds no descriptor: fusefs/resolve finds its object again by (parent's
+// descriptor, name).
 //
-// Locks, see docs/LOCKING.md: DirData::lock guards a directory's names; Inode::copy_up is held by the one who
-// copies it up; Inode::loc guards where it is (parent, name, layer, parked): shared to use, alone to change.
+// Locks, see docs/LOCKING.md: DirData::lock guards a directory's names; Inode::copy_up is held by
+// the one who copies it up; Inode::loc guards where it is (parent, name, layer, parked): shared to
+// use, alone to change.
 #pragma once
 
 #include <sys/stat.h>
@@ -34,8 +37,8 @@ struct Account {
   quota::ProjId project = quota::kDefaultProject;
   bool inherit = false;
   bool loaded = false;
-  std::int64_t data_bytes = 0;    ///< pages of data, or 4096 of a directory
-  std::int64_t xattr_bytes = 0;   ///< the charge of the user's xattrs
+  std::int64_t data_bytes = 0;   ///< pages of data, or 4096 of a directory
+  std::int64_t xattr_bytes = 0;  ///< the charge of the user's xattrs
   quota::InodeKey key;
   [[nodiscard]] std::int64_t bytes() const { return data_bytes + xattr_bytes; }
   [[nodiscard]] quota::InodeRecord record() const { return {project, bytes()}; }
@@ -43,9 +46,9 @@ struct Account {
 
 /// What a file needs beyond Inode once it is in the upper and in use.
 struct FileData {
-  SmallMutex io;            ///< guards the rest: one writer at a time changes size and charge
+  SmallMutex io;  ///< guards the rest: one writer at a time changes size and charge
   Account account;
-  off_t size = 0;           ///< of the upper file; valid when account.loaded
+  off_t size = 0;  ///< of the upper file; valid when account.loaded
   std::unique_ptr<std::vector<PageRange>> preallocated;  ///< null: none
 };
 
@@ -53,7 +56,9 @@ struct FileData {
 class LayerList {
  public:
   [[nodiscard]] std::uint16_t size() const { return count_; }
-  [[nodiscard]] std::uint16_t operator[](std::size_t i) const { return i < kInline ? near_[i] : (*far_)[i - kInline]; }
+  [[nodiscard]] std::uint16_t operator[](std::size_t i) const {
+    return i < kInline ? near_[i] : (*far_)[i - kInline];
+  }
   [[nodiscard]] std::uint16_t top() const { return near_[0]; }
   void push_back(std::uint16_t layer);
   void push_front(std::uint16_t layer);
@@ -67,10 +72,10 @@ class LayerList {
 };
 
 struct DirData {
-  SmallRwLock lock;         ///< guards names, loaded, account
-  bool loaded = false;      ///< names holds every name of every layer
+  SmallRwLock lock;     ///< guards names, loaded, account
+  bool loaded = false;  ///< names holds every name of every layer
   NameTable names;
-  LayerList layers;         ///< guarded by the inode's loc
+  LayerList layers;  ///< guarded by the inode's loc
   Account account;
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };
@@ -97,19 +102,19 @@ struct Inode {
 
   Name* name = nullptr;
   Inode* parent = nullptr;
-  std::uint64_t ino = 0;                 ///< st_ino as presented
-  std::atomic<std::uint64_t> refs{0};    ///< lookups below kPin, pins above
+  std::uint64_t ino = 0;               ///< st_ino as presented
+  std::atomic<std::uint64_t> refs{0};  ///< lookups below kPin, pins above
   union {
-    DirData* dir = nullptr;              ///< of a directory, always there
-    std::atomic<FileData*> file;         ///< of anything else, when needed
+    DirData* dir = nullptr;       ///< of a directory, always there
+    std::atomic<FileData*> file;  ///< of anything else, when needed
   };
   std::uint32_t slot = 0;
   std::uint32_t generation = 0;
   std::atomic<std::uint32_t> flags{0};
   SmallRwLock loc;
   SmallMutex copy_up;
-  std::atomic<std::uint16_t> layer{0};   ///< the topmost layer that has it
-  std::uint16_t type = 0;                ///< S_IFMT >> 12, as presented
+  std::atomic<std::uint16_t> layer{0};  ///< the topmost layer that has it
+  std::uint16_t type = 0;               ///< S_IFMT >> 12, as presented
 
   static constexpr std::uint64_t kPin = std::uint64_t{1} << 36;
 
@@ -118,7 +123,9 @@ struct Inode {
   [[nodiscard]] bool is_dir() const { return type == (S_IFDIR >> 12); }
   [[nodiscard]] bool is_file() const { return type == (S_IFREG >> 12); }
   [[nodiscard]] bool is_symlink() const { return type == (S_IFLNK >> 12); }
-  [[nodiscard]] bool has(std::uint32_t f) const { return flags.load(std::memory_order_acquire) & f; }
+  [[nodiscard]] bool has(std::uint32_t f) const {
+    return flags.load(std::memory_order_acquire) & f;
+  }
   void set(std::uint32_t f) { flags.fetch_or(f, std::memory_order_acq_rel); }
   void clear(std::uint32_t f) { flags.fetch_and(~f, std::memory_order_acq_rel); }
   [[nodiscard]] bool in_upper() const { return layer.load(std::memory_order_acquire) == kUpper; }
@@ -139,7 +146,9 @@ class InodeTable {
   void free(Inode* inode) noexcept;
   /// Null when the id was never given out or was forgotten.
   [[nodiscard]] Inode* find(NodeId id) const noexcept;
-  [[nodiscard]] std::uint64_t live() const noexcept { return live_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t live() const noexcept {
+    return live_.load(std::memory_order_relaxed);
+  }
 
  private:
   static constexpr std::uint32_t kChunkBits = 10, kChunkSize = 1U << kChunkBits;
@@ -149,7 +158,8 @@ class InodeTable {
   struct FreeChunks {
     void operator()(std::atomic<Chunk*>* p) const { std::free(p); }
   };
-  std::unique_ptr<std::atomic<Chunk*>[], FreeChunks> chunks_;  ///< from calloc: untouched parts cost nothing
+  std::unique_ptr<std::atomic<Chunk*>[], FreeChunks>
+      chunks_;  ///< from calloc: untouched parts cost nothing
   std::atomic<std::uint64_t> live_{0};
   Mutex mutex_;
   std::vector<std::uint32_t> free_ GUARDED_BY(mutex_);

@@ -1,6 +1,7 @@
-// What owns it: what a symlink of the upper cannot carry itself (user xattrs are refused on symlinks): owner,
-// project, origin. One small file per symlink that differs from the default, work/troot/links/INO-BIRTH, written by
-// temporary and rename; all are read at the mount. docs/FORMAT.md, "Records of symlinks".
+// What owns it: what a symlink of the upper cannot carry itself (user xattrs are refused on
+// symlinks): owner, project, origin. One small file per symlink that differs from the default,
+// work/troot/links/INO-BIRTH, written by temporary and rename; all are read at the mount.
+// docs/FORMAT.md, "Records of symlinks".
 //
 // Thread-safe.
 #pragma once
@@ -16,7 +17,8 @@ namespace troot::fusefs {
 
 class LinkStore {
  public:
-  /// `dir`: work/troot/links, open for reading. Unreadable records are dropped, with a line in the log.
+  /// `dir`: work/troot/links, open for reading. Unreadable records are dropped, with a line in the
+  /// log.
   [[nodiscard]] Status open(Fd dir);
   [[nodiscard]] std::optional<LinkRecord> get(const quota::InodeKey& key) const;
   /// Replaces the record on disk and in memory.

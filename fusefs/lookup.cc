@@ -1,8 +1,8 @@
 // What owns it: the merge rule over layers, and the birth of inodes from it.
 //
-// The rule (Documentation/filesystems/overlayfs.rst): a name belongs to the topmost layer that has it; a whiteout
-// hides it in all layers below; directories of several layers are one, down to an opaque one or to something that is not
-// a directory.
+// The rule (Documentation/filesystems/overlayfs.rst): a name belongs to the topmost layer that has
+// it; a whiteout hides it in all layers below; directories of several layers are one, down to an
+// opaque one or to something that is not a directory.
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
@@ -27,7 +27,8 @@ bool is_hidden_name(const Core& core, dev_t dev, std::uint64_t ino, std::string_
 }
 
 /// Merges what one layer says of a name into the table.
-void merge_name(Core& core, NameTable& names, std::uint16_t layer, const DirName& d, bool whiteout) {
+void merge_name(Core& core, NameTable& names, std::uint16_t layer, const DirName& d,
+                bool whiteout) {
   if (Name* known = names.find(d.name)) {
     if (known->flags & Name::kSealed) return;
     known->flags |= whiteout ? Name::kSealed : Name::kBelow;
@@ -82,7 +83,8 @@ Result<LayerList> child_layers(Core& core, Inode* dir, const Name* name, bool to
   LayerList parents;
   {
     std::shared_lock loc(dir->loc);
-    for (std::size_t i = 0; i < dir->dir->layers.size(); ++i) parents.push_back(dir->dir->layers[i]);
+    for (std::size_t i = 0; i < dir->dir->layers.size(); ++i)
+      parents.push_back(dir->dir->layers[i]);
   }
   for (std::size_t i = 0; i < parents.size(); ++i) {
     const std::uint16_t layer = parents[i];
@@ -110,13 +112,15 @@ bool unreadable(const Core& core, int dirfd, const char* name, const struct stat
 }
 
 /// Fills a fresh inode from the object that is `name` in its topmost layer.
-Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd, const struct statx& sx) {
+Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd,
+            const struct statx& sx) {
   inode->layer.store(name->layer, std::memory_order_relaxed);
   inode->ino = presented_ino(core, sx);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
   if (name->layer == kUpper && S_ISLNK(type)) {
-    if (const auto record = core.links.get(key_of(sx)); record && record->origin) inode->ino = *record->origin;
+    if (const auto record = core.links.get(key_of(sx)); record && record->origin)
+      inode->ino = *record->origin;
   } else if (name->layer == kUpper) {
     TRY(list, posix::list_xattr(dirfd, name->text));
     flags = xattr_flags(core, list) | Inode::kXattrsKnown;
@@ -126,7 +130,8 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd, c
     }
     if ((flags & Inode::kOverride) && S_ISREG(type)) {
       TRY(text, posix::get_xattr(dirfd, name->text, kOverrideStat));
-      if (const auto o = parse_override(text); o && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode)) {
+      if (const auto o = parse_override(text);
+          o && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode)) {
         type = o->mode & S_IFMT;
       }
     }
@@ -156,8 +161,9 @@ Inode* find_linked(Core& core, const struct statx& sx) {
 
 bool is_hidden(const Core& core, dev_t dev, std::uint64_t ino) {
   if (dev == core.hidden_device.load(std::memory_order_relaxed) && dev != 0) return true;
-  return std::any_of(core.hidden.begin(), core.hidden.end(),
-                     [&](const Hidden& h) { return h.name.empty() && h.dev == dev && h.ino == ino; });
+  return std::any_of(core.hidden.begin(), core.hidden.end(), [&](const Hidden& h) {
+    return h.name.empty() && h.dev == dev && h.ino == ino;
+  });
 }
 
 std::uint64_t presented_ino(Core& core, const struct statx& sx) {
@@ -187,7 +193,8 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list) {
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
     } else if (name == kOpaqueNames[0] || name == kOpaqueNames[1] || name == kOpaqueNames[2]) {
-      // Other values ("x": the directory holds xattr whiteouts) do not hide; only "y" is written here.
+      // Other values ("x": the directory holds xattr whiteouts) do not hide; only "y" is written
+      // here.
       flags |= Inode::kSeenOpaque;
     } else if (xattr_from_disk(core, name)) {
       flags |= Inode::kUserXattrs;

@@ -11,7 +11,8 @@ namespace {
 constexpr unsigned kHashBits = 62;
 constexpr std::uint64_t kTieMask = 15;  // the low bits tell names of one hash apart
 
-/// A hash whose value is part of the protocol (cookies outlive the server), so it must never change.
+/// A hash whose value is part of the protocol (cookies outlive the server), so it must never
+/// change.
 std::uint64_t hash_of(std::string_view text) {
   std::uint64_t h = 0xcbf29ce484222325ULL;
   for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
@@ -26,7 +27,8 @@ std::uint64_t hash_of(std::string_view text) {
 
 }  // namespace
 
-Name* new_name(std::string_view text, std::uint16_t layer, unsigned char d_type, unsigned char flags) {
+Name* new_name(std::string_view text, std::uint16_t layer, unsigned char d_type,
+               unsigned char flags) {
   void* memory = std::malloc(offsetof(Name, text) + text.size() + 1);
   if (memory == nullptr) throw std::bad_alloc();
   Name* n = new (memory) Name;
@@ -89,7 +91,8 @@ void NameTable::take(Name* name) noexcept {
 
 Name* NameTable::next_after(std::uint64_t cookie) const noexcept {
   if (count_ == 0) return nullptr;
-  for (std::uint32_t b = bucket(cookie < kFirstCookie ? kFirstCookie : cookie); b < buckets(); ++b) {
+  for (std::uint32_t b = bucket(cookie < kFirstCookie ? kFirstCookie : cookie); b < buckets();
+       ++b) {
     for (Name* n = table_[b]; n != nullptr; n = n->next) {
       if (n->cookie > cookie) return n;
     }

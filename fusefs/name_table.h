@@ -1,6 +1,6 @@
-// What owns it: the names of one directory in memory, merged over the layers. A table of buckets in the
-// order of the names' hashes, so that a name's hash is its directory cookie: a listing resumes at any cookie, after
-// any change, in any server, and each name that stayed is seen exactly once.
+// What owns it: the names of one directory in memory, merged over the layers. A table of buckets in
+// the order of the names' hashes, so that a name's hash is its directory cookie: a listing resumes
+// at any cookie, after any change, in any server, and each name that stayed is seen exactly once.
 //
 // Thread-safety: guarded by the directory's lock; find and next_after under a shared one.
 #pragma once
@@ -15,18 +15,21 @@ struct Inode;
 
 /// One name. Allocated with its text behind it; freed by free_name.
 struct Name {
-  Name* next;                   ///< in its bucket
-  std::atomic<Inode*> inode;    ///< when known to the kernel by this name
-  std::uint64_t cookie;         ///< of the directory listing
+  Name* next;                        ///< in its bucket
+  std::atomic<Inode*> inode;         ///< when known to the kernel by this name
+  std::uint64_t cookie;              ///< of the directory listing
   std::atomic<std::uint16_t> layer;  ///< the topmost layer that has it
-  unsigned char d_type;         ///< as that layer's getdents said
-  std::atomic<unsigned char> flags;  ///< a copy-up changes flags and layer under the inode's loc alone
+  unsigned char d_type;              ///< as that layer's getdents said
+  std::atomic<unsigned char>
+      flags;  ///< a copy-up changes flags and layer under the inode's loc alone
   unsigned char length;
-  char text[1];                 ///< NUL-terminated
+  char text[1];  ///< NUL-terminated
 
-  static constexpr unsigned char kWhiteout = 1;  ///< lies in the upper, hides what is below; not shown
-  static constexpr unsigned char kBelow = 2;     ///< an object lies in a lower layer beneath
-  static constexpr unsigned char kSealed = 4;    ///< while loading: a whiteout in a lower layer was met
+  static constexpr unsigned char kWhiteout =
+      1;                                      ///< lies in the upper, hides what is below; not shown
+  static constexpr unsigned char kBelow = 2;  ///< an object lies in a lower layer beneath
+  static constexpr unsigned char kSealed =
+      4;  ///< while loading: a whiteout in a lower layer was met
 
   [[nodiscard]] std::string_view view() const { return {text, length}; }
   [[nodiscard]] bool whiteout() const { return flags & kWhiteout; }
@@ -34,7 +37,8 @@ struct Name {
   /// Whether taking the name away uncovers an object of a lower layer.
   [[nodiscard]] bool covers() const { return layer != 0 || below(); }
 };
-[[nodiscard]] Name* new_name(std::string_view text, std::uint16_t layer, unsigned char d_type, unsigned char flags);
+[[nodiscard]] Name* new_name(std::string_view text, std::uint16_t layer, unsigned char d_type,
+                             unsigned char flags);
 void free_name(Name* name) noexcept;
 
 /// Cookies 1 and 2 are "." and ".."; names have larger ones, below 2^62.
@@ -49,7 +53,8 @@ class NameTable {
 
   /// Whiteouts are found too.
   [[nodiscard]] Name* find(std::string_view text) const noexcept;
-  /// Takes `name`, which must not be there. False (and it is not taken) when 16 names share one hash.
+  /// Takes `name`, which must not be there. False (and it is not taken) when 16 names share one
+  /// hash.
   [[nodiscard]] bool insert(Name* name) noexcept;
   /// Takes it out; the caller owns it again.
   void take(Name* name) noexcept;

@@ -1,13 +1,15 @@
 // What owns it: how names come to be: mknod, mkdir, symlink, link, O_TMPFILE.
 //
-// An object that is one system call on disk is made in place. One that needs more (an owner to present, a project, a
-// whiteout to replace) is built in the stage and published by one rename, so that a crash leaves all of it or nothing.
+// An object that is one system call on disk is made in place. One that needs more (an owner to
+// present, a project, a whiteout to replace) is built in the stage and published by one rename, so
+// that a crash leaves all of it or nothing.
+#include "fusefs/namei.h"
+
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
 #include <cstring>
 
-#include "fusefs/namei.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -19,7 +21,8 @@ struct NewObject {
   std::string_view target;  ///< of a symlink
 };
 
-/// Owner and mode of a new object: the caller's, but a setgid directory hands down its group (inode(7)).
+/// Owner and mode of a new object: the caller's, but a setgid directory hands down its group
+/// (inode(7)).
 Result<Override> new_owner(Core& core, const Caller& caller, Inode* dir, mode_t mode) {
   Override want;
   want.uid = caller.uid;
@@ -38,8 +41,10 @@ Result<Override> new_owner(Core& core, const Caller& caller, Inode* dir, mode_t 
   return want;
 }
 
-/// Makes the bare object. `opened`, for what lies on disk as a regular file, stays open: a write follows nearly always.
-Result<struct statx> make(Core& core, int dirfd, const char* name, const NewObject& object, mode_t mode, Fd& opened) {
+/// Makes the bare object. `opened`, for what lies on disk as a regular file, stays open: a write
+/// follows nearly always.
+Result<struct statx> make(Core& core, int dirfd, const char* name, const NewObject& object,
+                          mode_t mode, Fd& opened) {
   const bool presented = core.ids.presented();
   const mode_t bits = presented ? Ids::disk_mode(mode) : mode & 07777;
   if (S_ISLNK(mode)) {
@@ -56,10 +61,12 @@ Result<struct statx> make(Core& core, int dirfd, const char* name, const NewObje
   return posix::stat_at(dirfd, name);
 }
 
-Status set_new_project(Core& core, int dirfd, const char* name, const struct statx& sx, const ProjectAttr& inherited) {
+Status set_new_project(Core& core, int dirfd, const char* name, const struct statx& sx,
+                       const ProjectAttr& inherited) {
   ProjectAttr own = inherited;
   own.inherit = inherited.inherit && S_ISDIR(sx.stx_mode);
-  if (!S_ISLNK(sx.stx_mode)) return posix::set_xattr(dirfd, name, core.x.project.c_str(), encode_project(own));
+  if (!S_ISLNK(sx.stx_mode))
+    return posix::set_xattr(dirfd, name, core.x.project.c_str(), encode_project(own));
   LinkRecord record = core.links.get(key_of(sx)).value_or(LinkRecord{});
   record.project = own;
   return core.links.put(key_of(sx), record);
@@ -73,7 +80,8 @@ struct Made {
 };
 
 /// Builds the object in the stage: all that is not one system call.
-Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, const Override& want, const ProjectAttr& project) {
+Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, const Override& want,
+                         const ProjectAttr& project) {
   Made made;
   TRY(sx, make(core, staged.dirfd(), staged.name(), object, want.mode, made.opened));
   made.sx = sx;
@@ -93,8 +101,8 @@ Status publish_new(Core& core, Staged& staged, int dirfd, const Name* name, bool
 }
 
 /// The inode of what was made, with its account, and its attributes for the reply.
-Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirfd, const Override& want, Made made,
-                        const ProjectAttr& project) {
+Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirfd,
+                        const Override& want, Made made, const ProjectAttr& project) {
   Inode* inode = adopt(core, dir, name, want.mode, made.sx);
   if (made.overridden) inode->set(Inode::kOverride);
   Account account;
@@ -161,7 +169,8 @@ class NewName {
   Name* fresh_ = nullptr;
 };
 
-Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::string_view text, const NewObject& object) {
+Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::string_view text,
+                     const NewObject& object) {
   if (core.read_only) return fail(EROFS);
   CHECK_OK(check_name(text));
   TRY(dir, find(core, parent));
@@ -178,9 +187,10 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   TRY(dirfd, dir_fd(core, dir, kUpper));
   const bool is_dir = S_ISDIR(object.mode);
   TRY(reservation, reserve(core, project.project, {is_dir ? quota::kDirectoryBytes : 0, 1}));
-  const bool plain = core.ids.presented() ? core.ids.plain(want, core.disk_uid, core.disk_gid)
-                                          : want.uid == core.disk_uid && want.gid == core.disk_gid &&
-                                                want.mode == object.mode;
+  const bool plain =
+      core.ids.presented()
+          ? core.ids.plain(want, core.disk_uid, core.disk_gid)
+          : want.uid == core.disk_uid && want.gid == core.disk_gid && want.mode == object.mode;
   Made made;
   if (plain && !project.inherit && !name.get()->whiteout()) {
     TRY(sx, make(core, dirfd->get(), name.get()->text, object, want.mode, made.opened));
@@ -209,7 +219,8 @@ Status make_link(Core& core, const Where& from, int dirfd, const Name* name) {
 }
 
 /// An object without a name (O_TMPFILE) gets its first: out of the parking place.
-Status unpark(Core& core, Inode* inode, Inode* dir, const FdHandle& dirfd, Name* name, Inode*& old_parent) {
+Status unpark(Core& core, Inode* inode, Inode* dir, const FdHandle& dirfd, Name* name,
+              Inode*& old_parent) {
   CHECK_OK(posix::rename(core.parked.get(), parked_name(inode).get(), dirfd->get(), name->text));
   core.parked_count.fetch_sub(1, std::memory_order_relaxed);
   free_name(inode->name);
@@ -238,23 +249,27 @@ Status check_name(std::string_view name) {
   return {};
 }
 
-Result<Entry> make_node(Core& core, const Caller& caller, NodeId parent, std::string_view name, mode_t mode, dev_t rdev) {
+Result<Entry> make_node(Core& core, const Caller& caller, NodeId parent, std::string_view name,
+                        mode_t mode, dev_t rdev) {
   if ((mode & S_IFMT) == 0) mode |= S_IFREG;
   // On disk that would be a whiteout.
   if (S_ISCHR(mode) && rdev == makedev(0, 0) && !core.ids.presented()) return fail(EPERM);
   return create(core, caller, parent, name, {mode, rdev, {}});
 }
 
-Result<Entry> make_dir(Core& core, const Caller& caller, NodeId parent, std::string_view name, mode_t mode) {
+Result<Entry> make_dir(Core& core, const Caller& caller, NodeId parent, std::string_view name,
+                       mode_t mode) {
   return create(core, caller, parent, name, {(mode & 07777) | S_IFDIR, 0, {}});
 }
 
-Result<Entry> make_symlink(Core& core, const Caller& caller, NodeId parent, std::string_view name, std::string_view target) {
+Result<Entry> make_symlink(Core& core, const Caller& caller, NodeId parent, std::string_view name,
+                           std::string_view target) {
   if (target.size() >= PATH_MAX) return fail(ENAMETOOLONG);
   return create(core, caller, parent, name, {S_IFLNK | 0777, 0, target});
 }
 
-Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId new_parent, std::string_view text) {
+Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId new_parent,
+                             std::string_view text) {
   if (core.read_only) return fail(EROFS);
   CHECK_OK(check_name(text));
   TRY(inode, find(core, id));

@@ -1,5 +1,5 @@
-// What owns it: the making of a mount: checks of the layers, what the upper must be able to do, locks, the ledger.
-// Every refusal is one line that names the thing and the cure.
+// What owns it: the making of a mount: checks of the layers, what the upper must be able to do,
+// locks, the ledger. Every refusal is one line that names the thing and the cure.
 #include "fusefs/open.h"
 
 #include <linux/magic.h>
@@ -24,9 +24,10 @@ tl::unexpected<OpenError> refuse_errno(const std::string& what, Errno error) {
   return refuse(what + ": " + std::strerror(error.value()), error.value());
 }
 
-#define ACCEPT(expression)                                   \
-  do {                                                       \
-    if (auto refusal_ = (expression); !refusal_) return tl::unexpected<OpenError>(refusal_.error()); \
+#define ACCEPT(expression)                                \
+  do {                                                    \
+    if (auto refusal_ = (expression); !refusal_)          \
+      return tl::unexpected<OpenError>(refusal_.error()); \
   } while (false)
 
 constexpr std::size_t kMostLowers = 500;  // as the kernel's OVL_MAX_STACK
@@ -46,9 +47,12 @@ Refusal open_layer(Core& core, const std::string& option, const std::string& pat
 }
 
 Refusal open_lowers(Core& core) {
-  if (core.config.lowers.empty()) return refuse("lowerdir: none given; say -o lowerdir=DIR[:DIR…]", EINVAL);
+  if (core.config.lowers.empty())
+    return refuse("lowerdir: none given; say -o lowerdir=DIR[:DIR…]", EINVAL);
   if (core.config.lowers.size() > kMostLowers) {
-    return refuse("lowerdir: " + std::to_string(core.config.lowers.size()) + " layers; at most 500 are merged", EINVAL);
+    return refuse("lowerdir: " + std::to_string(core.config.lowers.size()) +
+                      " layers; at most 500 are merged",
+                  EINVAL);
   }
   for (const std::string& path : core.config.lowers) ACCEPT(open_layer(core, "lowerdir", path));
   return {};
@@ -64,7 +68,9 @@ tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::strin
   if (!fd) return refuse_errno(option + " " + path, fd.error());
   if (::flock(fd->get(), LOCK_EX | LOCK_NB) < 0) {
     if (errno == EWOULDBLOCK) {
-      return refuse(option + " " + path + ": in use by another mount; unmount that first, or give this one its own", EBUSY);
+      return refuse(option + " " + path +
+                        ": in use by another mount; unmount that first, or give this one its own",
+                    EBUSY);
     }
     return refuse_errno(option + " " + path + ": flock", Errno(errno));
   }
@@ -73,7 +79,8 @@ tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::strin
 
 /// Subdirectories of the work directory, made on first use.
 Result<Fd> work_dir(int parent, const char* name) {
-  if (auto made = posix::mkdir(parent, name, 0700); !made && !(made.error() == EEXIST)) return fail(made.error());
+  if (auto made = posix::mkdir(parent, name, 0700); !made && !(made.error() == EEXIST))
+    return fail(made.error());
   return posix::open_at(parent, name, O_RDONLY | O_DIRECTORY);
 }
 
@@ -83,13 +90,15 @@ Refusal probe_upper(Core& core) {
   const std::string upper = "upperdir " + core.config.upper + ": its file system ";
   const std::string cure = "; put upperdir and workdir on ext4, XFS, btrfs or tmpfs (Linux >= 6.6)";
   auto cannot = [&](const std::string& what, Errno e) {
-    return refuse(upper + "cannot " + what + " (" + std::strerror(e.value()) + ")" + cure, e.value());
+    return refuse(upper + "cannot " + what + " (" + std::strerror(e.value()) + ")" + cure,
+                  e.value());
   };
   const auto clean = [&] {
     for (const char* name : {"probe", "probe2"}) (void)posix::unlink(stage, name);
   };
   clean();
-  if (auto fd = posix::create(stage, "probe", O_RDWR | O_EXCL, 0600); !fd) return cannot("be written to", fd.error());
+  if (auto fd = posix::create(stage, "probe", O_RDWR | O_EXCL, 0600); !fd)
+    return cannot("be written to", fd.error());
   if (auto s = posix::set_xattr(stage, "probe", (core.x.prefix + "troot.probe").c_str(), "y"); !s) {
     clean();
     return cannot("hold " + core.x.prefix + "* xattrs", s.error());
@@ -103,7 +112,8 @@ Refusal probe_upper(Core& core) {
     return cannot("rename with RENAME_EXCHANGE", s.error());
   }
   clean();
-  if (auto s = make_whiteout(stage, "probe"); !s) return cannot("hold whiteouts (mknod c 0 0; Linux >= 5.8)", s.error());
+  if (auto s = make_whiteout(stage, "probe"); !s)
+    return cannot("hold whiteouts (mknod c 0 0; Linux >= 5.8)", s.error());
   clean();
   return {};
 }
@@ -126,8 +136,10 @@ Refusal open_upper(Core& core) {
   }
   struct statfs fs {};
   if (::fstatfs(core.lock_upper.get(), &fs) == 0 && (fs.f_flags & ST_RDONLY)) {
-    return refuse("upperdir " + c.upper + ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
-                  EROFS);
+    return refuse(
+        "upperdir " + c.upper +
+            ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
+        EROFS);
   }
   auto troot = work_dir(core.lock_work.get(), "troot");
   if (!troot) return refuse_errno("workdir " + c.work, troot.error());
@@ -141,8 +153,10 @@ Refusal open_upper(Core& core) {
   core.disk_uid = ::geteuid();
   core.disk_gid = ::getegid();
   ACCEPT(probe_upper(core));
-  if (auto s = core.links.open(std::move(*links)); !s) return refuse_errno("workdir " + c.work + "/troot/links", s.error());
-  if (auto s = clean_work(core); !s) return refuse_errno("workdir " + c.work + ": cannot be cleaned", s.error());
+  if (auto s = core.links.open(std::move(*links)); !s)
+    return refuse_errno("workdir " + c.work + "/troot/links", s.error());
+  if (auto s = clean_work(core); !s)
+    return refuse_errno("workdir " + c.work + ": cannot be cleaned", s.error());
   return {};
 }
 
@@ -152,7 +166,8 @@ Result<std::string> upper_uuid(Core& core) {
   auto known = posix::get_xattr(fd, ".", core.x.uuid.c_str());
   if (known || !(known.error() == ENODATA)) return known;
   std::uint64_t random[2];
-  if (::getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) return fail_errno();
+  if (::getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random))
+    return fail_errno();
   const std::string uuid = encode_u64(random[0]) + "-" + encode_u64(random[1]);
   CHECK_OK(posix::set_xattr(fd, ".", core.x.uuid.c_str(), uuid));
   return uuid;
@@ -160,11 +175,16 @@ Result<std::string> upper_uuid(Core& core) {
 
 const char* reason(quota::Recount r) {
   switch (r) {
-    case quota::Recount::kNewLedger: return "there was no ledger yet";
-    case quota::Recount::kUnclean: return "the last server ended without closing it";
-    case quota::Recount::kForeign: return "the ledger belonged to another upper";
-    case quota::Recount::kCorrupt: return "the ledger was damaged; it was set aside";
-    case quota::Recount::kNotNeeded: break;
+    case quota::Recount::kNewLedger:
+      return "there was no ledger yet";
+    case quota::Recount::kUnclean:
+      return "the last server ended without closing it";
+    case quota::Recount::kForeign:
+      return "the ledger belonged to another upper";
+    case quota::Recount::kCorrupt:
+      return "the ledger was damaged; it was set aside";
+    case quota::Recount::kNotNeeded:
+      break;
   }
   return "";
 }
@@ -194,20 +214,25 @@ Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progres
   auto quota = quota::Quota::open(std::move(o));
   if (!quota) {
     if (quota.error() == EPROTONOSUPPORT) {
-      return refuse("the ledger " + dir + " was written by a newer troot; use that, or mount with noquota", EPROTONOSUPPORT);
+      return refuse(
+          "the ledger " + dir + " was written by a newer troot; use that, or mount with noquota",
+          EPROTONOSUPPORT);
     }
     return refuse_errno("the ledger " + dir, quota.error());
   }
   core.quota = std::move(*quota);
   if (core.quota->recount() != quota::Recount::kNotNeeded) {
     spdlog::info("counting {}: {}", c.upper, reason(core.quota->recount()));
-    if (auto s = recount(core, progress); !s) return refuse_errno("counting upperdir " + c.upper, s.error());
+    if (auto s = recount(core, progress); !s)
+      return refuse_errno("counting upperdir " + c.upper, s.error());
   }
-  if (auto s = apply_size(core); !s) return refuse_errno("the ledger " + dir + ": limits", s.error());
+  if (auto s = apply_size(core); !s)
+    return refuse_errno("the ledger " + dir + ": limits", s.error());
   return {};
 }
 
-/// Hides an object by what it is and by where it hangs: a mount point's own number differs from the one below it.
+/// Hides an object by what it is and by where it hangs: a mount point's own number differs from the
+/// one below it.
 void hide(Core& core, const std::string& path) {
   const int fd = ::open(path.c_str(), O_PATH | O_CLOEXEC);
   if (fd < 0) return;  // what is not there need not be hidden
@@ -225,7 +250,8 @@ void hide(Core& core, const std::string& path) {
   const Fd above(::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!above.valid()) return;
   if (const auto sx = posix::stat_fd(above.get())) {
-    core.hidden.push_back({makedev(sx->stx_dev_major, sx->stx_dev_minor), sx->stx_ino, std::string(full.substr(slash + 1))});
+    core.hidden.push_back({makedev(sx->stx_dev_major, sx->stx_dev_minor), sx->stx_ino,
+                           std::string(full.substr(slash + 1))});
   }
 }
 
@@ -236,7 +262,8 @@ Status make_root(Core& core) {
   root->refs.store(Inode::kPin, std::memory_order_release);
   core.root = root;
   const auto first = static_cast<std::uint16_t>(core.read_only ? 1 : 0);
-  for (std::uint16_t layer = first; layer < core.layers.size(); ++layer) root->dir->layers.push_back(layer);
+  for (std::uint16_t layer = first; layer < core.layers.size(); ++layer)
+    root->dir->layers.push_back(layer);
   root->layer.store(first, std::memory_order_release);
   const int fd = core.layers[first].root->get();
   TRY(sx, posix::stat_at(fd, "."));
@@ -249,8 +276,8 @@ Status make_root(Core& core) {
 
 }  // namespace
 
-tl::expected<std::unique_ptr<Core>, OpenError> open_core(const Config& config,
-                                                         const std::function<void(std::uint64_t)>& progress) {
+tl::expected<std::unique_ptr<Core>, OpenError> open_core(
+    const Config& config, const std::function<void(std::uint64_t)>& progress) {
   // The modes of what is made are said in full, by presented ownership or by the kernel's umask.
   ::umask(0);
   auto core = std::make_unique<Core>(config);

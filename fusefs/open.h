@@ -6,8 +6,8 @@
 namespace troot::fusefs {
 
 /// As Overlay::open.
-[[nodiscard]] tl::expected<std::unique_ptr<Core>, OpenError> open_core(const Config& config,
-                                                                       const std::function<void(std::uint64_t)>& progress);
+[[nodiscard]] tl::expected<std::unique_ptr<Core>, OpenError> open_core(
+    const Config& config, const std::function<void(std::uint64_t)>& progress);
 /// As Overlay::close.
 [[nodiscard]] Status close_core(Core& core);
 

@@ -11,8 +11,8 @@ namespace troot::fusefs {
 Overlay::Overlay(std::unique_ptr<Core> core) : core_(std::move(core)) {}
 Overlay::~Overlay() { (void)close(); }
 
-tl::expected<std::unique_ptr<Overlay>, OpenError> Overlay::open(const Config& config,
-                                                                const std::function<void(std::uint64_t)>& progress) {
+tl::expected<std::unique_ptr<Overlay>, OpenError> Overlay::open(
+    const Config& config, const std::function<void(std::uint64_t)>& progress) {
   auto core = open_core(config, progress);
   if (!core) return tl::unexpected<OpenError>(core.error());
   return std::unique_ptr<Overlay>(new Overlay(std::move(*core)));
@@ -20,18 +20,23 @@ tl::expected<std::unique_ptr<Overlay>, OpenError> Overlay::open(const Config& co
 
 Status Overlay::close() { return close_core(*core_); }
 
-Result<Entry> Overlay::lookup(NodeId parent, std::string_view name) { return look_up(*core_, parent, name); }
+Result<Entry> Overlay::lookup(NodeId parent, std::string_view name) {
+  return look_up(*core_, parent, name);
+}
 void Overlay::forget(NodeId id, std::uint64_t lookups) noexcept {
   Inode* inode = core_->inodes.find(id);
   if (inode != nullptr && inode != core_->root && lookups != 0) unref(*core_, inode, lookups);
 }
-Result<Entry> Overlay::mknod(const Caller& caller, NodeId parent, std::string_view name, mode_t mode, dev_t rdev) {
+Result<Entry> Overlay::mknod(const Caller& caller, NodeId parent, std::string_view name,
+                             mode_t mode, dev_t rdev) {
   return make_node(*core_, caller, parent, name, mode, rdev);
 }
-Result<Entry> Overlay::mkdir(const Caller& caller, NodeId parent, std::string_view name, mode_t mode) {
+Result<Entry> Overlay::mkdir(const Caller& caller, NodeId parent, std::string_view name,
+                             mode_t mode) {
   return make_dir(*core_, caller, parent, name, mode);
 }
-Result<Entry> Overlay::symlink(const Caller& caller, NodeId parent, std::string_view name, std::string_view target) {
+Result<Entry> Overlay::symlink(const Caller& caller, NodeId parent, std::string_view name,
+                               std::string_view target) {
   return make_symlink(*core_, caller, parent, name, target);
 }
 Result<Entry> Overlay::link(NodeId id, NodeId new_parent, std::string_view new_name) {
@@ -40,9 +45,14 @@ Result<Entry> Overlay::link(NodeId id, NodeId new_parent, std::string_view new_n
 Result<Entry> Overlay::tmpfile(const Caller& caller, NodeId parent, mode_t mode) {
   return make_tmpfile(*core_, caller, parent, mode);
 }
-Status Overlay::unlink(NodeId parent, std::string_view name) { return remove_name(*core_, parent, name); }
-Status Overlay::rmdir(NodeId parent, std::string_view name) { return remove_dir(*core_, parent, name); }
-Status Overlay::rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name, unsigned flags) {
+Status Overlay::unlink(NodeId parent, std::string_view name) {
+  return remove_name(*core_, parent, name);
+}
+Status Overlay::rmdir(NodeId parent, std::string_view name) {
+  return remove_dir(*core_, parent, name);
+}
+Status Overlay::rename(NodeId parent, std::string_view name, NodeId new_parent,
+                       std::string_view new_name, unsigned flags) {
   return rename_name(*core_, parent, name, new_parent, new_name, flags);
 }
 Status Overlay::readdir(NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink) {
@@ -63,9 +73,12 @@ Result<std::string> Overlay::readlink(NodeId id) {
   TRY(at, where(*core_, inode));
   return posix::readlink_at(at.fd(), at.text());
 }
-Result<std::string> Overlay::getxattr(NodeId id, std::string_view name) { return get_shown_xattr(*core_, id, name); }
+Result<std::string> Overlay::getxattr(NodeId id, std::string_view name) {
+  return get_shown_xattr(*core_, id, name);
+}
 Result<std::string> Overlay::listxattr(NodeId id) { return list_shown_xattrs(*core_, id); }
-Status Overlay::setxattr(const Caller& caller, NodeId id, std::string_view name, std::string_view value, int flags) {
+Status Overlay::setxattr(const Caller& caller, NodeId id, std::string_view name,
+                         std::string_view value, int flags) {
   return set_shown_xattr(*core_, caller, id, name, value, flags);
 }
 Status Overlay::removexattr(const Caller& caller, NodeId id, std::string_view name) {
@@ -80,15 +93,18 @@ Status Overlay::set_project(const Caller& caller, NodeId id, const ProjectAttr& 
 Result<std::size_t> Overlay::read(NodeId id, off_t offset, std::span<std::byte> into) {
   return read_file(*core_, id, offset, into);
 }
-Result<Written> Overlay::write(const Caller& caller, NodeId id, off_t offset, std::span<const std::byte> from, WriteMode mode) {
+Result<Written> Overlay::write(const Caller& caller, NodeId id, off_t offset,
+                               std::span<const std::byte> from, WriteMode mode) {
   return write_file(*core_, caller, id, offset, from, mode);
 }
 Status Overlay::fallocate(const Caller& caller, NodeId id, int mode, off_t offset, off_t length) {
   return allocate_file(*core_, caller, id, mode, offset, length);
 }
-Result<off_t> Overlay::lseek(NodeId id, off_t offset, int whence) { return seek_file(*core_, id, offset, whence); }
-Result<std::size_t> Overlay::copy_file_range(const Caller& caller, NodeId from, off_t from_offset, NodeId to,
-                                             off_t to_offset, std::size_t length) {
+Result<off_t> Overlay::lseek(NodeId id, off_t offset, int whence) {
+  return seek_file(*core_, id, offset, whence);
+}
+Result<std::size_t> Overlay::copy_file_range(const Caller& caller, NodeId from, off_t from_offset,
+                                             NodeId to, off_t to_offset, std::size_t length) {
   return copy_file(*core_, caller, from, from_offset, to, to_offset, length);
 }
 
@@ -118,7 +134,9 @@ OverlayStats Overlay::stats() const {
   s.copied_up = core_->copied_up.load(std::memory_order_relaxed);
   return s;
 }
-void Overlay::hide_device(dev_t device) { core_->hidden_device.store(device, std::memory_order_relaxed); }
+void Overlay::hide_device(dev_t device) {
+  core_->hidden_device.store(device, std::memory_order_relaxed);
+}
 bool Overlay::read_only() const noexcept { return core_->read_only; }
 
 }  // namespace troot::fusefs

@@ -1,10 +1,11 @@
 // What owns it: the union of the layers as one object, one method per file system operation. It is
-// what the FUSE boundary (fusefs/ops) calls and what tests drive in-process, without a kernel or root.
+// what the FUSE boundary (fusefs/ops) calls and what tests drive in-process, without a kernel or
+// root.
 //
-// Contract of every method: thread-safe; the caller never holds a lock of ours; failure is the errno
-// that the kernel's overlayfs or quota.md names. Permissions are not checked here: the kernel does that
-// from the presented owner and mode (default_permissions). Names are one component, never "." or "..",
-// unless a method says otherwise, without a NUL or a slash.
+// Contract of every method: thread-safe; the caller never holds a lock of ours; failure is the
+// errno that the kernel's overlayfs or quota.md names. Permissions are not checked here: the kernel
+// does that from the presented owner and mode (default_permissions). Names are one component, never
+// "." or "..", unless a method says otherwise, without a NUL or a slash.
 #pragma once
 
 #include <sys/stat.h>
@@ -25,7 +26,8 @@
 
 namespace troot::fusefs {
 
-/// Names an inode to the kernel: slot in the low 32 bits, generation above. 1 is the root. Never reused.
+/// Names an inode to the kernel: slot in the low 32 bits, generation above. 1 is the root. Never
+/// reused.
 using NodeId = std::uint64_t;
 inline constexpr NodeId kRootId = 1;
 
@@ -39,7 +41,8 @@ enum class Unreadable {
 /// The xattr prefix of the on-disk format: `trusted.overlay.` or `user.overlay.`.
 enum class XattrSpace { kTrusted, kUser };
 
-/// Everything that shapes a mount. fusefs/options makes it from a command line; checked by Overlay::open.
+/// Everything that shapes a mount. fusefs/options makes it from a command line; checked by
+/// Overlay::open.
 struct Config {
   std::vector<std::string> lowers;  ///< topmost first; absolute
   std::string upper;                ///< empty: read-only
@@ -47,16 +50,18 @@ struct Config {
   Ownership ownership = Ownership::kPresented;
   XattrSpace xattr_space = XattrSpace::kUser;
   Unreadable unreadable = Unreadable::kDeny;
-  std::optional<std::pair<uid_t, gid_t>> upper_owner;  ///< presented owner of upper objects without a record
-  bool squash_to_root = false;      ///< present everything as 0:0 (one mapped id)
-  std::uint32_t id_count = 0;       ///< ids at or past it show as 65534; 0: all ids exist
-  bool volatile_upper = false;      ///< no fsync ever
-  bool quota = true;                ///< account at all
-  bool enforce = true;              ///< and enforce
-  int quota_errno = 0;              ///< 0: EDQUOT
-  std::optional<std::uint64_t> size_bytes;  ///< sets the total hard limit (0: none); absent: as remembered
+  std::optional<std::pair<uid_t, gid_t>>
+      upper_owner;              ///< presented owner of upper objects without a record
+  bool squash_to_root = false;  ///< present everything as 0:0 (one mapped id)
+  std::uint32_t id_count = 0;   ///< ids at or past it show as 65534; 0: all ids exist
+  bool volatile_upper = false;  ///< no fsync ever
+  bool quota = true;            ///< account at all
+  bool enforce = true;          ///< and enforce
+  int quota_errno = 0;          ///< 0: EDQUOT
+  std::optional<std::uint64_t>
+      size_bytes;  ///< sets the total hard limit (0: none); absent: as remembered
   std::optional<std::uint64_t> inodes;
-  std::vector<std::string> hide;    ///< absolute paths whose objects the union never shows
+  std::vector<std::string> hide;  ///< absolute paths whose objects the union never shows
 };
 
 /// Why an Overlay could not be made, in one line fit for a person ("upperdir /u: …: …").
@@ -86,32 +91,34 @@ struct SetAttr {
   std::optional<gid_t> gid;
   std::optional<off_t> size;
   std::optional<timespec> atime, mtime;  ///< tv_nsec may be UTIME_NOW
-  bool kill_suidgid = false;   ///< FATTR_KILL_SUIDGID came with it
+  bool kill_suidgid = false;             ///< FATTR_KILL_SUIDGID came with it
 };
 
 /// Where a write comes from.
 struct WriteMode {
-  bool from_mapping = false;   ///< FUSE_WRITE_CACHE: write-back of a mapping (quota.md rule 11)
-  bool kill_suidgid = false;   ///< FUSE_WRITE_KILL_SUIDGID
+  bool from_mapping = false;  ///< FUSE_WRITE_CACHE: write-back of a mapping (quota.md rule 11)
+  bool kill_suidgid = false;  ///< FUSE_WRITE_KILL_SUIDGID
 };
 struct Written {
-  std::size_t bytes = 0;       ///< at least 1; short when the limit allows no more
-  bool suid_killed = false;    ///< the kernel's cached mode is stale: tell it, from a thread without locks
+  std::size_t bytes = 0;  ///< at least 1; short when the limit allows no more
+  bool suid_killed =
+      false;  ///< the kernel's cached mode is stale: tell it, from a thread without locks
 };
 
 /// struct fsxattr of FS_IOC_FSGETXATTR, the part that we keep.
 struct ProjectAttr {
   quota::ProjId project = quota::kDefaultProject;
-  bool inherit = false;        ///< FS_XFLAG_PROJINHERIT
+  bool inherit = false;  ///< FS_XFLAG_PROJINHERIT
 };
 
-/// One name of a directory. `entry` is filled (and counts as a lookup) only where asked and possible.
+/// One name of a directory. `entry` is filled (and counts as a lookup) only where asked and
+/// possible.
 struct DirItem {
-  std::string_view name;       ///< valid during the call of the sink only
+  std::string_view name;  ///< valid during the call of the sink only
   std::uint64_t ino = 0;
   unsigned char d_type = 0;
-  std::uint64_t cookie = 0;    ///< resume after this one
-  Entry entry;                 ///< entry.id 0: not looked up
+  std::uint64_t cookie = 0;  ///< resume after this one
+  Entry entry;               ///< entry.id 0: not looked up
 };
 /// Returns false when the buffer is full: the item was not taken.
 using DirSink = std::function<bool(const DirItem&)>;
@@ -119,17 +126,18 @@ enum class DirMode { kNames, kPlus };
 
 /// Counts for status, doctor and tests.
 struct OverlayStats {
-  std::uint64_t inodes = 0;        ///< known to the kernel now
-  std::uint64_t names = 0;         ///< names held in memory
-  std::uint64_t open_files = 0;    ///< descriptors in our caches
-  std::uint64_t parked = 0;        ///< unlinked, waiting for FORGET
-  std::uint64_t copied_up = 0;     ///< since the mount
+  std::uint64_t inodes = 0;      ///< known to the kernel now
+  std::uint64_t names = 0;       ///< names held in memory
+  std::uint64_t open_files = 0;  ///< descriptors in our caches
+  std::uint64_t parked = 0;      ///< unlinked, waiting for FORGET
+  std::uint64_t copied_up = 0;   ///< since the mount
 };
 
 class Overlay {
  public:
-  /// Checks the configuration, locks the upper, probes what it can do, cleans work/, opens the ledger and
-  /// recounts if it must. `progress` (may be empty) hears of a long recount: objects seen so far.
+  /// Checks the configuration, locks the upper, probes what it can do, cleans work/, opens the
+  /// ledger and recounts if it must. `progress` (may be empty) hears of a long recount: objects
+  /// seen so far.
   [[nodiscard]] static tl::expected<std::unique_ptr<Overlay>, OpenError> open(
       const Config& config, const std::function<void(std::uint64_t)>& progress = {});
   ~Overlay();
@@ -151,10 +159,12 @@ class Overlay {
   [[nodiscard]] Result<Entry> tmpfile(const Caller& caller, NodeId parent, mode_t mode);
   [[nodiscard]] Status unlink(NodeId parent, std::string_view name);
   [[nodiscard]] Status rmdir(NodeId parent, std::string_view name);
-  /// `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. EXDEV: a directory with lower parts, or quota rule 4.
+  /// `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. EXDEV: a directory with lower parts, or quota
+  /// rule 4.
   [[nodiscard]] Status rename(NodeId parent, std::string_view name, NodeId new_parent,
                               std::string_view new_name, unsigned flags);
-  /// Items after `cookie` (0: from the start), "." and ".." first, until the sink is full or the end.
+  /// Items after `cookie` (0: from the start), "." and ".." first, until the sink is full or the
+  /// end.
   [[nodiscard]] Status readdir(NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink);
 
   // ---- attributes -----------------------------------------------------------------------------
@@ -178,10 +188,12 @@ class Overlay {
   [[nodiscard]] Result<std::size_t> read(NodeId id, off_t offset, std::span<std::byte> into);
   [[nodiscard]] Result<Written> write(const Caller& caller, NodeId id, off_t offset,
                                       std::span<const std::byte> from, WriteMode mode);
-  [[nodiscard]] Status fallocate(const Caller& caller, NodeId id, int mode, off_t offset, off_t length);
+  [[nodiscard]] Status fallocate(const Caller& caller, NodeId id, int mode, off_t offset,
+                                 off_t length);
   [[nodiscard]] Result<off_t> lseek(NodeId id, off_t offset, int whence);  ///< SEEK_DATA, SEEK_HOLE
-  [[nodiscard]] Result<std::size_t> copy_file_range(const Caller& caller, NodeId from, off_t from_offset,
-                                                    NodeId to, off_t to_offset, std::size_t length);
+  [[nodiscard]] Result<std::size_t> copy_file_range(const Caller& caller, NodeId from,
+                                                    off_t from_offset, NodeId to, off_t to_offset,
+                                                    std::size_t length);
   /// Data and metadata of the upper object to disk; nothing for a lower one or a volatile upper.
   [[nodiscard]] Status fsync(NodeId id, bool data_only);
   [[nodiscard]] Status fsyncdir(NodeId id, bool data_only);

@@ -1,5 +1,5 @@
-// What owns it: the raw system calls (see posix.h). Those that are younger than some supported kernel have their
-// older form here too, chosen once at run time.
+// What owns it: the raw system calls (see posix.h). Those that are younger than some supported
+// kernel have their older form here too, chosen once at run time.
 #include "fusefs/posix.h"
 
 #include <dirent.h>
@@ -29,7 +29,8 @@ Hook g_hook;
 
 /// The hook's verdict on the call about to be made; sets errno when it refuses.
 bool refused(const char* call) {
-  if (!g_hook) [[likely]] return false;
+  if (!g_hook) [[likely]]
+    return false;
   const int error = g_hook(call);
   if (error == 0) return false;
   errno = error;
@@ -56,7 +57,8 @@ std::atomic<bool> g_no_xattrat{false};
 class ProcPath {
  public:
   ProcPath(int dirfd, const char* name) {
-    std::snprintf(text_, sizeof text_, *name ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", dirfd, name);
+    std::snprintf(text_, sizeof text_, *name ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", dirfd,
+                  name);
   }
   [[nodiscard]] const char* get() const { return text_; }
 
@@ -64,8 +66,8 @@ class ProcPath {
   char text_[320];
 };
 
-/// Tries `modern` (an *xattrat call), else `old` on a path. An empty name means the descriptor itself, which
-/// must be followed through /proc.
+/// Tries `modern` (an *xattrat call), else `old` on a path. An empty name means the descriptor
+/// itself, which must be followed through /proc.
 template <typename Modern, typename Follow, typename NoFollow>
 long xattr_call(int dirfd, const char* name, Modern modern, Follow follow, NoFollow nofollow) {
   if (!g_no_xattrat.load(std::memory_order_relaxed)) {
@@ -83,7 +85,8 @@ long xattr_get(int dirfd, const char* name, const char* xattr, char* buffer, std
   return xattr_call(
       dirfd, name,
       [&] {
-        XattrArgs args{reinterpret_cast<std::uint64_t>(buffer), static_cast<std::uint32_t>(size), 0};
+        XattrArgs args{reinterpret_cast<std::uint64_t>(buffer), static_cast<std::uint32_t>(size),
+                       0};
         return ::syscall(kGetxattrat, dirfd, name, at_flags(name), xattr, &args, sizeof args);
       },
       [&](const char* p) { return ::getxattr(p, xattr, buffer, size); },
@@ -137,8 +140,10 @@ Result<Fd> open_noatime(int dirfd, const char* name, int flags) {
 
 Result<struct statx> stat_at(int dirfd, const char* name) {
   struct statx sx;
-  if (::statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH),
-              STATX_BASIC_STATS | STATX_BTIME, &sx) < 0) {
+  if (::statx(
+          dirfd, name,
+          AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH),
+          STATX_BASIC_STATS | STATX_BTIME, &sx) < 0) {
     return fail_errno();
   }
   return sx;
@@ -179,7 +184,8 @@ Status list(int readable_dirfd, const std::function<bool(const DirName&)>& each)
 Result<std::size_t> pread(int fd, std::span<std::byte> into, off_t offset) {
   std::size_t got = 0;
   while (got < into.size()) {
-    const ssize_t n = ::pread(fd, into.data() + got, into.size() - got, offset + static_cast<off_t>(got));
+    const ssize_t n =
+        ::pread(fd, into.data() + got, into.size() - got, offset + static_cast<off_t>(got));
     if (n < 0) {
       if (errno == EINTR) continue;
       if (got > 0) return got;
@@ -212,7 +218,8 @@ bool readable(int dirfd, const char* name) {
 }
 
 Result<Fd> create(int dirfd, const char* name, int flags, mode_t mode) {
-  const int fd = HOOKED("openat", ::openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+  const int fd =
+      HOOKED("openat", ::openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
   if (fd < 0) return fail_errno();
   return Fd(fd);
 }
@@ -245,7 +252,8 @@ Result<std::size_t> pwrite(int fd, std::span<const std::byte> from, off_t offset
   if (refused("pwrite")) return fail_errno();
   std::size_t put = 0;
   while (put < from.size()) {
-    const ssize_t n = ::pwrite(fd, from.data() + put, from.size() - put, offset + static_cast<off_t>(put));
+    const ssize_t n =
+        ::pwrite(fd, from.data() + put, from.size() - put, offset + static_cast<off_t>(put));
     if (n < 0) {
       if (errno == EINTR) continue;
       if (put > 0) return put;
@@ -256,8 +264,10 @@ Result<std::size_t> pwrite(int fd, std::span<const std::byte> from, off_t offset
   return put;
 }
 
-Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset, std::size_t length) {
-  const ssize_t n = HOOKED("copy_file_range", ::copy_file_range(from, &from_offset, to, &to_offset, length, 0));
+Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset,
+                               std::size_t length) {
+  const ssize_t n =
+      HOOKED("copy_file_range", ::copy_file_range(from, &from_offset, to, &to_offset, length, 0));
   if (n < 0) return fail_errno();
   return static_cast<std::size_t>(n);
 }
@@ -284,13 +294,14 @@ Status set_times(int dirfd, const char* name, const timespec& atime, const times
   return done(HOOKED("utimensat", ::utimensat(dirfd, name, times, at_flags(name))));
 }
 
-Status set_xattr(int dirfd, const char* name, const char* xattr, std::string_view value, int flags) {
+Status set_xattr(int dirfd, const char* name, const char* xattr, std::string_view value,
+                 int flags) {
   if (refused("setxattr")) return fail_errno();
   const long rc = xattr_call(
       dirfd, name,
       [&] {
-        XattrArgs args{reinterpret_cast<std::uint64_t>(value.data()), static_cast<std::uint32_t>(value.size()),
-                       static_cast<std::uint32_t>(flags)};
+        XattrArgs args{reinterpret_cast<std::uint64_t>(value.data()),
+                       static_cast<std::uint32_t>(value.size()), static_cast<std::uint32_t>(flags)};
         return ::syscall(kSetxattrat, dirfd, name, at_flags(name), xattr, &args, sizeof args);
       },
       [&](const char* p) { return ::setxattr(p, xattr, value.data(), value.size(), flags); },
@@ -325,7 +336,9 @@ struct stat to_stat(const struct statx& sx) noexcept {
   st.st_size = static_cast<off_t>(sx.stx_size);
   st.st_blksize = 4096;
   st.st_blocks = static_cast<blkcnt_t>(sx.stx_blocks);
-  const auto time = [](const statx_timestamp& t) { return timespec{t.tv_sec, static_cast<long>(t.tv_nsec)}; };
+  const auto time = [](const statx_timestamp& t) {
+    return timespec{t.tv_sec, static_cast<long>(t.tv_nsec)};
+  };
   st.st_atim = time(sx.stx_atime);
   st.st_mtim = time(sx.stx_mtime);
   st.st_ctim = time(sx.stx_ctime);

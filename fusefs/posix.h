@@ -1,8 +1,10 @@
 // What owns it: the system calls of the union. Fd and Dir own descriptors; every call that changes
-// something on disk goes through here and through the hook, so that tests can fail or kill the process at the
-// n-th change. Names are resolved by (directory descriptor, one name), never following a symlink.
+// something on disk goes through here and through the hook, so that tests can fail or kill the
+// process at the n-th change. Names are resolved by (directory descriptor, one name), never
+// following a symlink.
 //
-// Errors: the errno of the call of the same name (man section 2). Thread-safety: as the calls themselves.
+// Errors: the errno of the call of the same name (man section 2). Thread-safety: as the calls
+// themselves.
 #pragma once
 
 #include <fcntl.h>
@@ -53,8 +55,8 @@ struct DirName {
   unsigned char d_type;
 };
 
-/// A name as a NUL-terminated string on the stack. Longer than NAME_MAX: truncated() is true and the calls
-/// below would answer ENAMETOOLONG, so callers check first.
+/// A name as a NUL-terminated string on the stack. Longer than NAME_MAX: truncated() is true and
+/// the calls below would answer ENAMETOOLONG, so callers check first.
 class CName {
  public:
   explicit CName(std::string_view name) noexcept;
@@ -66,7 +68,8 @@ class CName {
 
 namespace posix {
 
-/// Called with the name of each changing call before it is made; returns 0 to go on or the errno to fail with.
+/// Called with the name of each changing call before it is made; returns 0 to go on or the errno to
+/// fail with.
 using Hook = std::function<int(const char* call)>;
 /// Installs a hook (tests only; not thread-safe against running calls). Empty: none.
 void set_hook(Hook hook);
@@ -76,7 +79,8 @@ void set_hook(Hook hook);
 [[nodiscard]] Result<Fd> open_at(int dirfd, const char* name, int flags);
 /// A file or directory for reading without touching its access time, where that is allowed.
 [[nodiscard]] Result<Fd> open_noatime(int dirfd, const char* name, int flags);
-/// statx with the basic fields and the birth time; does not follow, does not ask remote servers again.
+/// statx with the basic fields and the birth time; does not follow, does not ask remote servers
+/// again.
 [[nodiscard]] Result<struct statx> stat_at(int dirfd, const char* name);
 [[nodiscard]] Result<struct statx> stat_fd(int fd);
 [[nodiscard]] Result<std::string> readlink_at(int dirfd, const char* name);
@@ -108,9 +112,10 @@ void set_hook(Hook hook);
 [[nodiscard]] Status allocate(int fd, int mode, off_t offset, off_t length);
 [[nodiscard]] Status chmod(int dirfd, const char* name, mode_t mode);  ///< never of a symlink
 [[nodiscard]] Status chown(int dirfd, const char* name, uid_t uid, gid_t gid);
-[[nodiscard]] Status set_times(int dirfd, const char* name, const timespec& atime, const timespec& mtime);
-[[nodiscard]] Status set_xattr(int dirfd, const char* name, const char* xattr, std::string_view value,
-                               int flags = 0);
+[[nodiscard]] Status set_times(int dirfd, const char* name, const timespec& atime,
+                               const timespec& mtime);
+[[nodiscard]] Status set_xattr(int dirfd, const char* name, const char* xattr,
+                               std::string_view value, int flags = 0);
 [[nodiscard]] Status remove_xattr(int dirfd, const char* name, const char* xattr);
 [[nodiscard]] Status fsync(int fd, bool data_only);
 

@@ -1,4 +1,5 @@
-// What owns it: project ids of inodes, as FS_IOC_FSSETXATTR changes them, and what statfs says under them.
+// What owns it: project ids of inodes, as FS_IOC_FSSETXATTR changes them, and what statfs says
+// under them.
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -17,12 +18,15 @@ Status store_project(Core& core, const Where& at, const ProjectAttr& p) {
   return status;
 }
 
-/// Gives an upper object its id: the charge moves first, and back if the disk refuses (quota.md rule 3).
-Status change_project(Core& core, Inode* inode, Account& account, const ProjectAttr& next, quota::Enforce how) {
+/// Gives an upper object its id: the charge moves first, and back if the disk refuses (quota.md
+/// rule 3).
+Status change_project(Core& core, Inode* inode, Account& account, const ProjectAttr& next,
+                      quota::Enforce how) {
   TRY(at, where(core, inode));
   const quota::ProjId old = account.project;
   const quota::Usage amount{account.bytes(), 1};
-  if (core.quota && old != next.project) CHECK_OK(core.quota->transfer(old, next.project, amount, how));
+  if (core.quota && old != next.project)
+    CHECK_OK(core.quota->transfer(old, next.project, amount, how));
   if (auto status = store_project(core, at, next); !status) {
     if (core.quota && old != next.project) {
       (void)core.quota->transfer(next.project, old, amount, quota::Enforce::kForce);
@@ -60,7 +64,8 @@ Status set_project(Core& core, const Caller& caller, NodeId id, const ProjectAtt
   const quota::Enforce how = caller.uid == 0 ? quota::Enforce::kForce : quota::Enforce::kLimits;
   std::unique_lock<SmallRwLock> names;
   std::unique_lock<SmallMutex> io;
-  if (inode->is_dir()) names = std::unique_lock(inode->dir->lock);  // children inherit under this lock
+  if (inode->is_dir())
+    names = std::unique_lock(inode->dir->lock);  // children inherit under this lock
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
   if (!inode->is_dir()) io = std::unique_lock(file_data(inode).io);
@@ -82,15 +87,19 @@ Result<struct statvfs> stat_fs(Core& core, NodeId id) {
   fs.f_namemax = 255;
   if (!core.quota) return fs;
   TRY(project, get_project(core, id));
-  // A project's limit shows below a directory that hands it down, the total's everywhere (quota.md rule 12).
-  const quota::Headroom room = core.quota->headroom(project.inherit ? project.project : quota::kDefaultProject);
+  // A project's limit shows below a directory that hands it down, the total's everywhere (quota.md
+  // rule 12).
+  const quota::Headroom room =
+      core.quota->headroom(project.inherit ? project.project : quota::kDefaultProject);
   if (room.limit_bytes != 0) {
     fs.f_blocks = room.limit_bytes / quota::kPageSize;
-    fs.f_bavail = fs.f_bfree = std::min<std::uint64_t>(fs.f_bavail, room.free_bytes / quota::kPageSize);
+    fs.f_bavail = fs.f_bfree =
+        std::min<std::uint64_t>(fs.f_bavail, room.free_bytes / quota::kPageSize);
   }
   if (room.limit_inodes != 0) {
     fs.f_files = room.limit_inodes;
-    fs.f_favail = fs.f_ffree = std::min<std::uint64_t>(fs.f_ffree == 0 ? UINT64_MAX : fs.f_ffree, room.free_inodes);
+    fs.f_favail = fs.f_ffree =
+        std::min<std::uint64_t>(fs.f_ffree == 0 ? UINT64_MAX : fs.f_ffree, room.free_inodes);
   }
   return fs;
 }

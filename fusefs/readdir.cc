@@ -1,4 +1,5 @@
-// What owns it: directory listings, and lookup, over the merged names. Cookies are hashes of names (name_table.h).
+// What owns it: directory listings, and lookup, over the merged names. Cookies are hashes of names
+// (name_table.h).
 #include "fusefs/readdir.h"
 
 #include <dirent.h>
@@ -9,8 +10,10 @@
 namespace troot::fusefs {
 namespace {
 
-/// Attributes of an inode just found; `sx` if its object was looked at on the way. The parent's names are locked.
-Result<struct stat> found_attr(Core& core, Inode* dir, const Name* name, Inode* inode, const std::optional<struct statx>& sx) {
+/// Attributes of an inode just found; `sx` if its object was looked at on the way. The parent's
+/// names are locked.
+Result<struct stat> found_attr(Core& core, Inode* dir, const Name* name, Inode* inode,
+                               const std::optional<struct statx>& sx) {
   if (!sx) return attr(core, inode);
   std::shared_lock loc(inode->loc);
   TRY(fd, dir_fd(core, dir, name->layer));
@@ -30,7 +33,8 @@ bool dots(Core& core, Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
       std::shared_lock loc(dir->loc);
       parent = dir->parent;
     }
-    if (!sink({"..", parent == nullptr ? dir->ino : parent->ino, DT_DIR, kDotDotCookie, {}})) return false;
+    if (!sink({"..", parent == nullptr ? dir->ino : parent->ino, DT_DIR, kDotDotCookie, {}}))
+      return false;
     cookie = kDotDotCookie;
   }
   return true;

@@ -1,5 +1,5 @@
-// What owns it: what a mount does about the server before it: empties the stage and the parking place, and counts the
-// upper again when the ledger cannot be trusted.
+// What owns it: what a mount does about the server before it: empties the stage and the parking
+// place, and counts the upper again when the ledger cannot be trusted.
 #include <sys/sysmacros.h>
 
 #include <unordered_set>
@@ -23,7 +23,8 @@ Status empty_dir(int dirfd) {
 /// One walk over the upper that charges what it finds.
 class Counter {
  public:
-  Counter(Core& core, const std::function<void(std::uint64_t)>& progress) : core_(core), progress_(progress) {}
+  Counter(Core& core, const std::function<void(std::uint64_t)>& progress)
+      : core_(core), progress_(progress) {}
 
   Status count_object(int dirfd, const char* name, const struct statx& sx) {
     if (!S_ISDIR(sx.stx_mode) && sx.stx_nlink > 1 && !seen_.insert(sx.stx_ino).second) return {};
@@ -33,8 +34,8 @@ class Counter {
     return {};
   }
 
-  /// Everything in the directory `dirfd` (readable), depth first. Names are collected first, so that one descriptor per
-  /// level is open, whatever the width.
+  /// Everything in the directory `dirfd` (readable), depth first. Names are collected first, so
+  /// that one descriptor per level is open, whatever the width.
   Status walk(int dirfd) {
     std::vector<std::string> names;
     CHECK_OK(posix::list(dirfd, [&](const DirName& d) {

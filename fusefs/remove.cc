@@ -1,7 +1,9 @@
-// What owns it: how names go: unlink, rmdir, and the parking place of files that are unlinked but may still be open.
+// What owns it: how names go: unlink, rmdir, and the parking place of files that are unlinked but
+// may still be open.
 //
-// The server never hears of opens, so every unlinked file is parked: renamed to work/troot/parked/ID until the kernel
-// forgets its inode. A lower name is hidden by a whiteout. None of this can fail for quota (quota.md rule 5).
+// The server never hears of opens, so every unlinked file is parked: renamed to
+// work/troot/parked/ID until the kernel forgets its inode. A lower name is hidden by a whiteout.
+// None of this can fail for quota (quota.md rule 5).
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
@@ -11,8 +13,8 @@
 namespace troot::fusefs {
 namespace {
 
-/// Finds the shown name `text` in `dir` with the directory locked and, since something will be written there, in the
-/// upper. Returns with dir->dir->lock held alone.
+/// Finds the shown name `text` in `dir` with the directory locked and, since something will be
+/// written there, in the upper. Returns with dir->dir->lock held alone.
 Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) {
   for (;;) {
     CHECK_OK(lock_loaded(core, dir));
@@ -48,14 +50,17 @@ Status rmdir_object(Core& core, Inode* inode, int dirfd, const Name* name) {
   if (!inode->in_upper()) return make_whiteout(dirfd, name->text);
   // It may still hold whiteouts on disk: out of sight first, as a whole, then emptied.
   Staged grave(core);
-  CHECK_OK(posix::rename(dirfd, name->text, grave.dirfd(), grave.name(), name->below() ? RENAME_WHITEOUT : 0));
+  CHECK_OK(posix::rename(dirfd, name->text, grave.dirfd(), grave.name(),
+                         name->below() ? RENAME_WHITEOUT : 0));
   grave.made();
   return {};
 }
 
 }  // namespace
 
-Status make_whiteout(int dirfd, const char* name) { return posix::mknod(dirfd, name, S_IFCHR, makedev(0, 0)); }
+Status make_whiteout(int dirfd, const char* name) {
+  return posix::mknod(dirfd, name, S_IFCHR, makedev(0, 0));
+}
 
 void remove_tree(int dirfd, const char* name) noexcept {
   auto status = posix::unlink(dirfd, name);

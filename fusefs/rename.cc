@@ -1,6 +1,6 @@
-// What owns it: rename(2), renameat2(2). Every case ends in one renameat2 on the upper that makes the whole change visible at
-// once; what must be there before it (an opaque mark, a parked link of the victim, a cleared victim) changes nothing that
-// is shown.
+// What owns it: rename(2), renameat2(2). Every case ends in one renameat2 on the upper that makes
+// the whole change visible at once; what must be there before it (an opaque mark, a parked link of
+// the victim, a cleared victim) changes nothing that is shown.
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
@@ -24,7 +24,8 @@ struct End {
 
 class Rename {
  public:
-  Rename(Core& core, unsigned flags) : core_(core), exchange_(flags & RENAME_EXCHANGE), noreplace_(flags & RENAME_NOREPLACE) {}
+  Rename(Core& core, unsigned flags)
+      : core_(core), exchange_(flags & RENAME_EXCHANGE), noreplace_(flags & RENAME_NOREPLACE) {}
   ~Rename() {
     drop_lookups();
     if (old_parent_ != nullptr) unref(core_, old_parent_, Inode::kPin);
@@ -58,7 +59,7 @@ class Rename {
   Core& core_;
   const bool exchange_, noreplace_;
   End from_, to_;
-  Inode* old_parent_ = nullptr;   ///< lost a child: unpinned when no lock is held any more
+  Inode* old_parent_ = nullptr;  ///< lost a child: unpinned when no lock is held any more
   Inode* old_parent2_ = nullptr;
 };
 
@@ -72,7 +73,8 @@ Status Rename::look(End& end) {
   return {};
 }
 
-/// Without exclusive locks: brings what moves and where it goes into the upper, which may take long.
+/// Without exclusive locks: brings what moves and where it goes into the upper, which may take
+/// long.
 Status Rename::prepare() {
   const auto bring = [&](End& end, bool needed) -> Status {
     {
@@ -142,8 +144,8 @@ Status Rename::hide_below(Inode* dir, const End& at) {
   return posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y");
 }
 
-/// A victim directory that shows nothing may hold whiteouts on disk, and then renameat2 would refuse it. An empty opaque
-/// directory takes its place first: the same to everybody who looks.
+/// A victim directory that shows nothing may hold whiteouts on disk, and then renameat2 would
+/// refuse it. An empty opaque directory takes its place first: the same to everybody who looks.
 Status Rename::clear_victim() {
   if (to_.inode == nullptr || !to_.inode->is_dir() || !to_.inode->in_upper()) return {};
   if (to_.inode->dir->names.size() == 0) return {};
@@ -159,15 +161,18 @@ Status Rename::move_on_disk() {
   const char* from = from_.name->text;
   const CName to(to_.text);
   if (from_.inode->is_dir() && to_.whiteout()) {
-    // A directory replaces a whiteout only by exchange; that leaves the whiteout where the directory was.
+    // A directory replaces a whiteout only by exchange; that leaves the whiteout where the
+    // directory was.
     CHECK_OK(posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), RENAME_EXCHANGE));
     return leave_whiteout ? Status{} : posix::unlink(from_.fd->get(), from);
   }
   // The victim stays readable for those who have it open: a second link waits in the parking place.
-  const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() && to_.inode->name == to_.name;
+  const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() &&
+                    to_.inode->name == to_.name;
   const CName parked = park ? parked_name(to_.inode) : CName("");
   if (park) CHECK_OK(posix::link(to_.fd->get(), to.get(), core_.parked.get(), parked.get()));
-  auto status = posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), leave_whiteout ? RENAME_WHITEOUT : 0);
+  auto status = posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(),
+                              leave_whiteout ? RENAME_WHITEOUT : 0);
   if (!status) {
     if (park) (void)posix::unlink(core_.parked.get(), parked.get());
     return status;
@@ -194,7 +199,8 @@ void Rename::move_in_memory() {
   Name* old = from_.name;
   from_.dir->dir->names.take(old);
   if (old->below()) {
-    (void)from_.dir->dir->names.insert(new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow));
+    (void)from_.dir->dir->names.insert(
+        new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow));
     core_.name_count.fetch_add(1, std::memory_order_relaxed);
   }
   (void)to_.dir->dir->names.insert(moved);
@@ -229,7 +235,8 @@ Status Rename::move() {
   CHECK_OK(hide_below(from_.inode, to_));
   CHECK_OK(clear_victim());
   std::unique_lock<SmallRwLock> victim_names, victim_loc;
-  if (to_.inode != nullptr && to_.inode->is_dir()) victim_names = std::unique_lock(to_.inode->dir->lock);
+  if (to_.inode != nullptr && to_.inode->is_dir())
+    victim_names = std::unique_lock(to_.inode->dir->lock);
   std::unique_lock loc(from_.inode->loc);
   if (to_.inode != nullptr) victim_loc = std::unique_lock(to_.inode->loc);
   CHECK_OK(move_on_disk());
@@ -244,9 +251,11 @@ Status Rename::swap() {
   CHECK_OK(hide_below(to_.inode, from_));
   std::unique_lock loc(from_.inode->loc);
   std::unique_lock other(to_.inode->loc);
-  CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text, RENAME_EXCHANGE));
+  CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
+                         RENAME_EXCHANGE));
   // The names stay where they are; what they name changes places.
-  const bool from_primary = from_.inode->name == from_.name, to_primary = to_.inode->name == to_.name;
+  const bool from_primary = from_.inode->name == from_.name,
+             to_primary = to_.inode->name == to_.name;
   std::swap(from_.name->d_type, to_.name->d_type);
   from_.name->layer = to_.name->layer = kUpper;
   from_.name->inode.store(to_primary ? to_.inode : nullptr, std::memory_order_release);
@@ -286,7 +295,8 @@ Status Rename::commit() {
   return exchange_ ? swap() : move();
 }
 
-Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name) {
+Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
+                   std::string_view new_name) {
   TRY(from_dir, find(core_, parent));
   TRY(to_dir, find(core_, new_parent));
   if (!from_dir->is_dir() || !to_dir->is_dir()) return fail(ENOTDIR);
@@ -324,8 +334,8 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent, std:
 
 }  // namespace
 
-Status rename_name(Core& core, NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
-                   unsigned flags) {
+Status rename_name(Core& core, NodeId parent, std::string_view name, NodeId new_parent,
+                   std::string_view new_name, unsigned flags) {
   if (core.read_only) return fail(EROFS);
   if (flags & ~static_cast<unsigned>(RENAME_NOREPLACE | RENAME_EXCHANGE)) return fail(EINVAL);
   if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE)) return fail(EINVAL);

@@ -1,4 +1,5 @@
-// What owns it: the way from an inode to descriptors: by its parent's descriptor and its name, through the two caches.
+// What owns it: the way from an inode to descriptors: by its parent's descriptor and its name,
+// through the two caches.
 #include "fusefs/core.h"
 
 namespace troot::fusefs {
@@ -48,9 +49,11 @@ Result<FdHandle> file_fd(Core& core, Inode* inode) {
   auto fd = layer == kUpper ? posix::open_at(at.fd(), at.text(), O_RDWR)
                             : posix::open_noatime(at.fd(), at.text(), O_RDONLY | O_NONBLOCK);
   // An upper that became read-only below still serves reads.
-  if (!fd && layer == kUpper && (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
-    return posix::open_noatime(at.fd(), at.text(), O_RDONLY)
-        .map([](Fd&& ro) { return std::make_shared<const Fd>(std::move(ro)); });
+  if (!fd && layer == kUpper &&
+      (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
+    return posix::open_noatime(at.fd(), at.text(), O_RDONLY).map([](Fd&& ro) {
+      return std::make_shared<const Fd>(std::move(ro));
+    });
   }
   if (!fd) return fail(fd.error());
   return core.files.put(key, std::move(*fd));

@@ -1,4 +1,5 @@
-// What owns it: changes of owner, mode, times and size, and the loss of privileges that goes with some.
+// What owns it: changes of owner, mode, times and size, and the loss of privileges that goes with
+// some.
 #include "fusefs/file.h"
 
 namespace troot::fusefs {
@@ -23,7 +24,8 @@ Status drop_capability(Core& core, Inode* inode, const Where& at) {
   return {};
 }
 
-Status apply_owner(Core& core, Inode* inode, const Where& at, const struct statx& sx, const Override& want) {
+Status apply_owner(Core& core, Inode* inode, const Where& at, const struct statx& sx,
+                   const Override& want) {
   TRY(overridden, set_owner(core, at.fd(), at.text(), sx, want, inode->has(Inode::kOverride)));
   if (overridden) {
     inode->set(Inode::kOverride);
@@ -61,9 +63,11 @@ Status change_size(Core& core, Inode* inode, off_t size) {
   return truncate_held(core, inode, data, size);
 }
 
-/// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no reason to copy it up.
+/// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no
+/// reason to copy it up.
 Result<bool> is_no_change(Core& core, Inode* inode, const SetAttr& set) {
-  if (!set.size || set.mode || set.uid || set.gid || set.atime || set.mtime || inode->in_upper()) return false;
+  if (!set.size || set.mode || set.uid || set.gid || set.atime || set.mtime || inode->in_upper())
+    return false;
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return false;
   TRY(at, where(core, inode));

@@ -1,6 +1,6 @@
-// What owns it: locks of four bytes, since every inode carries two and the target is 64 bytes an inode.
-// A reader-writer lock in which writers are not starved, and a mutex. Both sleep in the kernel (futex,
-// through std::atomic::wait) when they must wait. Not recursive.
+// What owns it: locks of four bytes, since every inode carries two and the target is 64 bytes an
+// inode. A reader-writer lock in which writers are not starved, and a mutex. Both sleep in the
+// kernel (futex, through std::atomic::wait) when they must wait. Not recursive.
 #pragma once
 
 #include <atomic>
@@ -45,7 +45,8 @@ class CAPABILITY("mutex") SmallRwLock {
   void unlock_shared() noexcept RELEASE_SHARED() {
     const std::uint32_t before = state_.fetch_sub(1, std::memory_order_release);
     if ((before & kReaders) == 1 && (before & kWaiting)) {
-      // The last reader opens the door to everybody who queued; whoever loses announces itself again.
+      // The last reader opens the door to everybody who queued; whoever loses announces itself
+      // again.
       state_.fetch_and(~kWaiting, std::memory_order_relaxed);
       state_.notify_all();
     }
@@ -61,7 +62,8 @@ class CAPABILITY("mutex") SmallMutex {
   void lock() noexcept ACQUIRE() {
     std::uint32_t s = 0;
     if (state_.compare_exchange_strong(s, 1, std::memory_order_acquire)) return;
-    while (state_.exchange(2, std::memory_order_acquire) != 0) state_.wait(2, std::memory_order_relaxed);
+    while (state_.exchange(2, std::memory_order_acquire) != 0)
+      state_.wait(2, std::memory_order_relaxed);
   }
   void unlock() noexcept RELEASE() {
     if (state_.exchange(0, std::memory_order_release) == 2) state_.notify_one();

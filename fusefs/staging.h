@@ -1,4 +1,5 @@
-// What owns it: an object under construction in work/troot/stage. It is removed unless it is published by a rename.
+// What owns it: an object under construction in work/troot/stage. It is removed unless it is
+// published by a rename.
 #pragma once
 
 #include <cstdio>
@@ -11,7 +12,8 @@ class Staged {
  public:
   explicit Staged(Core& core) : core_(core) {
     std::snprintf(name_, sizeof name_, "%llx",
-                  static_cast<unsigned long long>(core.stage_counter.fetch_add(1, std::memory_order_relaxed)));
+                  static_cast<unsigned long long>(
+                      core.stage_counter.fetch_add(1, std::memory_order_relaxed)));
   }
   Staged(const Staged&) = delete;
   Staged& operator=(const Staged&) = delete;
@@ -22,7 +24,8 @@ class Staged {
   [[nodiscard]] const char* name() const { return name_; }
   /// It exists now: the destructor has something to remove.
   void made() { made_ = true; }
-  /// Moves it to its place. With RENAME_EXCHANGE, what was there is staged now, and removed with this.
+  /// Moves it to its place. With RENAME_EXCHANGE, what was there is staged now, and removed with
+  /// this.
   [[nodiscard]] Status publish(int dirfd, const char* name, unsigned flags) {
     CHECK_OK(posix::rename(core_.stage.get(), name_, dirfd, name, flags));
     if ((flags & RENAME_EXCHANGE) == 0) made_ = false;

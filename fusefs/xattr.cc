@@ -1,5 +1,6 @@
-// What owns it: extended attributes as users see them. Ours are hidden; a user's name that looks like ours is escaped as the
-// kernel's overlayfs does; where ownership is presented, what would act on the host (security.*, trusted.*) lies in a stash.
+// What owns it: extended attributes as users see them. Ours are hidden; a user's name that looks
+// like ours is escaped as the kernel's overlayfs does; where ownership is presented, what would act
+// on the host (security.*, trusted.*) lies in a stash.
 #include <sys/xattr.h>
 
 #include "fusefs/file.h"
@@ -10,8 +11,8 @@ namespace {
 constexpr std::string_view kEscape = "overlay.";
 
 bool acts_on_host(std::string_view name) {
-  return name.starts_with("security.") || name.starts_with("trusted.") || name.starts_with("system.") ||
-         name == kOverrideStat;
+  return name.starts_with("security.") || name.starts_with("trusted.") ||
+         name.starts_with("system.") || name == kOverrideStat;
 }
 
 /// POSIX ACLs are not kept yet: refused as by a file system mounted with noacl.
@@ -28,7 +29,8 @@ Result<std::string> get_at(Core& core, Inode* inode, const Where& at, std::strin
   return plain == *disk ? value : posix::get_xattr(at.fd(), at.text(), plain.c_str());
 }
 
-/// Applies a change to the xattrs of an upper object and settles its charge. `grows_bytes`: what it adds at most.
+/// Applies a change to the xattrs of an upper object and settles its charge. `grows_bytes`: what it
+/// adds at most.
 template <typename Change>
 Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) {
   std::shared_lock loc(inode->loc);
@@ -138,12 +140,13 @@ Result<std::string> list_shown_xattrs(Core& core, NodeId id) {
   return shown;
 }
 
-Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name, std::string_view value,
-                       int flags) {
+Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name,
+                       std::string_view value, int flags) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
   if (is_acl(name)) return fail(ENOTSUP);
-  // Symlinks carry no user xattrs (xattr(7)), and where ownership is presented everything is a user xattr on disk.
+  // Symlinks carry no user xattrs (xattr(7)), and where ownership is presented everything is a user
+  // xattr on disk.
   if (inode->is_symlink() && core.ids.presented()) return fail(EPERM);
   CHECK_OK(ensure_upper(core, caller, inode));
   const auto disk = xattr_to_disk(core, name);
@@ -170,7 +173,9 @@ Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::stri
   }
   CHECK_OK(ensure_upper(core, caller, inode));
   const auto disk = xattr_to_disk(core, name);
-  return change(core, inode, 0, [&](const Where& at) { return posix::remove_xattr(at.fd(), at.text(), disk->c_str()); });
+  return change(core, inode, 0, [&](const Where& at) {
+    return posix::remove_xattr(at.fd(), at.text(), disk->c_str());
+  });
 }
 
 }  // namespace troot::fusefs

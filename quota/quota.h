@@ -1,12 +1,13 @@
-// What owns it: the facade of project quota. Stands alone: knows nothing of FUSE, layers or paths in
-// them; the file system tells it amounts and gets a yes or EDQUOT.
+// What owns it: the facade of project quota. Stands alone: knows nothing of FUSE, layers or paths
+// in them; the file system tells it amounts and gets a yes or EDQUOT.
 //
 // The flow of every growing operation (docs/DESIGN.md, "Reserve, write, claim"):
 //
 //     reserve → change the upper → claim what was really used (the rest is released) → record
 //
 // reserve and claim touch only atomics in memory; the ledger is written by a thread of its own, one
-// WriteBatch per settle, so that the sum over inode records always equals the projects' usage on disk.
+// WriteBatch per settle, so that the sum over inode records always equals the projects' usage on
+// disk.
 //
 // Thread-safety: every method of Quota may be called from any thread, but for open and close.
 #pragma once
@@ -26,8 +27,8 @@ class Project;  // one node of the tree (quota/tree.h)
 class Quota;
 
 /// A held charge. Whatever of it is not claimed goes back when it is destroyed.
-/// Not thread-safe itself; moved, never copied. A default-constructed one holds nothing, so that code
-/// needs no branch for mounts without quota. Must not outlive its Quota.
+/// Not thread-safe itself; moved, never copied. A default-constructed one holds nothing, so that
+/// code needs no branch for mounts without quota. Must not outlive its Quota.
 class Reservation {
  public:
   Reservation() = default;
@@ -62,18 +63,20 @@ enum class Recount {
 };
 
 struct OpenOptions {
-  std::string dir{};      ///< the ledger's directory; created if absent. Empty: nothing is kept on disk.
-  std::string upper_uuid{}; ///< names the upper; a ledger with another name is kForeign
-  int refused_errno = 0;  ///< what a refused charge answers; 0: EDQUOT (option errno=enospc)
-  bool enforce = true;    ///< false: accounting only (pqnoenforce)
+  std::string
+      dir{};  ///< the ledger's directory; created if absent. Empty: nothing is kept on disk.
+  std::string upper_uuid{};  ///< names the upper; a ledger with another name is kForeign
+  int refused_errno = 0;     ///< what a refused charge answers; 0: EDQUOT (option errno=enospc)
+  bool enforce = true;       ///< false: accounting only (pqnoenforce)
   std::int64_t mapping_margin_bytes = 64LL << 20;  ///< rule 11
-  Clock clock{};          ///< empty: the system's
+  Clock clock{};                                   ///< empty: the system's
 };
 
 /// Headroom of a project as statfs shows it (rule 12). 0 in a limit: none.
 struct Headroom {
-  std::uint64_t limit_bytes = 0;   ///< the tightest limit on the chain: soft if set, else hard
-  std::uint64_t free_bytes = 0;    ///< min over the chain of limit - used; meaningless without a limit
+  std::uint64_t limit_bytes = 0;  ///< the tightest limit on the chain: soft if set, else hard
+  std::uint64_t free_bytes =
+      0;  ///< min over the chain of limit - used; meaningless without a limit
   std::uint64_t limit_inodes = 0;
   std::uint64_t free_inodes = 0;
 };
@@ -81,9 +84,9 @@ struct Headroom {
 class Quota {
  public:
   /// Opens or makes the ledger and loads projects, limits and timers into memory.
-  /// Limits survive even where usage does not (kForeign excepted): they are kept in a text dump too.
-  /// Errors: those of the file system (ENOSPC, EROFS, EACCES…); EBUSY: another process has it open;
-  /// EPROTONOSUPPORT: a newer version wrote it. Never for a damaged ledger: see recount().
+  /// Limits survive even where usage does not (kForeign excepted): they are kept in a text dump
+  /// too. Errors: those of the file system (ENOSPC, EROFS, EACCES…); EBUSY: another process has it
+  /// open; EPROTONOSUPPORT: a newer version wrote it. Never for a damaged ledger: see recount().
   [[nodiscard]] static Result<std::unique_ptr<Quota>> open(OpenOptions options);
   ~Quota();  // as close(), dropping its error
 
@@ -94,8 +97,8 @@ class Quota {
   /// Holds `delta` (not negative) on `id` and all its ancestors, or nothing.
   /// EDQUOT (or refused_errno) when any level refuses; failcnt and events are counted there.
   [[nodiscard]] Result<Reservation> reserve(ProjId id, Usage delta, Enforce how = Enforce::kLimits);
-  /// Holds as many whole pages as fit, at least one and at most `want_bytes` (a multiple of a page).
-  /// EDQUOT when not even one fits. For writes, which may be short (rule 9).
+  /// Holds as many whole pages as fit, at least one and at most `want_bytes` (a multiple of a
+  /// page). EDQUOT when not even one fits. For writes, which may be short (rule 9).
   [[nodiscard]] Result<Reservation> reserve_up_to(ProjId id, std::int64_t want_bytes,
                                                   Enforce how = Enforce::kLimits);
   /// Takes `amount` off the usage of `id` and its ancestors. Never refused; clears timers (rule 6).
@@ -105,41 +108,45 @@ class Quota {
   [[nodiscard]] Status transfer(ProjId from, ProjId to, Usage amount, Enforce how);
 
   // ---- the ledger -----------------------------------------------------------------------------
-  /// Says what an inode's charge now is; remembered in memory and written by the ledger's thread, all
-  /// of a moment in one WriteBatch with the sums of their projects. Cheap; callable under inode locks.
+  /// Says what an inode's charge now is; remembered in memory and written by the ledger's thread,
+  /// all of a moment in one WriteBatch with the sums of their projects. Cheap; callable under inode
+  /// locks.
   void record(const InodeKey& key, const InodeRecord& record);
   /// The inode is gone.
   void erase(const InodeKey& key);
-  /// Writes what was recorded so far; returns when RocksDB has it in its log (and on disk, if `sync`).
+  /// Writes what was recorded so far; returns when RocksDB has it in its log (and on disk, if
+  /// `sync`).
   enum class Sync { kToKernel, kToDisk };
   [[nodiscard]] Status flush(Sync how);
 
   // ---- recount --------------------------------------------------------------------------------
-  /// Why a recount is needed; the file system then calls begin_recount(), record() for every charged
-  /// object of the upper, and end_recount(), before it serves.
+  /// Why a recount is needed; the file system then calls begin_recount(), record() for every
+  /// charged object of the upper, and end_recount(), before it serves.
   [[nodiscard]] Recount recount() const noexcept;
   /// Drops all inode records and sets every project's usage to 0. Limits, timers, peaks stay.
   [[nodiscard]] Status begin_recount();
   /// One charged object found: adds to its project's usage too (unlike record()). Thread-safe.
   void count(const InodeKey& key, const InodeRecord& record);
   [[nodiscard]] Status end_recount();
-  /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk (so
-  /// without the projects below it). Flushes first. Order: ascending id. EUCLEAN: the ledger's project
-  /// records say something else; ENOTSUP: nothing is kept on disk.
+  /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk
+  /// (so without the projects below it). Flushes first. Order: ascending id. EUCLEAN: the ledger's
+  /// project records say something else; ENOTSUP: nothing is kept on disk.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit();
 
   // ---- limits and reports ---------------------------------------------------------------------
-  /// Set at once, for open files too (rule 14). Lowering below usage is allowed (rule 6). On disk when it
-  /// returns. Project 0 takes no limit of its own (EINVAL): that is what the total is for (rule 7).
+  /// Set at once, for open files too (rule 14). Lowering below usage is allowed (rule 6). On disk
+  /// when it returns. Project 0 takes no limit of its own (EINVAL): that is what the total is for
+  /// (rule 7).
   [[nodiscard]] Status set_limits(ProjId id, const Limits& limits);
   [[nodiscard]] Status set_total_limits(const Limits& limits);
   /// The default grace of the mount, or of one project.
   [[nodiscard]] Status set_grace(std::optional<ProjId> id, const Grace& grace);
   [[nodiscard]] Grace grace() const;
-  /// Restarts or moves running timers to end at the given times (setquota -T). 0 leaves one as it is.
+  /// Restarts or moves running timers to end at the given times (setquota -T). 0 leaves one as it
+  /// is.
   [[nodiscard]] Status set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end);
-  /// The parent in the tree; nullopt: directly below the total. ELOOP, or EDQUOT if the new chain has no
-  /// room for what the project uses already.
+  /// The parent in the tree; nullopt: directly below the total. ELOOP, or EDQUOT if the new chain
+  /// has no room for what the project uses already.
   [[nodiscard]] Status set_parent(ProjId id, std::optional<ProjId> parent);
   void set_enforcement(bool on);
   [[nodiscard]] bool enforcing() const noexcept;

@@ -39,16 +39,17 @@ using Status = Result<void>;
 
 }  // namespace troot
 
-// Evaluates a Result; on failure returns its Errno from the enclosing function, else names the value.
+// Evaluates a Result; on failure returns its Errno from the enclosing function, else names the
+// value.
 #define TROOT_CONCAT_(a, b) a##b
 #define TROOT_CONCAT(a, b) TROOT_CONCAT_(a, b)
 #define TRY(name, expression) TRY_(TROOT_CONCAT(result_, __LINE__), name, expression)
-#define TRY_(tmp, name, expression)                  \
-  auto tmp = (expression);                           \
-  if (!tmp) return ::troot::fail((tmp).error());     \
+#define TRY_(tmp, name, expression)              \
+  auto tmp = (expression);                       \
+  if (!tmp) return ::troot::fail((tmp).error()); \
   auto name = std::move(*tmp)
 /// The same for a Status, or for a value nobody needs.
-#define CHECK_OK(expression)                                             \
-  do {                                                                   \
+#define CHECK_OK(expression)                                                          \
+  do {                                                                                \
     if (auto status_ = (expression); !status_) return ::troot::fail(status_.error()); \
   } while (false)

@@ -1,5 +1,5 @@
-// What owns it: the vocabulary of project quota. Distinct types, so that an id, a count of bytes and a
-// time cannot be mixed up. Everything here is a plain value: copyable, without locks.
+// What owns it: the vocabulary of project quota. Distinct types, so that an id, a count of bytes
+// and a time cannot be mixed up. Everything here is a plain value: copyable, without locks.
 #pragma once
 
 #include <compare>
@@ -12,10 +12,12 @@ namespace troot::quota {
 /// A 32-bit project id, as in FS_IOC_FSSETXATTR's fsx_projid. 0 is the default project.
 enum class ProjId : std::uint32_t {};
 inline constexpr ProjId kDefaultProject{0};
-[[nodiscard]] constexpr std::uint32_t to_u32(ProjId id) noexcept { return static_cast<std::uint32_t>(id); }
+[[nodiscard]] constexpr std::uint32_t to_u32(ProjId id) noexcept {
+  return static_cast<std::uint32_t>(id);
+}
 
-/// An amount of disk: bytes (always whole pages of 4096 where it is charged) and inodes. Signed, since
-/// a difference is an amount too.
+/// An amount of disk: bytes (always whole pages of 4096 where it is charged) and inodes. Signed,
+/// since a difference is an amount too.
 struct Usage {
   std::int64_t bytes = 0;
   std::int64_t inodes = 0;
@@ -54,20 +56,21 @@ using Clock = std::function<Seconds()>;
 /// How strictly a charge is held to the limits.
 enum class Enforce {
   kLimits,  ///< quota.md rules 5 and 6: past the hard limit, or past soft after grace: EDQUOT.
-  kForce,   ///< never refused: what an unlink needs, what root moves between projects (rules 3 and 5).
+  kForce,   ///< never refused: what an unlink needs, what root moves between projects (rules 3 and
+            ///< 5).
   kMapping  ///< write-back of a mapping: forced up to the project's margin, then EDQUOT (rule 11).
 };
 
-/// Names an inode of the upper over crashes and reuse of inode numbers: st_ino and its birth time in
-/// nanoseconds (statx stx_btime; 0 where the file system keeps none).
+/// Names an inode of the upper over crashes and reuse of inode numbers: st_ino and its birth time
+/// in nanoseconds (statx stx_btime; 0 where the file system keeps none).
 struct InodeKey {
   std::uint64_t ino = 0;
   std::int64_t birth_ns = 0;
   friend constexpr auto operator<=>(const InodeKey&, const InodeKey&) = default;
 };
 
-/// What the ledger keeps of one charged upper inode. The invariant of the ledger: for every project,
-/// usage equals the sum of {bytes, 1} over its records.
+/// What the ledger keeps of one charged upper inode. The invariant of the ledger: for every
+/// project, usage equals the sum of {bytes, 1} over its records.
 struct InodeRecord {
   ProjId project = kDefaultProject;
   std::int64_t bytes = 0;
@@ -79,11 +82,11 @@ struct ProjectReport {
   ProjId id = kDefaultProject;
   Usage used;
   Limits limits;
-  Seconds bytes_timer = 0;   ///< when grace ends; 0: not over the soft limit
-  Seconds inodes_timer = 0;  ///< likewise
-  Usage peak;                ///< highest usage since the last reset
-  std::uint64_t failcnt = 0; ///< refused charges
-  std::int64_t margin_bytes = 0; ///< used of rule 11's margin
+  Seconds bytes_timer = 0;        ///< when grace ends; 0: not over the soft limit
+  Seconds inodes_timer = 0;       ///< likewise
+  Usage peak;                     ///< highest usage since the last reset
+  std::uint64_t failcnt = 0;      ///< refused charges
+  std::int64_t margin_bytes = 0;  ///< used of rule 11's margin
 };
 
 }  // namespace troot::quota

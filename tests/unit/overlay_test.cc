@@ -1,5 +1,7 @@
-// The union in-process, on plain directories: each rule of the merge, of copy-up, of whiteouts and of charging, seen
-// through the facade and checked on disk.
+// The union in-process, on plain directories: each rule of the merge, of copy-up, of whiteouts and
+// of charging, seen through the facade and checked on disk.
+#include "fusefs/overlay.h"
+
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sys/stat.h>
@@ -7,10 +9,9 @@
 
 #include <cstring>
 #include <fstream>
-#include <sstream>
 #include <set>
+#include <sstream>
 
-#include "fusefs/overlay.h"
 #include "unit/catch.h"
 #include "unit/scratch.h"
 
@@ -150,7 +151,9 @@ TEST_CASE("the first write copies up, and an open reader sees the new content") 
   CHECK(f.overlay->getattr(f.id("a"))->st_ino == before->st_ino);
 }
 
-TEST_CASE("unlink of a lower file leaves a whiteout; a new file replaces it; it stays readable while referenced") {
+TEST_CASE(
+    "unlink of a lower file leaves a whiteout; a new file replaces it; it stays readable while "
+    "referenced") {
   Fixture f;
   put(f.lower + "/a", "lower");
   f.open();
@@ -259,7 +262,8 @@ TEST_CASE("hard links of the upper are one inode") {
   f.check_recount();
 }
 
-TEST_CASE("the limit is exact: a write is cut to what fits, the next one fails, and room comes back") {
+TEST_CASE(
+    "the limit is exact: a write is cut to what fits, the next one fails, and room comes back") {
   Fixture f;
   f.config.size_bytes = 10 * 4096;
   f.open();
@@ -333,12 +337,15 @@ TEST_CASE("owners and modes are metadata where ownership is presented") {
   CHECK(f.overlay->getattr(f.id("a"))->st_gid == 44);
   CHECK(S_ISFIFO(f.overlay->getattr(f.id("fifo"))->st_mode));
   CHECK(f.overlay->getattr(f.id("link"))->st_uid == 5);
-  Written w = *f.overlay->write(f.caller, f.id("a"), 0, std::as_bytes(std::span("x", 1)), {false, true});
+  Written w =
+      *f.overlay->write(f.caller, f.id("a"), 0, std::as_bytes(std::span("x", 1)), {false, true});
   CHECK(w.suid_killed);
   CHECK((f.overlay->getattr(f.id("a"))->st_mode & 07777) == 0755);
 }
 
-TEST_CASE("xattrs: users' own are kept and charged, ours are hidden, theirs that look like ours are escaped") {
+TEST_CASE(
+    "xattrs: users' own are kept and charged, ours are hidden, theirs that look like ours are "
+    "escaped") {
   Fixture f;
   put(f.lower + "/a", "a");
   REQUIRE(::setxattr((f.lower + "/a").c_str(), "user.low", "v", 1, 0) == 0);
@@ -421,5 +428,6 @@ TEST_CASE("a mount that cannot be says why in one line") {
   f.overlay.reset();
   Config c = f.config;
   c.lowers = {f.dir / "absent"};
-  CHECK(Overlay::open(c).error().message.find("absent: No such file or directory") != std::string::npos);
+  CHECK(Overlay::open(c).error().message.find("absent: No such file or directory") !=
+        std::string::npos);
 }

@@ -1,4 +1,5 @@
-// Directories that a test may fill: removed at the end, on the fastest file system that can hold an upper.
+// Directories that a test may fill: removed at the end, on the fastest file system that can hold an
+// upper.
 #pragma once
 
 #include <sys/xattr.h>
