@@ -157,7 +157,9 @@ class User:
         removed = subprocess.run(["rm", "-rf", self.home + "/data"], **self.identity(), timeout=60, capture_output=True)
         shutil.rmtree(self.home, ignore_errors=True)
         if self.made:
-            subprocess.run(["userdel", self.made], timeout=30, stderr=subprocess.DEVNULL)
+            # What a failed case left running; the user is this case's own. userdel refuses one with processes.
+            subprocess.run(["pkill", "-KILL", "-U", str(self.uid)], timeout=30)
+            subprocess.run(["userdel", "--force", self.made], timeout=30, stderr=subprocess.DEVNULL)
         equal(removed.returncode, 0, f"plain rm -rf of the store ({removed.stderr!r})")
 
 
