@@ -142,7 +142,9 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd,
   inode->type = static_cast<std::uint16_t>(type >> 12);
   if (S_ISDIR(type)) {
     inode->dir = new DirData;
-    TRY(layers, child_layers(core, dir, name, flags & Inode::kSeenOpaque));
+    const bool opaque = name->layer == kUpper ? (flags & Inode::kSeenOpaque) != 0
+                                              : name->below() && is_opaque(dirfd, name->text);
+    TRY(layers, child_layers(core, dir, name, opaque));
     inode->dir->layers = std::move(layers);
   }
   return {};
@@ -192,7 +194,7 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list) {
       flags |= Inode::kSeenOrigin;
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
-    } else if (name == kOpaqueNames[0] || name == kOpaqueNames[1] || name == kOpaqueNames[2]) {
+    } else if (name == core.x.opaque || name == kOpaqueNames[2]) {
       // Other values ("x": the directory holds xattr whiteouts) do not hide; only "y" is written
       // here.
       flags |= Inode::kSeenOpaque;

@@ -89,6 +89,9 @@ Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, co
   TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), sx, want, false));
   made.overridden = overridden;
   if (project.inherit) CHECK_OK(set_new_project(core, staged.dirfd(), staged.name(), sx, project));
+  // Owner, mode and ctime moved since it was made.
+  TRY(now, posix::stat_at(staged.dirfd(), staged.name()));
+  made.sx = now;
   return made;
 }
 
