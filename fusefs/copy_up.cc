@@ -183,6 +183,9 @@ Status publish(Core& core, Inode* inode, Staged& staged) {
   TRY(before, posix::stat_at(parent->get(), "."));
   CHECK_OK(staged.publish(parent->get(), inode->name->text, RENAME_NOREPLACE));
   (void)posix::set_times(parent->get(), ".", time_of(before.stx_atime), time_of(before.stx_mtime));
+  // Its ctime moved all the same, and the kernel, which asked for no change of it, holds the old
+  // one.
+  if (core.stale) core.stale(inode->parent->id());
   return {};
 }
 

@@ -65,6 +65,7 @@ struct Overlay::Core {
   Inode* root = nullptr;
   bool read_only = false;
   bool closed = false;
+  std::function<void(NodeId)> stale;  ///< Overlay::on_stale
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
   /// two directories.

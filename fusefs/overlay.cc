@@ -138,5 +138,6 @@ void Overlay::hide_device(dev_t device) {
   core_->hidden_device.store(device, std::memory_order_relaxed);
 }
 bool Overlay::read_only() const noexcept { return core_->read_only; }
+void Overlay::on_stale(std::function<void(NodeId)> stale) { core_->stale = std::move(stale); }
 
 }  // namespace troot::fusefs

@@ -205,6 +205,10 @@ class Overlay {
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;
+  /// `stale` hears of inodes whose attributes changed without the kernel having asked for it: the
+  /// directory of an object that was copied up. Called with locks held: it must only take note.
+  /// Set before the first request; empty: nobody is told.
+  void on_stale(std::function<void(NodeId)> stale);
 
   struct Core;  // what the parts of the union share (fusefs/core.h)
  private:

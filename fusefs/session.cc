@@ -193,6 +193,7 @@ class FuseSession final : public Session {
     }
     served_.notifier = notifier_.get();
     served_.workers = workers_.get();
+    served_.overlay.on_stale([this](NodeId id) { notifier_->stale_attributes(id); });
     CHECK_OK(workers_->start());
 
     const sigset_t signals = end_signals();
@@ -204,6 +205,7 @@ class FuseSession final : public Session {
     }
     ::close(signal_fd);
     workers_->stop();
+    served_.overlay.on_stale({});
     notifier_.reset();
     served_.notifier = nullptr;
     return {};

@@ -22,6 +22,8 @@ Notifier::~Notifier() {
 void Notifier::stale_attributes(NodeId id) noexcept {
   try {
     const std::lock_guard lock(mutex_);
+    // A run of copy-ups in one directory needs to be told once.
+    if (!stale_.empty() && stale_.back() == id) return;
     stale_.push_back(id);
   } catch (const std::bad_alloc&) {
     return;
