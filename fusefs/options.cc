@@ -169,6 +169,8 @@ constexpr std::array kWords{
     Word{"noquota", [](MountOptions& o) { o.config.quota = false; }},
     Word{"volatile", [](MountOptions& o) { o.config.volatile_upper = true; }},
     Word{"fsync=0", [](MountOptions& o) { o.config.volatile_upper = true; }},
+    Word{"redirect_dir=on", [](MountOptions& o) { o.config.redirect_dir = true; }},
+    Word{"redirect_dir=off", [](MountOptions& o) { o.config.redirect_dir = false; }},
     Word{"userxattr", [](MountOptions& o) { o.user_xattr = true; }},
     Word{"xattr_permissions=2", [](MountOptions& o) { o.ownership = Ownership::kPresented; }},
     Word{"squash_to_root", [](MountOptions& o) { o.config.squash_to_root = true; }},
@@ -185,13 +187,12 @@ constexpr std::array<std::string_view, 11> kMountFlags{"dev",     "nodev",  "sui
                                                        "exec",    "noexec", "sync",   "async",
                                                        "dirsync", "atime",  "noatime"};
 /// What these ask for is what a mount here is anyway, or is for mount(8) and fstab alone.
-constexpr std::array<std::string_view, 23> kAlreadySo{"default_permissions",
+constexpr std::array<std::string_view, 22> kAlreadySo{"default_permissions",
                                                       "noacl",
                                                       "fsync=1",
                                                       "threaded=1",
                                                       "writeback=0",
                                                       "noxattrs=0",
-                                                      "redirect_dir=off",
                                                       "metacopy=off",
                                                       "index=off",
                                                       "static_nlink=0",
