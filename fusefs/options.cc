@@ -18,9 +18,6 @@ using Apply = Parsed (*)(MountOptions&, std::string_view value);
 constexpr std::size_t kMostLowers = 500;
 constexpr unsigned kMostThreads = 1024;
 
-tl::unexpected<UsageError> usage(std::string message) {
-  return tl::unexpected<UsageError>(UsageError{std::move(message), kExitUsage});
-}
 tl::unexpected<UsageError> wrong_value(std::string_view name, std::string_view value,
                                        std::string_view form) {
   return usage(std::string(name) + "=" + std::string(value) + ": " + std::string(form));
