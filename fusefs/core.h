@@ -65,6 +65,7 @@ struct Overlay::Core {
   Inode* root = nullptr;
   bool read_only = false;
   bool closed = false;
+  bool parked_left = false;  ///< the server before left charged objects in the parking place
   std::function<void(NodeId)> stale;  ///< Overlay::on_stale
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
@@ -163,8 +164,9 @@ struct Examined {
 /// both ask.
 [[nodiscard]] Result<Examined> examine(Core& core, int dirfd, const char* name,
                                        const struct statx& sx);
-/// The account of an upper object, loaded. For files: the caller holds FileData::io. The caller
-/// holds loc.
+/// What guards the account of an upper object: FileData::io, DirData::charge.
+[[nodiscard]] SmallMutex& account_lock(Inode* inode);
+/// The account of an upper object, loaded. The caller holds loc, then account_lock.
 [[nodiscard]] Result<Account*> account_held(Core& core, Inode* inode);
 /// The FileData of an upper object that is not a directory, made if need be.
 [[nodiscard]] FileData& file_data(Inode* inode);

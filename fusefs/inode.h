@@ -79,11 +79,12 @@ struct LowerPath {
 };
 
 struct DirData {
-  SmallRwLock lock;     ///< guards names, loaded, account
+  SmallRwLock lock;     ///< guards names, loaded
   bool loaded = false;  ///< names holds every name of every layer
   NameTable names;
   LayerList layers;                               ///< guarded by the inode's loc
   std::unique_ptr<std::vector<LowerPath>> moved;  ///< likewise; ascending; null nearly always
+  SmallMutex charge;                              ///< guards account; a leaf, taken with loc held
   Account account;
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };

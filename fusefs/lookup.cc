@@ -91,15 +91,14 @@ Result<Marks> marks_of(const Core& core, int dirfd, const char* name) {
 /// layers of its parent, or, from where a redirect was met, at a path of their own.
 class ChildLayers {
  public:
-  ChildLayers(Core& core, Inode* dir, const Name* name, DirData& out)
-      : core_(core), dir_(dir), name_(name), out_(out) {}
+  ChildLayers(Core& core, Inode* dir, const Name* name, std::uint16_t top, DirData& out)
+      : core_(core), dir_(dir), name_(name), top_(top), out_(out) {}
 
   Status find(int dirfd) {
-    out_.layers.push_back(name_->layer);
-    if (name_->layer + 1U >= core_.layers.size()) return {};
-    CHECK_OK(obey(dirfd, name_->text, name_->layer));
-    for (auto layer = static_cast<std::uint16_t>(name_->layer + 1); layer < core_.layers.size();
-         ++layer) {
+    out_.layers.push_back(top_);
+    if (top_ + 1U >= core_.layers.size()) return {};
+    CHECK_OK(obey(dirfd, name_->text, top_));
+    for (auto layer = static_cast<std::uint16_t>(top_ + 1); layer < core_.layers.size(); ++layer) {
       if (done_ || (!out_.moved && !name_->below())) return {};
       CHECK_OK(out_.moved ? by_path(layer) : by_name(layer));
     }
@@ -165,6 +164,7 @@ class ChildLayers {
   Core& core_;
   Inode* dir_;
   const Name* name_;
+  const std::uint16_t top_;
   DirData& out_;
   bool done_ = false;
 };
@@ -178,16 +178,16 @@ bool unreadable(const Core& core, int dirfd, const char* name, const struct stat
 }
 
 /// Fills a fresh inode from the object that is `name` in its topmost layer.
-Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd,
+Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_t layer, int dirfd,
             const struct statx& sx) {
-  inode->layer.store(name->layer, std::memory_order_relaxed);
+  inode->layer.store(layer, std::memory_order_relaxed);
   inode->ino = presented_ino(core, sx);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
-  if (name->layer == kUpper && S_ISLNK(type)) {
+  if (layer == kUpper && S_ISLNK(type)) {
     if (const auto record = core.links.get(key_of(sx)); record && record->origin)
       inode->ino = *record->origin;
-  } else if (name->layer == kUpper) {
+  } else if (layer == kUpper) {
     TRY(list, posix::list_xattr(dirfd, name->text));
     flags = xattr_flags(core, list) | Inode::kXattrsKnown;
     if (flags & Inode::kSeenOrigin) {
@@ -208,7 +208,7 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd,
   inode->type = static_cast<std::uint16_t>(type >> 12);
   if (S_ISDIR(type)) {
     inode->dir = new DirData;
-    CHECK_OK(ChildLayers(core, dir, name, *inode->dir).find(dirfd));
+    CHECK_OK(ChildLayers(core, dir, name, layer, *inode->dir).find(dirfd));
   }
   return {};
 }
@@ -328,15 +328,17 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
     known->refs.fetch_add(1, std::memory_order_acq_rel);
     return known;
   }
-  TRY(fd, dir_fd(core, dir, name->layer));
+  // Read once: whoever was faster may copy the object up meanwhile.
+  const std::uint16_t layer = name->layer;
+  TRY(fd, dir_fd(core, dir, layer));
   TRY(seen, posix::stat_at(fd->get(), name->text));
   if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
-  const bool linked = name->layer == kUpper && seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode);
+  const bool linked = layer == kUpper && seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode);
   if (linked) {
     if (Inode* known = find_linked(core, seen)) return known;
   }
   Inode* inode = core.inodes.allocate();
-  if (auto status = fill(core, inode, dir, name, fd->get(), seen); !status) {
+  if (auto status = fill(core, inode, dir, name, layer, fd->get(), seen); !status) {
     core.inodes.free(inode);
     return fail(status.error());
   }
@@ -396,26 +398,41 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
       continue;
     }
     // The last reference goes only under the lock of the directory that could hand out a new one.
+    // The directory is pinned meanwhile: a rename may take this inode, and its pin, elsewhere.
     Inode* parent = nullptr;
     {
       std::shared_lock loc(inode->loc);
       parent = inode->parent;
+      if (parent == nullptr) return;  // the root is never given back
+      pin(parent);
     }
-    if (parent == nullptr) return;  // the root is never given back
-    std::unique_lock names(parent->dir->lock);
+    bool moved = false, last = false;
     {
-      std::shared_lock loc(inode->loc);
-      if (inode->parent != parent) continue;
-    }
-    {
-      MutexLock linked(core.linked_mutex);
-      if (inode->refs.fetch_sub(amount, std::memory_order_acq_rel) != amount) return;
-      if (inode->has(Inode::kLinked)) {
-        core.linked.erase(file_data(inode).account.key.ino);
+      std::unique_lock names(parent->dir->lock);
+      {
+        std::shared_lock loc(inode->loc);
+        moved = inode->parent != parent;
+      }
+      if (!moved) {
+        MutexLock linked(core.linked_mutex);
+        last = inode->refs.fetch_sub(amount, std::memory_order_acq_rel) == amount;
+        if (last && inode->has(Inode::kLinked)) {
+          core.linked.erase(file_data(inode).account.key.ino);
+        }
+      }
+      if (last && !inode->has(Inode::kDetached)) {
+        inode->name->inode.store(nullptr, std::memory_order_release);
       }
     }
-    if (!inode->has(Inode::kDetached)) inode->name->inode.store(nullptr, std::memory_order_release);
-    names.unlock();
+    if (moved) {
+      unref(core, parent, Inode::kPin);
+      continue;
+    }
+    if (!last) {
+      inode = parent;
+      amount = Inode::kPin;
+      continue;
+    }
     if (inode->has(Inode::kParked)) discard_parked(core, inode);
     if (inode->is_dir()) {
       for (std::size_t i = 0; i < inode->dir->layers.size(); ++i) {
@@ -427,7 +444,7 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
     }
     core.inodes.free(inode);
     inode = parent;
-    amount = Inode::kPin;
+    amount = 2 * Inode::kPin;  // the child's and our own
   }
 }
 

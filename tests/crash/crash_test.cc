@@ -24,7 +24,7 @@ int child(Rig& rig, const Scenario& s, int at) {
       Hand hand(rig);
       s.before(hand);
     }
-    Hand hand(rig);
+    Hand hand(rig, false);
     int calls = 0;
     posix::set_hook([&](const char*) {
       if (++calls == at) ::_exit(kDied);
@@ -53,8 +53,10 @@ States states_of(const Scenario& s) {
   }
   States states;
   states.before = rig.dump(s.blocks);
-  Hand hand(rig);
-  REQUIRE(s.act(hand));
+  {
+    Hand hand(rig);
+    REQUIRE(s.act(hand));
+  }
   states.after = rig.dump(s.blocks);
   return states;
 }

@@ -72,7 +72,13 @@ bool run(const Scenario& s, const States& states, Fault fault, int at) {
     fired = trip.fired();
   }
   if (!fired) return false;
-  const std::string seen = rig.dump(s.blocks);
+  std::string seen = rig.dump(s.blocks);
+  // What is left in the stage while nothing can be removed may show in a count of links, until the
+  // end of the mount.
+  if (fault.stays && seen != states.before && seen != states.after) {
+    rig.open();
+    seen = rig.dump(s.blocks);
+  }
   if (status) {
     CHECK(seen == states.after);
   } else if (seen != states.after) {
@@ -109,6 +115,30 @@ TEST_CASE("every call of every operation may fail") {
     }
   }
   WARN(runs << " faults in " << scenarios().size() << " scenarios");
+}
+
+TEST_CASE("what cannot be removed when it is forgotten stays charged until it can be") {
+  Rig rig;
+  fill_lower(rig.lower());
+  rig.lower_print = rig.print_lowers();
+  rig.open();
+  const quota::Usage before = rig.used();
+  {
+    Hand hand(rig);
+    REQUIRE(hand.create("u"));
+    REQUIRE(hand.write("u", 0, std::string(10000, 'u')));
+    REQUIRE(hand.unlink("u"));
+    posix::set_hook([](const char*) { return EIO; });
+  }
+  CHECK(rig.used() == before + quota::Usage{12288, 1});
+  SECTION("at the end of the mount") { posix::set_hook({}); }
+  SECTION("or at the next mount") {
+    CHECK_FALSE(rig.overlay->close());
+    posix::set_hook({});
+  }
+  rig.open();
+  CHECK(rig.used() == before);
+  rig.check_invariant();
 }
 
 TEST_CASE("EDQUOT and EMFILE from below are passed on as they are") {

@@ -54,8 +54,7 @@ std::vector<Scenario> make() {
       {"mkdir of another's", {}, [](Hand& h) { return h.mkdir("d/new", 7); }},
       {"symlink", {}, [](Hand& h) { return h.symlink("d/new"); }},
       {"symlink of another's", {}, [](Hand& h) { return h.symlink("d/new", 7); }},
-      {"create over a whiteout",
-       [](Hand& h) { must(h.unlink("d/f")); },
+      {"create over a whiteout", [](Hand& h) { must(h.unlink("d/f")); },
        [](Hand& h) { return h.create("d/f"); }},
       {"mkdir over a whiteout",
        [](Hand& h) {
@@ -63,18 +62,14 @@ std::vector<Scenario> make() {
          must(h.rmdir("d/e"));
        },
        [](Hand& h) { return h.mkdir("d/e"); }},
-      {"symlink of another's over a whiteout",
-       [](Hand& h) { must(h.unlink("d/f")); },
+      {"symlink of another's over a whiteout", [](Hand& h) { must(h.unlink("d/f")); },
        [](Hand& h) { return h.symlink("d/f", 7); }},
-      {"create in a directory with a project",
-       [](Hand& h) { must(h.project("d", 5, true)); },
+      {"create in a directory with a project", [](Hand& h) { must(h.project("d", 5, true)); },
        [](Hand& h) { return h.create("d/new", S_IFREG | 0644, 7); }},
-      {"symlink in a directory with a project",
-       [](Hand& h) { must(h.project("d", 5, true)); },
+      {"symlink in a directory with a project", [](Hand& h) { must(h.project("d", 5, true)); },
        [](Hand& h) { return h.symlink("d/new", 7); }},
       {"link of a lower file", {}, [](Hand& h) { return h.link("d/f", "second"); }},
-      {"link of an upper file",
-       [](Hand& h) { must(h.create("u")); },
+      {"link of an upper file", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.link("u", "d/second"); }},
       {"link over a whiteout",
        [](Hand& h) {
@@ -90,8 +85,7 @@ std::vector<Scenario> make() {
          must(h.write("d/u", 0, kPages));
        },
        [](Hand& h) { return h.unlink("d/u"); }},
-      {"unlink of a copied-up file",
-       [](Hand& h) { must(h.write("d/f", 0, "x")); },
+      {"unlink of a copied-up file", [](Hand& h) { must(h.write("d/f", 0, "x")); },
        [](Hand& h) { return h.unlink("d/f"); }},
       {"unlink of one of two links",
        [](Hand& h) {
@@ -109,19 +103,15 @@ std::vector<Scenario> make() {
          (void)h.id("u");
          return h.unlink("d/f");
        }},
-      {"unlink of another's symlink",
-       [](Hand& h) { must(h.symlink("s", 7)); },
+      {"unlink of another's symlink", [](Hand& h) { must(h.symlink("s", 7)); },
        [](Hand& h) { return h.unlink("s"); }},
-      {"rmdir of a lower directory",
-       [](Hand& h) { must(h.unlink("d/e/g")); },
+      {"rmdir of a lower directory", [](Hand& h) { must(h.unlink("d/e/g")); },
        [](Hand& h) { return h.rmdir("d/e"); }},
-      {"rmdir of an upper directory",
-       [](Hand& h) { must(h.mkdir("d/u")); },
+      {"rmdir of an upper directory", [](Hand& h) { must(h.mkdir("d/u")); },
        [](Hand& h) { return h.rmdir("d/u"); }},
       // ---- rename
       {"rename of a lower file", {}, [](Hand& h) { return h.rename("d/f", "moved"); }},
-      {"rename of an upper file",
-       [](Hand& h) { must(h.create("u", S_IFREG | 0600, 7)); },
+      {"rename of an upper file", [](Hand& h) { must(h.create("u", S_IFREG | 0600, 7)); },
        [](Hand& h) { return h.rename("u", "d/moved"); }},
       {"rename over an upper file",
        [](Hand& h) {
@@ -130,8 +120,7 @@ std::vector<Scenario> make() {
          must(h.write("v", 0, kPages));
        },
        [](Hand& h) { return h.rename("u", "v"); }},
-      {"rename over a lower file",
-       [](Hand& h) { must(h.create("u")); },
+      {"rename over a lower file", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.rename("u", "d/f"); }},
       {"rename of a lower file over a lower file",
        {},
@@ -142,8 +131,7 @@ std::vector<Scenario> make() {
          must(h.unlink("d/f"));
        },
        [](Hand& h) { return h.rename("u", "d/f"); }},
-      {"rename of a covering file over a whiteout",
-       [](Hand& h) { must(h.unlink("d/f")); },
+      {"rename of a covering file over a whiteout", [](Hand& h) { must(h.unlink("d/f")); },
        [](Hand& h) { return h.rename("d/x", "d/f"); }},
       {"rename of a directory",
        [](Hand& h) {
@@ -189,8 +177,7 @@ std::vector<Scenario> make() {
          must(h.create("u/in"));
        },
        [](Hand& h) { return h.rename("u", "d/empty"); }},
-      {"exchange of files",
-       [](Hand& h) { must(h.create("u")); },
+      {"exchange of files", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.rename("u", "d/f", RENAME_EXCHANGE); }},
       {"exchange of a directory and a file",
        [](Hand& h) {
@@ -199,14 +186,11 @@ std::vector<Scenario> make() {
        },
        [](Hand& h) { return h.rename("u", "d/f", RENAME_EXCHANGE); }},
       // ---- attributes and data
-      {"chown of an upper file",
-       [](Hand& h) { must(h.create("u")); },
+      {"chown of an upper file", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.set("u", owner(7, 0751)); }},
-      {"chown back to the plain owner",
-       [](Hand& h) { must(h.create("u", S_IFREG | 0751, 7)); },
+      {"chown back to the plain owner", [](Hand& h) { must(h.create("u", S_IFREG | 0751, 7)); },
        [](Hand& h) { return h.set("u", owner(::geteuid(), 0644)); }},
-      {"setxattr beyond what is free",
-       [](Hand& h) { must(h.create("u")); },
+      {"setxattr beyond what is free", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.set_xattr("u", "user.big", std::string(3000, 'x')); }},
       {"removexattr of a charged one",
        [](Hand& h) {
@@ -214,8 +198,7 @@ std::vector<Scenario> make() {
          must(h.set_xattr("u", "user.big", std::string(3000, 'x')));
        },
        [](Hand& h) { return h.remove_xattr("u", "user.big"); }},
-      {"write far past the end",
-       [](Hand& h) { must(h.create("u")); },
+      {"write far past the end", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.write("u", 100000, "far"); }},
       {"truncate up", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.set("u", size(50000)); }},
@@ -232,8 +215,7 @@ std::vector<Scenario> make() {
          must(h.allocate("u", 0, 0, 40960));
        },
        [](Hand& h) { return h.set("u", size(0)); }, false},
-      {"preallocate",
-       [](Hand& h) { must(h.create("u")); },
+      {"preallocate", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.allocate("u", 0, 0, 40960); }, false},
       {"preallocate more past the end",
        [](Hand& h) {
@@ -271,6 +253,7 @@ std::vector<Scenario> make() {
 }  // namespace
 
 void fill_lower(const std::string& lower) {
+  ::umask(0);  // as Overlay::open sets it
   const auto put = [&](const std::string& name, const std::string& text) {
     std::ofstream(lower + "/" + name) << text;
   };

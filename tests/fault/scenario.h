@@ -13,7 +13,9 @@ namespace troot::tests {
 /// Speaks in paths to the union of a rig. Every lookup is given back at the end.
 class Hand {
  public:
-  explicit Hand(Rig& rig) : rig_(rig), overlay_(*rig.overlay) {}
+  /// `holds`: whether it looks up, as the kernel always has, what it removes, so that the removed
+  /// object is given back only with the hand.
+  explicit Hand(Rig& rig, bool holds = true) : rig_(rig), overlay_(*rig.overlay), holds_(holds) {}
   ~Hand() {
     for (const NodeId id : held_) overlay_.forget(id, 1);
   }
@@ -53,9 +55,16 @@ class Hand {
   Status link(const std::string& from, const std::string& to) {
     return keep(overlay_.link(id(from), dir(to), base(to)));
   }
-  Status unlink(const std::string& path) { return overlay_.unlink(dir(path), base(path)); }
-  Status rmdir(const std::string& path) { return overlay_.rmdir(dir(path), base(path)); }
+  Status unlink(const std::string& path) {
+    if (holds_) (void)id(path);
+    return overlay_.unlink(dir(path), base(path));
+  }
+  Status rmdir(const std::string& path) {
+    if (holds_) (void)id(path);
+    return overlay_.rmdir(dir(path), base(path));
+  }
   Status rename(const std::string& from, const std::string& to, unsigned flags = 0) {
+    if (holds_) (void)id(to);
     return overlay_.rename(dir(from), base(from), dir(to), base(to), flags);
   }
   Status write(const std::string& path, off_t at, const std::string& text) {
@@ -89,6 +98,7 @@ class Hand {
   }
   Rig& rig_;
   Overlay& overlay_;
+  bool holds_;
   std::vector<NodeId> held_;
 };
 

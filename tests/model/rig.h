@@ -47,7 +47,8 @@ inline std::string xattrs_of(const std::string& path) {
     const std::string name(list + at);
     at += static_cast<ssize_t>(name.size()) + 1;
     const ssize_t size = ::lgetxattr(path.c_str(), name.c_str(), value, sizeof value);
-    lines.insert(name + "=" + std::string(value, static_cast<std::size_t>(std::max<ssize_t>(0, size))));
+    lines.insert(name + "=" +
+                 std::string(value, static_cast<std::size_t>(std::max<ssize_t>(0, size))));
   }
   std::string all;
   for (const std::string& line : lines) all += " " + line;
@@ -58,10 +59,11 @@ inline std::string xattrs_of(const std::string& path) {
 inline void fingerprint(const std::string& path, std::ostringstream& out) {
   struct stat st {};
   if (::lstat(path.c_str(), &st) != 0) return;
-  out << path << ' ' << st.st_mode << ' ' << st.st_uid << ' ' << st.st_gid << ' ' << st.st_nlink << ' '
-      << st.st_mtim.tv_sec << '.' << st.st_mtim.tv_nsec << ' ' << st.st_ctim.tv_sec << '.'
+  out << path << ' ' << st.st_mode << ' ' << st.st_uid << ' ' << st.st_gid << ' ' << st.st_nlink
+      << ' ' << st.st_mtim.tv_sec << '.' << st.st_mtim.tv_nsec << ' ' << st.st_ctim.tv_sec << '.'
       << st.st_ctim.tv_nsec << xattrs_of(path);
-  if (S_ISREG(st.st_mode)) out << ' ' << st.st_size << ' ' << std::hash<std::string>()(text_of(path));
+  if (S_ISREG(st.st_mode))
+    out << ' ' << st.st_size << ' ' << std::hash<std::string>()(text_of(path));
   out << '\n';
   if (!S_ISDIR(st.st_mode)) return;
   for (const std::string& name : names_in(path)) fingerprint(path + "/" + name, out);
@@ -202,8 +204,7 @@ struct Rig {
                 std::ostringstream& out) const {
     std::set<std::string> names;
     REQUIRE(overlay->readdir(at, 0, DirMode::kNames, [&](const DirItem& item) {
-      if (item.name != "." && item.name != "..")
-        CHECK(names.insert(std::string(item.name)).second);
+      if (item.name != "." && item.name != "..") CHECK(names.insert(std::string(item.name)).second);
       return true;
     }));
     for (const std::string& name : names) {
@@ -217,7 +218,8 @@ struct Rig {
   }
   void dump_object(NodeId id, const struct stat& st, const std::string& path, bool with_blocks,
                    std::ostringstream& out) const {
-    out << path << ' ' << std::oct << st.st_mode << std::dec << ' ' << st.st_uid << ':' << st.st_gid;
+    out << path << ' ' << std::oct << st.st_mode << std::dec << ' ' << st.st_uid << ':'
+        << st.st_gid;
     if (!S_ISDIR(st.st_mode)) out << " nlink " << st.st_nlink << " size " << st.st_size;
     if (with_blocks) out << " blocks " << st.st_blocks;
     const auto project = overlay->project(id);
