@@ -11,11 +11,22 @@
 //   status                      used_bytes limit_bytes soft_bytes used_inodes limit_inodes
 //                               peak_bytes failcnt pid inodes names open_files parked copied_up
 //                               enforcing upper (those up to failcnt only with quota)
-//   report                      one line a project, separated by spaces: project used_bytes
+//   report [project=ID]         one line a project, separated by spaces: project used_bytes
 //                               used_inodes bsoft bhard isoft ihard bytes_timer inodes_timer
-//                               peak_bytes peak_inodes failcnt margin_bytes
+//                               peak_bytes peak_inodes failcnt margin_bytes, and where it has its
+//                               own: bgrace igrace parent
+//   state                       enforcing, bgrace igrace (the mount's default, in seconds), then
+//   the
+//                               total in the words of a report
 //   limit [project=ID] [bsoft=N bhard=N isoft=N ihard=N]   absent ones stay; no project: the total
+//   grace [project=ID] [bytes=S] [inodes=S]   grace periods in seconds; no project: the default
+//   timer project=ID [bytes=T] [inodes=T]     when running timers end, in seconds since the epoch
+//   parent project=ID parent=ID|none
+//   reset-peak project=ID
 //   enforce on|off
+//   check                       projects=N, differences=N, then one line for each project whose
+//                               usage in memory is not the sum over the ledger's inode records:
+//                               project ledger_bytes ledger_inodes used_bytes used_inodes
 //   sync                        ledger to disk
 //   quit                        unmounts and ends, as fusermount3 -u would
 #pragma once

@@ -92,6 +92,15 @@ struct Overlay::Core {
 [[nodiscard]] Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer);
 /// The same for a caller that holds loc of `dir`.
 [[nodiscard]] Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer);
+/// A directory of one lower layer by its path from the layer's root, one component at a time,
+/// following no symlink. `opaque`, if given: whether it or one above it hides what lies in the
+/// layers below.
+[[nodiscard]] Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path,
+                                          bool* opaque);
+/// The path at which `dir` lies in the lower layers from `layer` on. Takes loc of it and its
+/// ancestors, shared.
+[[nodiscard]] std::string lower_path(Core& core, Inode* dir, std::uint16_t layer);
+[[nodiscard]] bool is_opaque(int dirfd, const char* name);
 /// Where the topmost object of `inode` is. The caller holds loc.
 [[nodiscard]] Result<Where> where(Core& core, Inode* inode);
 /// A descriptor for data: O_RDWR of an upper file, O_RDONLY of a lower one. The caller holds loc.

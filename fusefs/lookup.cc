@@ -4,6 +4,7 @@
 // it; a whiteout hides it in all layers below; directories of several layers are one, down to an
 // opaque one or to something that is not a directory.
 #include <dirent.h>
+#include <spdlog/spdlog.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -67,42 +68,106 @@ Status load_layer(Core& core, Inode* dir, std::uint16_t layer) {
   });
 }
 
-/// Whether the directory at (dirfd, name) in `layer` hides what lies below it.
-bool is_opaque(int dirfd, const char* name) {
-  return std::any_of(std::begin(kOpaqueNames), std::end(kOpaqueNames), [&](const char* xattr) {
-    const auto value = posix::get_xattr(dirfd, name, xattr);
-    return value && *value == "y";
-  });
+/// What the xattrs of a directory say of the layers below it.
+struct Marks {
+  bool opaque = false;
+  std::optional<std::string> redirect;
+};
+
+Result<Marks> marks_of(const Core& core, int dirfd, const char* name) {
+  TRY(list, posix::list_xattr(dirfd, name));
+  Marks marks;
+  const std::uint32_t flags = xattr_flags(core, list);
+  // Layers of other makers carry the mark under other prefixes.
+  if (list.find("opaque") != std::string::npos) marks.opaque = is_opaque(dirfd, name);
+  if (flags & Inode::kSeenRedirect) {
+    TRY(value, posix::get_xattr(dirfd, name, core.x.redirect.c_str()));
+    marks.redirect = std::move(value);
+  }
+  return marks;
 }
 
-/// The layers of a child directory: from its topmost down through those of its parent.
-Result<LayerList> child_layers(Core& core, Inode* dir, const Name* name, std::uint16_t top,
-                               bool top_opaque) {
-  LayerList list;
-  list.push_back(top);
-  if (!name->below() || top_opaque) return list;
-  LayerList parents;
-  {
-    std::shared_lock loc(dir->loc);
-    for (std::size_t i = 0; i < dir->dir->layers.size(); ++i)
-      parents.push_back(dir->dir->layers[i]);
-  }
-  for (std::size_t i = 0; i < parents.size(); ++i) {
-    const std::uint16_t layer = parents[i];
-    if (layer <= top) continue;
-    TRY(fd, dir_fd(core, dir, layer));
-    const auto sx = posix::stat_at(fd->get(), name->text);
-    if (!sx) {
-      if (sx.error() == ENOENT) continue;
-      return fail(sx.error());
+/// Finds the layers of a child directory, from its topmost down. They lie beside its name in the
+/// layers of its parent, or, from where a redirect was met, at a path of their own.
+class ChildLayers {
+ public:
+  ChildLayers(Core& core, Inode* dir, const Name* name, std::uint16_t top, DirData& out)
+      : core_(core), dir_(dir), name_(name), top_(top), out_(out) {}
+
+  Status find(int dirfd) {
+    out_.layers.push_back(top_);
+    if (top_ + 1U >= core_.layers.size()) return {};
+    CHECK_OK(obey(dirfd, name_->text, top_));
+    for (auto layer = static_cast<std::uint16_t>(top_ + 1); layer < core_.layers.size(); ++layer) {
+      if (done_ || (!out_.moved && !name_->below())) return {};
+      CHECK_OK(out_.moved ? by_path(layer) : by_name(layer));
     }
-    if (!S_ISDIR(sx->stx_mode)) break;
-    if (is_hidden(core, device_of(*sx), sx->stx_ino)) continue;
-    list.push_back(layer);
-    if (i + 1 < parents.size() && is_opaque(fd->get(), name->text)) break;
+    return {};
   }
-  return list;
-}
+
+ private:
+  /// Takes in what the directory just found says of those below.
+  Status obey(int dirfd, const char* name, std::uint16_t layer) {
+    TRY(marks, marks_of(core_, dirfd, name));
+    done_ = done_ || marks.opaque;
+    if (done_ || !marks.redirect) return {};
+    const auto redirect = parse_redirect(*marks.redirect);
+    if (!redirect) {
+      spdlog::warn("{}: a directory named {} has a corrupt redirect; it is not followed",
+                   core_.layers[layer].path, name_->view());
+      return fail(EIO);
+    }
+    const auto from = static_cast<std::uint16_t>(layer + 1);
+    std::string path = redirect->path;
+    if (!redirect->absolute) {
+      const std::string above = lower_path(core_, dir_, from);
+      if (!above.empty()) path.insert(0, above + "/");
+    }
+    if (!out_.moved) out_.moved = std::make_unique<std::vector<LowerPath>>();
+    out_.moved->push_back({from, std::move(path)});
+    return {};
+  }
+
+  Status by_path(std::uint16_t layer) {
+    bool opaque = false;
+    auto fd = walk_layer(core_, layer, out_.moved->back().path, &opaque);
+    if (!fd) {
+      done_ = !(fd.error() == ENOENT);  // something there that is not a directory ends the merge
+      return {};
+    }
+    TRY(sx, posix::stat_at((*fd)->get(), "."));
+    if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
+    out_.layers.push_back(layer);
+    done_ = opaque;
+    return obey((*fd)->get(), ".", layer);
+  }
+
+  Status by_name(std::uint16_t layer) {
+    if (!parent_has(layer)) return {};
+    TRY(fd, dir_fd(core_, dir_, layer));
+    const auto sx = posix::stat_at(fd->get(), name_->text);
+    if (!sx) return sx.error() == ENOENT ? Status{} : fail(sx.error());
+    done_ = !S_ISDIR(sx->stx_mode);
+    if (done_ || is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
+    out_.layers.push_back(layer);
+    return layer + 1U < core_.layers.size() ? obey(fd->get(), name_->text, layer) : Status{};
+  }
+
+  [[nodiscard]] bool parent_has(std::uint16_t layer) const {
+    std::shared_lock loc(dir_->loc);
+    for (std::size_t i = 0; i < dir_->dir->layers.size(); ++i) {
+      if (dir_->dir->layers[i] == layer) return true;
+    }
+    return false;
+  }
+
+  Core& core_;
+  Inode* dir_;
+  const Name* name_;
+  const std::uint16_t top_;
+  DirData& out_;
+  bool done_ = false;
+};
 
 /// Whether the server's user may not read a lower object. The mode bits answer nearly always.
 bool unreadable(const Core& core, int dirfd, const char* name, const struct statx& sx) {
@@ -143,10 +208,7 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_
   inode->type = static_cast<std::uint16_t>(type >> 12);
   if (S_ISDIR(type)) {
     inode->dir = new DirData;
-    const bool opaque = layer == kUpper ? (flags & Inode::kSeenOpaque) != 0
-                                        : name->below() && is_opaque(dirfd, name->text);
-    TRY(layers, child_layers(core, dir, name, layer, opaque));
-    inode->dir->layers = std::move(layers);
+    CHECK_OK(ChildLayers(core, dir, name, layer, *inode->dir).find(dirfd));
   }
   return {};
 }
@@ -193,6 +255,8 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list) {
       flags |= Inode::kSparse;
     } else if (name == core.x.origin) {
       flags |= Inode::kSeenOrigin;
+    } else if (name == core.x.redirect) {
+      flags |= Inode::kSeenRedirect;
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
     } else if (name == core.x.opaque || name == kOpaqueNames[2]) {

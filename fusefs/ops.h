@@ -5,6 +5,8 @@
 // (docs/DESIGN.md, "The union in memory").
 #pragma once
 
+#include <string>
+
 #include "fusefs/overlay.h"
 
 struct fuse_lowlevel_ops;
@@ -15,6 +17,11 @@ class Device;
 class Workers;
 class Notifier;
 
+/// The virtual xattr, the same on every object, that tells a mount's tools where its control socket
+/// is (docs/FORMAT.md, "Finding the server"). No permission is needed to read a name of this space,
+/// and no listing shows it.
+inline constexpr const char* kControlXattr = "system.troot.control";
+
 /// What the operations work on; the session's user data. The pointers are set before the first
 /// request.
 struct Served {
@@ -22,6 +29,8 @@ struct Served {
   Device* device = nullptr;
   Workers* workers = nullptr;
   Notifier* notifier = nullptr;
+  /// What kControlXattr answers; empty: there is no such xattr.
+  std::string control{};
 };
 
 /// Lives as long as the process.

@@ -91,7 +91,12 @@ void setxattr(fuse_req_t req, fuse_ino_t id, const char* name, const char* value
 }
 
 void getxattr(fuse_req_t req, fuse_ino_t id, const char* name, std::size_t size) noexcept {
-  guarded(req, [&] { return reply_sized(req, served(req).overlay.getxattr(id, name), size); });
+  guarded(req, [&] {
+    Served& to = served(req);
+    if (!to.control.empty() && std::strcmp(name, kControlXattr) == 0)
+      return reply_sized(req, to.control, size);
+    return reply_sized(req, to.overlay.getxattr(id, name), size);
+  });
 }
 
 void listxattr(fuse_req_t req, fuse_ino_t id, std::size_t size) noexcept {

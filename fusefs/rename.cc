@@ -58,7 +58,7 @@ class Rename {
   Status check_victim();
   Status move();
   Status swap();
-  Status hide_below(Inode* dir, const End& at);
+  Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status check_room();
   Status move_on_disk(bool& whiteout_left);
@@ -98,11 +98,9 @@ Status Rename::prepare() {
     }
     if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
     if (!needed) return {};
-    if (end.inode->is_dir()) {
-      // As the kernel without redirect_dir: a directory with lower parts does not move.
+    if (end.inode->is_dir() && !core_.config.redirect_dir) {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
-      return {};
     }
     return ensure_upper(core_, Caller{}, end.inode);
   };
@@ -145,10 +143,25 @@ Status Rename::check() {
   return check_victim();
 }
 
-/// Makes a directory of the upper opaque before it comes to lie over something it must hide.
-Status Rename::hide_below(Inode* dir, const End& at) {
-  if (!dir->is_dir() || !at.below()) return {};
+/// Prepares a directory for its new place: one with lower parts says where they lie (redirect_dir
+/// of overlayfs.rst), another becomes opaque if something there must stay hidden. Neither changes
+/// what is shown where it is now.
+Status Rename::fit_dir(Inode* dir, const End& at) {
+  if (!dir->is_dir()) return {};
   TRY(fd, dir_fd(core_, dir, kUpper));
+  const LayerList& layers = dir->dir->layers;
+  if (!layers.pure_upper()) {
+    const std::uint16_t below = layers[1];
+    const std::string path = lower_path(core_, dir, below);
+    if (path.size() + 1 > kMaxRedirect) return fail(EXDEV);
+    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), "/" + path));
+    std::unique_lock loc(dir->loc);
+    auto& moved = dir->dir->moved;
+    if (!moved) moved = std::make_unique<std::vector<LowerPath>>();
+    if (moved->empty() || moved->front().from > below) moved->insert(moved->begin(), {1, path});
+    return {};
+  }
+  if (!at.below()) return {};
   return posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y");
 }
 
@@ -263,7 +276,7 @@ Status Rename::move() {
     }
   }
   CHECK_OK(check_room());
-  CHECK_OK(hide_below(from_.inode, to_));
+  CHECK_OK(fit_dir(from_.inode, to_));
   std::unique_lock<SmallRwLock> victim_names;
   if (to_.inode != nullptr && to_.inode->is_dir())
     victim_names = std::unique_lock(to_.inode->dir->lock);
@@ -278,8 +291,8 @@ Status Rename::move() {
 
 Status Rename::swap() {
   if (to_.inode == from_.inode) return {};
-  CHECK_OK(hide_below(from_.inode, to_));
-  CHECK_OK(hide_below(to_.inode, from_));
+  CHECK_OK(fit_dir(from_.inode, to_));
+  CHECK_OK(fit_dir(to_.inode, from_));
   const LocPair locs(from_.inode, to_.inode);
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
@@ -313,11 +326,6 @@ Status Rename::commit() {
   CHECK_OK(look(to_));
   CHECK_OK(check());
   if (!from_.inode->in_upper() || (exchange_ && !to_.inode->in_upper())) return fail(EAGAIN);
-  for (const End* end : {&from_, &to_}) {
-    if (!end->inode || !end->inode->is_dir() || (end == &to_ && !exchange_)) continue;
-    std::shared_lock loc(end->inode->loc);
-    if (!end->inode->dir->layers.pure_upper()) return fail(EXDEV);
-  }
   TRY(from_fd, dir_fd(core_, from_.dir, kUpper));
   TRY(to_fd, dir_fd(core_, to_.dir, kUpper));
   from_.fd = std::move(from_fd);

@@ -182,6 +182,8 @@ class FuseSession final : public Session {
     return {};
   }
 
+  void publish_control(std::string path) override { served_.control = std::move(path); }
+
   Status run(std::function<void()> ready) override {
     device_->on_init = std::move(ready);
     const auto on_end = [this] { signal_event(gone_fd_); };

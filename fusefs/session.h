@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "fusefs/options.h"
 #include "fusefs/overlay.h"
@@ -26,6 +27,8 @@ class Session {
       Overlay& overlay, const MountOptions& options, int fuse_fd, int clone);
   virtual ~Session() = default;
 
+  /// Lets the mount tell its tools where the control socket is. Before run().
+  virtual void publish_control(std::string path) = 0;
   /// Serves until the mount is gone, a signal comes or request_end() is called; in the latter cases
   /// it unmounts. `ready` is called once, from another thread, when the kernel has its INIT reply.
   /// No thread of the session runs any more when it returns.

@@ -243,10 +243,16 @@ ProjectReport Quota::project(ProjId id) const { return impl_->tree.state(id).rep
 
 std::vector<ProjectReport> Quota::report() const {
   std::vector<ProjectReport> reports;
-  for (const ProjectState& state : impl_->tree.states()) {
-    if (has_history(state)) reports.push_back(state.report);
-  }
+  for (const ProjectState& state : states()) reports.push_back(state.report);
   return reports;
+}
+
+ProjectState Quota::state(ProjId id) const { return impl_->tree.state(id); }
+
+std::vector<ProjectState> Quota::states() const {
+  std::vector<ProjectState> all = impl_->tree.states();
+  std::erase_if(all, [](const ProjectState& state) { return !has_history(state); });
+  return all;
 }
 
 Headroom Quota::headroom(ProjId id) const {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "quota/result.h"
+#include "quota/state.h"
 #include "quota/types.h"
 
 namespace troot::quota {
@@ -158,6 +159,9 @@ class Quota {
   [[nodiscard]] ProjectReport project(ProjId id) const;
   /// Every project with usage, limits or history, ascending by id.
   [[nodiscard]] std::vector<ProjectReport> report() const;
+  /// As project() and report(), with each project's own grace and parent.
+  [[nodiscard]] ProjectState state(ProjId id) const;
+  [[nodiscard]] std::vector<ProjectState> states() const;
   /// Room under `id` and all its ancestors, the total included.
   [[nodiscard]] Headroom headroom(ProjId id) const;
 

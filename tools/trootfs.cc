@@ -92,7 +92,11 @@ tl::expected<std::unique_ptr<ControlServer>, UsageError> make_control(Overlay& o
   if (options.control.empty()) return nullptr;
   auto control = ControlServer::start(
       options.control, overlay, [&session] { session.request_end(); }, options.config.upper);
-  if (control) return std::move(*control);
+  if (control) {
+    // A world's mount is seen from inside the world, where nobody may change limits.
+    if (options.fuse_socket < 0) session.publish_control(options.control);
+    return std::move(*control);
+  }
   const auto why =
       "control socket " + options.control + ": " + std::strerror(control.error().value());
   if (asked) return tl::unexpected(UsageError{why, kExitCannot});
