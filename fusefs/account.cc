@@ -113,21 +113,16 @@ FileData& file_data(Inode* inode) {
   return *none;
 }
 
+SmallMutex& account_lock(Inode* inode) {
+  return inode->is_dir() ? inode->dir->charge : file_data(inode).io;
+}
+
 Result<Account*> account_held(Core& core, Inode* inode) {
-  // A directory's account is loaded by whoever comes first; two loaders would write the same.
-  static Mutex loading;
   Account& account = inode->is_dir() ? inode->dir->account : file_data(inode).account;
-  if (!inode->is_dir()) {
-    if (account.loaded) return &account;
-  } else {
-    MutexLock lock(loading);
-    if (account.loaded) return &account;
-  }
+  if (account.loaded) return &account;
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(e, examine(core, at.fd(), at.text(), sx));
-  MutexLock lock(loading);
-  if (account.loaded) return &account;
   if (!inode->is_dir()) {
     FileData& data = file_data(inode);
     data.size = e.size;
@@ -141,6 +136,7 @@ Result<Account*> account_held(Core& core, Inode* inode) {
 
 Result<ProjectAttr> inherited(Core& core, Inode* dir) {
   std::shared_lock loc(dir->loc);
+  std::lock_guard charge(account_lock(dir));
   TRY(account, account_held(core, dir));
   ProjectAttr p;
   if (account->inherit) {

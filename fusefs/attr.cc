@@ -20,6 +20,7 @@ blkcnt_t lower_blocks(const struct statx& sx) {
 Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) {
   if (inode->is_dir()) {
     if (!inode->has(Inode::kUserXattrs)) return quota::kDirectoryBytes / 512;
+    std::lock_guard charge(account_lock(inode));
     TRY(account, account_held(core, inode));
     return account->bytes() / 512;
   }

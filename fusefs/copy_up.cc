@@ -142,11 +142,11 @@ struct Built {
   std::uint32_t flags = Inode::kXattrsKnown;
 };
 
-Result<Built> dress(Core& core, Inode* inode, const Source& s, const Staged& staged,
-                    bool keeps_ino) {
+Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, bool keeps_ino) {
   Built b;
   TRY(made, posix::stat_at(staged.dirfd(), staged.name()));
   b.sx = made;
+  if (inode->is_symlink()) staged.has_record(key_of(made));
   Override want = s.owner;
   if (!Ids::own_type(want.mode)) want.rdev = to_stat(s.sx).st_rdev;
   TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), made, want, false));
@@ -198,6 +198,7 @@ void take_over(Core& core, Inode* inode, const Source& s, const Built& b, bool k
   }
   if (inode->is_dir()) {
     inode->dir->layers.push_front(kUpper);
+    std::lock_guard charge(inode->dir->charge);
     inode->dir->account = b.account;
   } else {
     FileData& data = file_data(inode);

@@ -65,6 +65,7 @@ struct Overlay::Core {
   Inode* root = nullptr;
   bool read_only = false;
   bool closed = false;
+  bool parked_left = false;  ///< the server before left charged objects in the parking place
   std::function<void(NodeId)> stale;  ///< Overlay::on_stale
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
@@ -91,6 +92,15 @@ struct Overlay::Core {
 [[nodiscard]] Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer);
 /// The same for a caller that holds loc of `dir`.
 [[nodiscard]] Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer);
+/// A directory of one lower layer by its path from the layer's root, one component at a time,
+/// following no symlink. `opaque`, if given: whether it or one above it hides what lies in the
+/// layers below.
+[[nodiscard]] Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path,
+                                          bool* opaque);
+/// The path at which `dir` lies in the lower layers from `layer` on. Takes loc of it and its
+/// ancestors, shared.
+[[nodiscard]] std::string lower_path(Core& core, Inode* dir, std::uint16_t layer);
+[[nodiscard]] bool is_opaque(int dirfd, const char* name);
 /// Where the topmost object of `inode` is. The caller holds loc.
 [[nodiscard]] Result<Where> where(Core& core, Inode* inode);
 /// A descriptor for data: O_RDWR of an upper file, O_RDONLY of a lower one. The caller holds loc.
@@ -154,8 +164,9 @@ struct Examined {
 /// both ask.
 [[nodiscard]] Result<Examined> examine(Core& core, int dirfd, const char* name,
                                        const struct statx& sx);
-/// The account of an upper object, loaded. For files: the caller holds FileData::io. The caller
-/// holds loc.
+/// What guards the account of an upper object: FileData::io, DirData::charge.
+[[nodiscard]] SmallMutex& account_lock(Inode* inode);
+/// The account of an upper object, loaded. The caller holds loc, then account_lock.
 [[nodiscard]] Result<Account*> account_held(Core& core, Inode* inode);
 /// The FileData of an upper object that is not a directory, made if need be.
 [[nodiscard]] FileData& file_data(Inode* inode);

@@ -53,6 +53,17 @@ std::vector<PageRange> without(const FileData& data, PageRange cut) {
   return out;
 }
 
+/// Puts the record of preallocated ranges back to what it was.
+Status take_back(Core& core, Inode* inode, FileData& data, bool was_sparse,
+                 std::vector<PageRange> before) {
+  if (was_sparse) return store_ranges(core, inode, data, std::move(before));
+  TRY(at, where(core, inode));
+  CHECK_OK(posix::remove_xattr(at.fd(), at.text(), core.x.alloc.c_str()));
+  inode->clear(Inode::kSparse);
+  data.preallocated.reset();
+  return {};
+}
+
 /// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
 Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset,
                    off_t length) {
@@ -75,14 +86,11 @@ Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, o
   const bool was_sparse = inode->has(Inode::kSparse);
   CHECK_OK(store_ranges(core, inode, data, std::move(ranges)));
   if (auto status = posix::allocate(fd, mode, offset, length); !status) {
-    if (was_sparse) {
-      (void)store_ranges(core, inode, data, std::move(before));
-    } else {
-      TRY(at, where(core, inode));
-      (void)posix::remove_xattr(at.fd(), at.text(), core.x.alloc.c_str());
-      inode->clear(Inode::kSparse);
-      data.preallocated.reset();
-    }
+    if (take_back(core, inode, data, was_sparse, std::move(before))) return status;
+    // The record stays, and what it says is charged.
+    reservation.claim();
+    data.account.data_bytes += grown;
+    record(core, data.account);
     return status;
   }
   if ((mode & FALLOC_FL_KEEP_SIZE) == 0) data.size = std::max(data.size, offset + length);
@@ -104,15 +112,27 @@ Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off
     held = pages;
   }
   CHECK_OK(posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length));
-  if (end > first) CHECK_OK(cut_ranges(core, inode, data, {first, end - first}));
-  if (held == 0) return {};
-  data.account.data_bytes -= held * quota::kPageSize;
-  if (core.quota) core.quota->release(data.account.project, {held * quota::kPageSize, 0});
-  record(core, data.account);
-  return {};
+  if (end <= first) return {};
+  auto status = cut_ranges(core, inode, data, {first, end - first});
+  // What the record still claims stays charged; a hole too many for it is no failure.
+  if (!status) {
+    TRY(still, allocated_pages(fd, data.preallocated.get(), first, end));
+    held -= still;
+    if (status.error() == EOPNOTSUPP) status = {};
+  }
+  give_back(core, data, held);
+  return status;
 }
 
 }  // namespace
+
+void give_back(Core& core, FileData& data, std::int64_t pages) {
+  if (pages <= 0) return;
+  const std::int64_t bytes = pages * quota::kPageSize;
+  data.account.data_bytes -= bytes;
+  if (core.quota) core.quota->release(data.account.project, {bytes, 0});
+  record(core, data.account);
+}
 
 Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut) {
   if (!data.preallocated) return {};

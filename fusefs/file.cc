@@ -143,6 +143,7 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
 
 Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size) {
   TRY(account, account_held(core, inode));
+  (void)account;
   TRY(fd, file_fd(core, inode));
   if (size > data.size) {
     if (!inode->has(Inode::kSparse) && quota::pages_of(size) > quota::pages_of(data.size)) {
@@ -154,23 +155,28 @@ Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size) {
   }
   std::int64_t freed = 0;
   const std::int64_t first = quota::pages_of(size);
-  if (!inode->has(Inode::kSparse)) {
-    freed = quota::pages_of(data.size) - first;
+  std::int64_t end = quota::pages_of(data.size);
+  const bool sparse = inode->has(Inode::kSparse);
+  if (!sparse) {
+    freed = end - first;
   } else {
-    std::int64_t end = quota::pages_of(data.size);
     if (data.preallocated) end = std::max(end, data.preallocated->back().end());
     TRY(held, allocated_pages(fd->get(), data.preallocated.get(), first, end));
     freed = held;
   }
   CHECK_OK(posix::truncate(fd->get(), size));
   data.size = size;
-  if (freed > 0) {
-    account->data_bytes -= freed * quota::kPageSize;
-    if (core.quota) core.quota->release(account->project, {freed * quota::kPageSize, 0});
-    record(core, *account);
+  Status status;
+  if (sparse) {
+    status = forget_ranges(core, inode, data, first);
+    // What the record still claims stays charged.
+    if (!status) {
+      TRY(still, allocated_pages(fd->get(), data.preallocated.get(), first, end));
+      freed -= still;
+    }
   }
-  if (inode->has(Inode::kSparse)) CHECK_OK(forget_ranges(core, inode, data, first));
-  return {};
+  give_back(core, data, freed);
+  return status;
 }
 
 Status forget_ranges(Core& core, Inode* inode, FileData& data, std::int64_t first) {

@@ -21,6 +21,8 @@ namespace troot::fusefs {
 [[nodiscard]] Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from,
                                             off_t from_offset, NodeId to, off_t to_offset,
                                             std::size_t length);
+/// Takes pages that are no longer held off the charge. The caller holds FileData::io.
+void give_back(Core& core, FileData& data, std::int64_t pages);
 /// Takes `cut` out of the preallocated ranges, in memory and on disk. The caller holds FileData::io
 /// and loc.
 [[nodiscard]] Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut);

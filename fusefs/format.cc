@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include <charconv>
+#include <climits>
 #include <cstdio>
 
 namespace troot::fusefs {
@@ -38,6 +39,7 @@ XattrNames::XattrNames(XattrSpace space)
     : prefix(space == XattrSpace::kTrusted ? "trusted.overlay." : "user.overlay."),
       opaque(prefix + "opaque"),
       whiteout(prefix + "whiteout"),
+      redirect(prefix + "redirect"),
       project(prefix + "troot.project"),
       alloc(prefix + "troot.alloc"),
       origin(prefix + "troot.origin"),
@@ -149,6 +151,24 @@ std::optional<std::vector<PageRange>> parse_ranges(std::string_view text) {
     last = *first + *count;
   }
   return ranges;
+}
+
+std::optional<Redirect> parse_redirect(std::string_view text) {
+  if (text.empty() || text.size() > kMaxRedirect || text.find('\0') != std::string_view::npos) {
+    return std::nullopt;
+  }
+  Redirect r;
+  r.absolute = text.front() == '/';
+  if (r.absolute) text.remove_prefix(1);
+  r.path = text;
+  while (true) {
+    const std::size_t slash = text.find('/');
+    const std::string_view part = text.substr(0, slash);
+    if (part.empty() || part == "." || part == ".." || part.size() > NAME_MAX) return std::nullopt;
+    if (slash == std::string_view::npos) return r;
+    if (!r.absolute) return std::nullopt;
+    text.remove_prefix(slash + 1);
+  }
 }
 
 std::string encode_u64(std::uint64_t value) {

@@ -22,6 +22,7 @@ struct XattrNames {
   std::string prefix;    ///< "trusted.overlay." or "user.overlay."
   std::string opaque;    ///< "y": nothing below is merged
   std::string whiteout;  ///< of an xattr whiteout
+  std::string redirect;  ///< where the lower parts of a renamed directory lie
   std::string project;   ///< ProjectAttr
   std::string alloc;     ///< present: the file was made sparse; the value keeps preallocated ranges
   std::string origin;    ///< the st_ino that a copied-up object keeps
@@ -63,6 +64,16 @@ struct PageRange {
 inline constexpr std::size_t kMaxRanges = 128;
 [[nodiscard]] std::string encode_ranges(const std::vector<PageRange>& ranges);
 [[nodiscard]] std::optional<std::vector<PageRange>> parse_ranges(std::string_view text);
+
+/// The kernel's redirect: a path from the layers' root ("/a/b"), or one name beside the directory
+/// itself ("b"). At most kMaxRedirect bytes; a value with empty, "." or ".." components, or a
+/// relative one with a slash, is corrupt: nullopt.
+inline constexpr std::size_t kMaxRedirect = 256;
+struct Redirect {
+  bool absolute = false;
+  std::string path;  ///< without the leading slash
+};
+[[nodiscard]] std::optional<Redirect> parse_redirect(std::string_view text);
 
 [[nodiscard]] std::string encode_u64(std::uint64_t value);
 [[nodiscard]] std::optional<std::uint64_t> parse_u64(std::string_view hex);

@@ -71,11 +71,20 @@ class LayerList {
   std::unique_ptr<std::vector<std::uint16_t>> far_;
 };
 
+/// From layer `from` on, the lower parts of a directory lie at `path` (from the layer's root,
+/// without a leading slash) instead of beside its name: it, or an older version of it, was renamed.
+struct LowerPath {
+  std::uint16_t from = 0;
+  std::string path;
+};
+
 struct DirData {
-  SmallRwLock lock;     ///< guards names, loaded, account
+  SmallRwLock lock;     ///< guards names, loaded
   bool loaded = false;  ///< names holds every name of every layer
   NameTable names;
-  LayerList layers;  ///< guarded by the inode's loc
+  LayerList layers;                               ///< guarded by the inode's loc
+  std::unique_ptr<std::vector<LowerPath>> moved;  ///< likewise; ascending; null nearly always
+  SmallMutex charge;                              ///< guards account; a leaf, taken with loc held
   Account account;
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };
@@ -94,10 +103,11 @@ struct Inode {
     kUnreadable = 1 << 9,   ///< a lower object that the server may not read
     kLinked = 1 << 10,      ///< an upper object with several links: in the table of links
     // What a list of xattrs said, used while an inode is made; never kept.
+    kSeenRedirect = 1 << 27,
     kSeenOrigin = 1 << 28,
     kSeenOpaque = 1 << 29,
     kSeenProject = 1 << 30,
-    kSeenMask = 7U << 28
+    kSeenMask = 15U << 27
   };
 
   Name* name = nullptr;

@@ -73,4 +73,18 @@ void LinkStore::erase(const quota::InodeKey& key) {
   if (records_.erase(key) != 0) (void)posix::unlink(dir_.get(), file_name(key).c_str());
 }
 
+void LinkStore::tidy() noexcept {
+  if (!dir_.valid()) return;
+  MutexLock lock(mutex_);
+  auto fd = posix::open_at(dir_.get(), ".", O_RDONLY | O_DIRECTORY);
+  if (!fd) return;
+  std::vector<std::string> left;
+  (void)posix::list(fd->get(), [&](const DirName& d) {
+    const auto key = parse_name(d.name);
+    if (!key || !records_.contains(*key)) left.emplace_back(d.name);
+    return true;
+  });
+  for (const std::string& name : left) (void)posix::unlink(fd->get(), name.c_str());
+}
+
 }  // namespace troot::fusefs

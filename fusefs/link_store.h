@@ -25,6 +25,8 @@ class LinkStore {
   [[nodiscard]] Status put(const quota::InodeKey& key, const LinkRecord& record);
   /// The symlink is gone. Nothing is said if there was no record.
   void erase(const quota::InodeKey& key);
+  /// Removes files that no record stands for: what an erase or a put that failed left.
+  void tidy() noexcept;
 
  private:
   Fd dir_;

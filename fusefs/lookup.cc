@@ -4,6 +4,7 @@
 // it; a whiteout hides it in all layers below; directories of several layers are one, down to an
 // opaque one or to something that is not a directory.
 #include <dirent.h>
+#include <spdlog/spdlog.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -67,41 +68,106 @@ Status load_layer(Core& core, Inode* dir, std::uint16_t layer) {
   });
 }
 
-/// Whether the directory at (dirfd, name) in `layer` hides what lies below it.
-bool is_opaque(int dirfd, const char* name) {
-  return std::any_of(std::begin(kOpaqueNames), std::end(kOpaqueNames), [&](const char* xattr) {
-    const auto value = posix::get_xattr(dirfd, name, xattr);
-    return value && *value == "y";
-  });
+/// What the xattrs of a directory say of the layers below it.
+struct Marks {
+  bool opaque = false;
+  std::optional<std::string> redirect;
+};
+
+Result<Marks> marks_of(const Core& core, int dirfd, const char* name) {
+  TRY(list, posix::list_xattr(dirfd, name));
+  Marks marks;
+  const std::uint32_t flags = xattr_flags(core, list);
+  // Layers of other makers carry the mark under other prefixes.
+  if (list.find("opaque") != std::string::npos) marks.opaque = is_opaque(dirfd, name);
+  if (flags & Inode::kSeenRedirect) {
+    TRY(value, posix::get_xattr(dirfd, name, core.x.redirect.c_str()));
+    marks.redirect = std::move(value);
+  }
+  return marks;
 }
 
-/// The layers of a child directory: from its topmost down through those of its parent.
-Result<LayerList> child_layers(Core& core, Inode* dir, const Name* name, bool top_opaque) {
-  LayerList list;
-  list.push_back(name->layer);
-  if (!name->below() || top_opaque) return list;
-  LayerList parents;
-  {
-    std::shared_lock loc(dir->loc);
-    for (std::size_t i = 0; i < dir->dir->layers.size(); ++i)
-      parents.push_back(dir->dir->layers[i]);
-  }
-  for (std::size_t i = 0; i < parents.size(); ++i) {
-    const std::uint16_t layer = parents[i];
-    if (layer <= name->layer) continue;
-    TRY(fd, dir_fd(core, dir, layer));
-    const auto sx = posix::stat_at(fd->get(), name->text);
-    if (!sx) {
-      if (sx.error() == ENOENT) continue;
-      return fail(sx.error());
+/// Finds the layers of a child directory, from its topmost down. They lie beside its name in the
+/// layers of its parent, or, from where a redirect was met, at a path of their own.
+class ChildLayers {
+ public:
+  ChildLayers(Core& core, Inode* dir, const Name* name, std::uint16_t top, DirData& out)
+      : core_(core), dir_(dir), name_(name), top_(top), out_(out) {}
+
+  Status find(int dirfd) {
+    out_.layers.push_back(top_);
+    if (top_ + 1U >= core_.layers.size()) return {};
+    CHECK_OK(obey(dirfd, name_->text, top_));
+    for (auto layer = static_cast<std::uint16_t>(top_ + 1); layer < core_.layers.size(); ++layer) {
+      if (done_ || (!out_.moved && !name_->below())) return {};
+      CHECK_OK(out_.moved ? by_path(layer) : by_name(layer));
     }
-    if (!S_ISDIR(sx->stx_mode)) break;
-    if (is_hidden(core, device_of(*sx), sx->stx_ino)) continue;
-    list.push_back(layer);
-    if (i + 1 < parents.size() && is_opaque(fd->get(), name->text)) break;
+    return {};
   }
-  return list;
-}
+
+ private:
+  /// Takes in what the directory just found says of those below.
+  Status obey(int dirfd, const char* name, std::uint16_t layer) {
+    TRY(marks, marks_of(core_, dirfd, name));
+    done_ = done_ || marks.opaque;
+    if (done_ || !marks.redirect) return {};
+    const auto redirect = parse_redirect(*marks.redirect);
+    if (!redirect) {
+      spdlog::warn("{}: a directory named {} has a corrupt redirect; it is not followed",
+                   core_.layers[layer].path, name_->view());
+      return fail(EIO);
+    }
+    const auto from = static_cast<std::uint16_t>(layer + 1);
+    std::string path = redirect->path;
+    if (!redirect->absolute) {
+      const std::string above = lower_path(core_, dir_, from);
+      if (!above.empty()) path.insert(0, above + "/");
+    }
+    if (!out_.moved) out_.moved = std::make_unique<std::vector<LowerPath>>();
+    out_.moved->push_back({from, std::move(path)});
+    return {};
+  }
+
+  Status by_path(std::uint16_t layer) {
+    bool opaque = false;
+    auto fd = walk_layer(core_, layer, out_.moved->back().path, &opaque);
+    if (!fd) {
+      done_ = !(fd.error() == ENOENT);  // something there that is not a directory ends the merge
+      return {};
+    }
+    TRY(sx, posix::stat_at((*fd)->get(), "."));
+    if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
+    out_.layers.push_back(layer);
+    done_ = opaque;
+    return obey((*fd)->get(), ".", layer);
+  }
+
+  Status by_name(std::uint16_t layer) {
+    if (!parent_has(layer)) return {};
+    TRY(fd, dir_fd(core_, dir_, layer));
+    const auto sx = posix::stat_at(fd->get(), name_->text);
+    if (!sx) return sx.error() == ENOENT ? Status{} : fail(sx.error());
+    done_ = !S_ISDIR(sx->stx_mode);
+    if (done_ || is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
+    out_.layers.push_back(layer);
+    return layer + 1U < core_.layers.size() ? obey(fd->get(), name_->text, layer) : Status{};
+  }
+
+  [[nodiscard]] bool parent_has(std::uint16_t layer) const {
+    std::shared_lock loc(dir_->loc);
+    for (std::size_t i = 0; i < dir_->dir->layers.size(); ++i) {
+      if (dir_->dir->layers[i] == layer) return true;
+    }
+    return false;
+  }
+
+  Core& core_;
+  Inode* dir_;
+  const Name* name_;
+  const std::uint16_t top_;
+  DirData& out_;
+  bool done_ = false;
+};
 
 /// Whether the server's user may not read a lower object. The mode bits answer nearly always.
 bool unreadable(const Core& core, int dirfd, const char* name, const struct statx& sx) {
@@ -112,16 +178,16 @@ bool unreadable(const Core& core, int dirfd, const char* name, const struct stat
 }
 
 /// Fills a fresh inode from the object that is `name` in its topmost layer.
-Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd,
+Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_t layer, int dirfd,
             const struct statx& sx) {
-  inode->layer.store(name->layer, std::memory_order_relaxed);
+  inode->layer.store(layer, std::memory_order_relaxed);
   inode->ino = presented_ino(core, sx);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
-  if (name->layer == kUpper && S_ISLNK(type)) {
+  if (layer == kUpper && S_ISLNK(type)) {
     if (const auto record = core.links.get(key_of(sx)); record && record->origin)
       inode->ino = *record->origin;
-  } else if (name->layer == kUpper) {
+  } else if (layer == kUpper) {
     TRY(list, posix::list_xattr(dirfd, name->text));
     flags = xattr_flags(core, list) | Inode::kXattrsKnown;
     if (flags & Inode::kSeenOrigin) {
@@ -142,10 +208,7 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, int dirfd,
   inode->type = static_cast<std::uint16_t>(type >> 12);
   if (S_ISDIR(type)) {
     inode->dir = new DirData;
-    const bool opaque = name->layer == kUpper ? (flags & Inode::kSeenOpaque) != 0
-                                              : name->below() && is_opaque(dirfd, name->text);
-    TRY(layers, child_layers(core, dir, name, opaque));
-    inode->dir->layers = std::move(layers);
+    CHECK_OK(ChildLayers(core, dir, name, layer, *inode->dir).find(dirfd));
   }
   return {};
 }
@@ -192,6 +255,8 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list) {
       flags |= Inode::kSparse;
     } else if (name == core.x.origin) {
       flags |= Inode::kSeenOrigin;
+    } else if (name == core.x.redirect) {
+      flags |= Inode::kSeenRedirect;
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
     } else if (name == core.x.opaque || name == kOpaqueNames[2]) {
@@ -263,15 +328,17 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
     known->refs.fetch_add(1, std::memory_order_acq_rel);
     return known;
   }
-  TRY(fd, dir_fd(core, dir, name->layer));
+  // Read once: whoever was faster may copy the object up meanwhile.
+  const std::uint16_t layer = name->layer;
+  TRY(fd, dir_fd(core, dir, layer));
   TRY(seen, posix::stat_at(fd->get(), name->text));
   if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
-  const bool linked = name->layer == kUpper && seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode);
+  const bool linked = layer == kUpper && seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode);
   if (linked) {
     if (Inode* known = find_linked(core, seen)) return known;
   }
   Inode* inode = core.inodes.allocate();
-  if (auto status = fill(core, inode, dir, name, fd->get(), seen); !status) {
+  if (auto status = fill(core, inode, dir, name, layer, fd->get(), seen); !status) {
     core.inodes.free(inode);
     return fail(status.error());
   }
@@ -331,26 +398,41 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
       continue;
     }
     // The last reference goes only under the lock of the directory that could hand out a new one.
+    // The directory is pinned meanwhile: a rename may take this inode, and its pin, elsewhere.
     Inode* parent = nullptr;
     {
       std::shared_lock loc(inode->loc);
       parent = inode->parent;
+      if (parent == nullptr) return;  // the root is never given back
+      pin(parent);
     }
-    if (parent == nullptr) return;  // the root is never given back
-    std::unique_lock names(parent->dir->lock);
+    bool moved = false, last = false;
     {
-      std::shared_lock loc(inode->loc);
-      if (inode->parent != parent) continue;
-    }
-    {
-      MutexLock linked(core.linked_mutex);
-      if (inode->refs.fetch_sub(amount, std::memory_order_acq_rel) != amount) return;
-      if (inode->has(Inode::kLinked)) {
-        core.linked.erase(file_data(inode).account.key.ino);
+      std::unique_lock names(parent->dir->lock);
+      {
+        std::shared_lock loc(inode->loc);
+        moved = inode->parent != parent;
+      }
+      if (!moved) {
+        MutexLock linked(core.linked_mutex);
+        last = inode->refs.fetch_sub(amount, std::memory_order_acq_rel) == amount;
+        if (last && inode->has(Inode::kLinked)) {
+          core.linked.erase(file_data(inode).account.key.ino);
+        }
+      }
+      if (last && !inode->has(Inode::kDetached)) {
+        inode->name->inode.store(nullptr, std::memory_order_release);
       }
     }
-    if (!inode->has(Inode::kDetached)) inode->name->inode.store(nullptr, std::memory_order_release);
-    names.unlock();
+    if (moved) {
+      unref(core, parent, Inode::kPin);
+      continue;
+    }
+    if (!last) {
+      inode = parent;
+      amount = Inode::kPin;
+      continue;
+    }
     if (inode->has(Inode::kParked)) discard_parked(core, inode);
     if (inode->is_dir()) {
       for (std::size_t i = 0; i < inode->dir->layers.size(); ++i) {
@@ -362,7 +444,7 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
     }
     core.inodes.free(inode);
     inode = parent;
-    amount = Inode::kPin;
+    amount = 2 * Inode::kPin;  // the child's and our own
   }
 }
 

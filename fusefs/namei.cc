@@ -86,6 +86,7 @@ Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, co
   TRY(sx, make(core, staged.dirfd(), staged.name(), object, want.mode, made.opened));
   made.sx = sx;
   staged.made();
+  if (S_ISLNK(want.mode)) staged.has_record(key_of(sx));
   TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), sx, want, false));
   made.overridden = overridden;
   if (project.inherit) CHECK_OK(set_new_project(core, staged.dirfd(), staged.name(), sx, project));
@@ -103,9 +104,11 @@ Status publish_new(Core& core, Staged& staged, int dirfd, const Name* name, bool
   return staged.publish(dirfd, name->text, RENAME_EXCHANGE);
 }
 
-/// The inode of what was made, with its account, and its attributes for the reply.
+/// The inode of what was made, with its account, and its attributes for the reply. `unseen`: set on
+/// failure, the inode whose lookup the caller gives back when the directory is unlocked.
 Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirfd,
-                        const Override& want, Made made, const ProjectAttr& project) {
+                        const Override& want, Made made, const ProjectAttr& project,
+                        Inode*& unseen) {
   Inode* inode = adopt(core, dir, name, want.mode, made.sx);
   if (made.overridden) inode->set(Inode::kOverride);
   Account account;
@@ -115,6 +118,7 @@ Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirf
   if (inode->is_dir()) {
     account.inherit = project.inherit;
     account.data_bytes = quota::kDirectoryBytes;
+    std::lock_guard charge(inode->dir->charge);
     inode->dir->account = account;
   } else {
     file_data(inode).account = account;
@@ -128,6 +132,7 @@ Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirf
   loc.unlock();
   if (!st) {
     // Only the reply failed; the object is there and will be looked up again.
+    unseen = inode;
     return fail(st.error());
   }
   return Entry{inode->id(), *st};
@@ -202,14 +207,15 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
     Staged staged(core);
     TRY(built, make_staged(core, staged, object, want, project));
     made = std::move(built);
-    if (auto status = publish_new(core, staged, dirfd->get(), name.get(), is_dir); !status) {
-      if (S_ISLNK(want.mode)) core.links.erase(key_of(made.sx));
-      return fail(status.error());
-    }
+    CHECK_OK(publish_new(core, staged, dirfd->get(), name.get(), is_dir));
   }
   name.keep(want.mode);
   reservation.claim();
-  return introduce(core, dir, name.get(), dirfd, want, std::move(made), project);
+  Inode* unseen = nullptr;
+  auto entry = introduce(core, dir, name.get(), dirfd, want, std::move(made), project, unseen);
+  names.unlock();
+  if (unseen != nullptr) unref(core, unseen, 1);
+  return entry;
 }
 
 /// Another link of an upper object, in place or over a whiteout.
@@ -242,6 +248,14 @@ void mark_linked(Core& core, Inode* inode, const quota::InodeKey& key) {
   file_data(inode).account.key = key;
   core.linked.emplace(key.ino, inode);
   inode->set(Inode::kLinked);
+}
+
+/// The reply to a link. The caller holds loc.
+Result<Entry> linked_entry(Core& core, Inode* inode) {
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  TRY(st, attr_held(core, inode, at, sx));
+  return Entry{inode->id(), st};
 }
 
 }  // namespace
@@ -307,11 +321,8 @@ Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId
       mark_linked(core, inode, key_of(sx));
     }
     name.keep(static_cast<mode_t>(inode->type) << 12);
-    TRY(now, where(core, inode));
-    TRY(after, posix::stat_at(now.fd(), now.text()));
-    TRY(st, attr_held(core, inode, now, after));
-    inode->refs.fetch_add(1, std::memory_order_acq_rel);
-    entry = Entry{inode->id(), st};
+    entry = linked_entry(core, inode);
+    if (entry) inode->refs.fetch_add(1, std::memory_order_acq_rel);
   }
   if (old_parent != nullptr) unref(core, old_parent, Inode::kPin);
   return entry;
@@ -348,8 +359,12 @@ Result<Entry> make_tmpfile(Core& core, const Caller& caller, NodeId parent, mode
   reservation.claim();
   record(core, account);
   names.unlock();
-  TRY(st, attr(core, inode));
-  return Entry{inode->id(), st};
+  const auto st = attr(core, inode);
+  if (!st) {
+    unref(core, inode, 1);
+    return fail(st.error());
+  }
+  return Entry{inode->id(), *st};
 }
 
 }  // namespace troot::fusefs

@@ -221,8 +221,10 @@ Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progres
     return refuse_errno("the ledger " + dir, quota.error());
   }
   core.quota = std::move(*quota);
-  if (core.quota->recount() != quota::Recount::kNotNeeded) {
-    spdlog::info("counting {}: {}", c.upper, reason(core.quota->recount()));
+  if (core.quota->recount() != quota::Recount::kNotNeeded || core.parked_left) {
+    const char* why = core.parked_left ? "the last server left unlinked files behind"
+                                       : reason(core.quota->recount());
+    spdlog::info("counting {}: {}", c.upper, why);
     if (auto s = recount(core, progress); !s)
       return refuse_errno("counting upperdir " + c.upper, s.error());
   }
@@ -306,6 +308,7 @@ Status close_core(Core& core) {
   Status status;
   if (!core.read_only) {
     status = clean_parked(core);
+    core.links.tidy();
     if (core.quota) {
       if (auto closed = core.quota->close(); !closed && status) status = closed;
     }

@@ -18,9 +18,6 @@ using Apply = Parsed (*)(MountOptions&, std::string_view value);
 constexpr std::size_t kMostLowers = 500;
 constexpr unsigned kMostThreads = 1024;
 
-tl::unexpected<UsageError> usage(std::string message) {
-  return tl::unexpected<UsageError>(UsageError{std::move(message), kExitUsage});
-}
 tl::unexpected<UsageError> wrong_value(std::string_view name, std::string_view value,
                                        std::string_view form) {
   return usage(std::string(name) + "=" + std::string(value) + ": " + std::string(form));
@@ -169,6 +166,8 @@ constexpr std::array kWords{
     Word{"noquota", [](MountOptions& o) { o.config.quota = false; }},
     Word{"volatile", [](MountOptions& o) { o.config.volatile_upper = true; }},
     Word{"fsync=0", [](MountOptions& o) { o.config.volatile_upper = true; }},
+    Word{"redirect_dir=on", [](MountOptions& o) { o.config.redirect_dir = true; }},
+    Word{"redirect_dir=off", [](MountOptions& o) { o.config.redirect_dir = false; }},
     Word{"userxattr", [](MountOptions& o) { o.user_xattr = true; }},
     Word{"xattr_permissions=2", [](MountOptions& o) { o.ownership = Ownership::kPresented; }},
     Word{"squash_to_root", [](MountOptions& o) { o.config.squash_to_root = true; }},
@@ -185,13 +184,12 @@ constexpr std::array<std::string_view, 11> kMountFlags{"dev",     "nodev",  "sui
                                                        "exec",    "noexec", "sync",   "async",
                                                        "dirsync", "atime",  "noatime"};
 /// What these ask for is what a mount here is anyway, or is for mount(8) and fstab alone.
-constexpr std::array<std::string_view, 23> kAlreadySo{"default_permissions",
+constexpr std::array<std::string_view, 22> kAlreadySo{"default_permissions",
                                                       "noacl",
                                                       "fsync=1",
                                                       "threaded=1",
                                                       "writeback=0",
                                                       "noxattrs=0",
-                                                      "redirect_dir=off",
                                                       "metacopy=off",
                                                       "index=off",
                                                       "static_nlink=0",

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fusefs/overlay.h"
@@ -22,6 +23,9 @@ struct UsageError {
   std::string message;
   int exit_code = kExitUsage;
 };
+[[nodiscard]] inline tl::unexpected<UsageError> usage(std::string message) {
+  return tl::unexpected<UsageError>(UsageError{std::move(message), kExitUsage});
+}
 
 struct MountOptions {
   enum class Action { kMount, kHelp, kVersion };

@@ -40,6 +40,7 @@ Ownership
   unreadable=deny|empty  how lower objects look that the server cannot read
 
 Serving
+  redirect_dir=on|off    rename directories that have lower parts (on), or answer EXDEV
   volatile, fsync=0      never wait for the disk; a crash may lose the upper
   threads=N              most worker threads (default: twice the CPUs, at least 8)
   control=PATH           the control socket (default: WORKDIR/troot/control)

@@ -54,6 +54,7 @@ struct Config {
       upper_owner;              ///< presented owner of upper objects without a record
   bool squash_to_root = false;  ///< present everything as 0:0 (one mapped id)
   std::uint32_t id_count = 0;   ///< ids at or past it show as 65534; 0: all ids exist
+  bool redirect_dir = true;     ///< false: renaming a directory with lower parts is EXDEV
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
   bool enforce = true;          ///< and enforce

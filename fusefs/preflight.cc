@@ -23,9 +23,6 @@ using Checked = tl::expected<void, UsageError>;
 tl::unexpected<UsageError> cannot(std::string message) {
   return tl::unexpected<UsageError>(UsageError{std::move(message), kExitCannot});
 }
-tl::unexpected<UsageError> usage(std::string message) {
-  return tl::unexpected<UsageError>(UsageError{std::move(message), kExitUsage});
-}
 
 /// A directory of the command line, resolved.
 struct Place {

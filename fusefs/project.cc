@@ -46,8 +46,7 @@ Result<ProjectAttr> get_project(Core& core, NodeId id) {
   if (!inode->in_upper()) return ProjectAttr{};
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return ProjectAttr{};
-  std::unique_lock<SmallMutex> io;
-  if (!inode->is_dir()) io = std::unique_lock(file_data(inode).io);
+  std::lock_guard charge(account_lock(inode));
   TRY(account, account_held(core, inode));
   return ProjectAttr{account->project, account->inherit};
 }
@@ -63,12 +62,11 @@ Status set_project(Core& core, const Caller& caller, NodeId id, const ProjectAtt
   CHECK_OK(ensure_upper(core, caller, inode));
   const quota::Enforce how = caller.uid == 0 ? quota::Enforce::kForce : quota::Enforce::kLimits;
   std::unique_lock<SmallRwLock> names;
-  std::unique_lock<SmallMutex> io;
   if (inode->is_dir())
     names = std::unique_lock(inode->dir->lock);  // children inherit under this lock
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
-  if (!inode->is_dir()) io = std::unique_lock(file_data(inode).io);
+  std::lock_guard charge(account_lock(inode));
   TRY(account, account_held(core, inode));
   return change_project(core, inode, *account, next, how);
 }

@@ -28,13 +28,12 @@ bool dots(Core& core, Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
     cookie = kDotCookie;
   }
   if (cookie < kDotDotCookie) {
-    Inode* parent = nullptr;
+    std::uint64_t ino = dir->ino;
     {
       std::shared_lock loc(dir->loc);
-      parent = dir->parent;
+      if (dir->parent != nullptr) ino = dir->parent->ino;
     }
-    if (!sink({"..", parent == nullptr ? dir->ino : parent->ino, DT_DIR, kDotDotCookie, {}}))
-      return false;
+    if (!sink({"..", ino, DT_DIR, kDotDotCookie, {}})) return false;
     cookie = kDotDotCookie;
   }
   return true;
@@ -53,13 +52,15 @@ Result<Entry> look_up(Core& core, NodeId parent, std::string_view text) {
   if (!dir->is_dir()) return fail(ENOTDIR);
   if (text == "." || text == "..") {
     Inode* inode = dir;
-    if (text == "..") {
+    {
       std::shared_lock loc(dir->loc);
-      if (dir->parent != nullptr) inode = dir->parent;
+      if (text == ".." && dir->parent != nullptr) inode = dir->parent;
+      inode->refs.fetch_add(1, std::memory_order_acq_rel);
     }
-    TRY(st, attr(core, inode));
-    inode->refs.fetch_add(1, std::memory_order_acq_rel);
-    return Entry{inode->id(), st};
+    const auto st = attr(core, inode);
+    if (st) return Entry{inode->id(), *st};
+    unref(core, inode, 1);
+    return fail(st.error());
   }
   CHECK_OK(check_name(text));
   Inode* inode = nullptr;

@@ -9,14 +9,33 @@
 namespace troot::fusefs {
 namespace {
 
-Status empty_dir(int dirfd) {
+/// What belongs to a symlink that is about to go.
+void drop_record(Core& core, const struct statx& sx) {
+  if (S_ISLNK(sx.stx_mode) && sx.stx_nlink == 1) core.links.erase(key_of(sx));
+}
+
+Status empty_dir(Core& core, int dirfd) {
   std::vector<std::string> names;
   TRY(fd, posix::open_at(dirfd, ".", O_RDONLY | O_DIRECTORY));
   CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
     names.emplace_back(d.name);
     return true;
   }));
-  for (const std::string& name : names) remove_tree(dirfd, name.c_str());
+  for (const std::string& name : names) {
+    if (const auto sx = posix::stat_at(dirfd, name.c_str())) drop_record(core, *sx);
+    remove_tree(dirfd, name.c_str());
+  }
+  return {};
+}
+
+Status remove_parked(Core& core, int dirfd, const char* name) {
+  TRY(sx, posix::stat_at(dirfd, name));
+  TRY(e, examine(core, dirfd, name, sx));
+  drop_record(core, sx);
+  CHECK_OK(posix::unlink(dirfd, name));
+  if (sx.stx_nlink > 1 || !core.quota) return {};
+  core.quota->release(e.account.project, {e.account.bytes(), 1});
+  core.quota->erase(e.account.key);
   return {};
 }
 
@@ -67,26 +86,28 @@ class Counter {
 }  // namespace
 
 Status clean_work(Core& core) {
-  CHECK_OK(empty_dir(core.stage.get()));
-  return empty_dir(core.parked.get());
+  CHECK_OK(empty_dir(core, core.stage.get()));
+  TRY(left, posix::open_at(core.parked.get(), ".", O_RDONLY | O_DIRECTORY));
+  CHECK_OK(posix::list(left.get(), [&](const DirName&) {
+    core.parked_left = true;
+    return false;
+  }));
+  return empty_dir(core, core.parked.get());
 }
 
 Status clean_parked(Core& core) {
+  CHECK_OK(empty_dir(core, core.stage.get()));
   std::vector<std::string> names;
   TRY(fd, posix::open_at(core.parked.get(), ".", O_RDONLY | O_DIRECTORY));
   CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
     names.emplace_back(d.name);
     return true;
   }));
+  Status first;
   for (const std::string& name : names) {
-    TRY(sx, posix::stat_at(fd.get(), name.c_str()));
-    TRY(e, examine(core, fd.get(), name.c_str(), sx));
-    CHECK_OK(posix::unlink(fd.get(), name.c_str()));
-    if (sx.stx_nlink > 1 || !core.quota) continue;
-    core.quota->release(e.account.project, {e.account.bytes(), 1});
-    core.quota->erase(e.account.key);
+    if (auto status = remove_parked(core, fd.get(), name.c_str()); !status && first) first = status;
   }
-  return {};
+  return first;
 }
 
 Status recount(Core& core, const std::function<void(std::uint64_t)>& progress) {

@@ -93,11 +93,11 @@ void discard_parked(Core& core, Inode* inode) noexcept {
       known = true;
     }
   }
-  (void)posix::unlink(core.parked.get(), name.get());
   core.parked_count.fetch_sub(1, std::memory_order_relaxed);
-  if (!known) return;
-  if (inode->is_symlink()) core.links.erase(account.key);
-  if (!core.quota) return;
+  // The record first: nobody would find one whose symlink is gone.
+  if (known && inode->is_symlink()) core.links.erase(account.key);
+  // What cannot be removed now stays charged; the end of the mount tries again.
+  if (!posix::unlink(core.parked.get(), name.get()) || !known || !core.quota) return;
   core.quota->release(account.project, {account.bytes(), 1});
   core.quota->erase(account.key);
 }
@@ -164,6 +164,7 @@ Status remove_dir(Core& core, NodeId parent, std::string_view text) {
     TRY(dirfd, dir_fd(core, dir, kUpper));
     Account* account = nullptr;
     if (inode->in_upper()) {
+      std::lock_guard charge(account_lock(inode));
       TRY(loaded, account_held(core, inode));
       account = loaded;
     }

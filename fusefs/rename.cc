@@ -5,7 +5,6 @@
 #include <sys/sysmacros.h>
 
 #include "fusefs/namei.h"
-#include "fusefs/staging.h"
 
 namespace troot::fusefs {
 namespace {
@@ -20,6 +19,20 @@ struct End {
   /// Something of a lower layer lies beneath.
   [[nodiscard]] bool below() const { return name != nullptr && name->covers(); }
   [[nodiscard]] bool whiteout() const { return name != nullptr && name->whiteout(); }
+};
+
+/// Both ends' loc, alone. Renames within two directories run side by side, and hard links may make
+/// them meet at the same two inodes: the order is that of the slots.
+class LocPair {
+ public:
+  LocPair(Inode* a, Inode* b) {
+    if (b != nullptr && b->slot < a->slot) std::swap(a, b);
+    first_ = std::unique_lock(a->loc);
+    if (b != nullptr) second_ = std::unique_lock(b->loc);
+  }
+
+ private:
+  std::unique_lock<SmallRwLock> first_, second_;
 };
 
 class Rename {
@@ -45,10 +58,11 @@ class Rename {
   Status check_victim();
   Status move();
   Status swap();
-  Status hide_below(Inode* dir, const End& at);
+  Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
-  Status move_on_disk();
-  void move_in_memory();
+  Status check_room();
+  Status move_on_disk(bool& whiteout_left);
+  void move_in_memory(bool whiteout_left);
   void drop_lookups() {
     for (End* end : {&from_, &to_}) {
       if (end->inode != nullptr) unref(core_, end->inode, 1);
@@ -84,11 +98,9 @@ Status Rename::prepare() {
     }
     if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
     if (!needed) return {};
-    if (end.inode->is_dir()) {
-      // As the kernel without redirect_dir: a directory with lower parts does not move.
+    if (end.inode->is_dir() && !core_.config.redirect_dir) {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
-      return {};
     }
     return ensure_upper(core_, Caller{}, end.inode);
   };
@@ -107,15 +119,8 @@ Status Rename::check_project(const End& into, Inode* moved) {
   TRY(project, inherited(core_, into.dir));
   if (!project.inherit) return {};
   std::shared_lock loc(moved->loc);
-  Account* account = nullptr;
-  if (moved->is_dir()) {
-    TRY(loaded, account_held(core_, moved));
-    account = loaded;
-  } else {
-    std::lock_guard io(file_data(moved).io);
-    TRY(loaded, account_held(core_, moved));
-    account = loaded;
-  }
+  std::lock_guard charge(account_lock(moved));
+  TRY(account, account_held(core_, moved));
   return account->project == project.project ? Status{} : fail(EXDEV);
 }
 
@@ -123,6 +128,7 @@ Status Rename::check_victim() {
   if (to_.inode == nullptr) return {};
   if (!to_.inode->is_dir()) return from_.inode->is_dir() ? fail(ENOTDIR) : Status{};
   if (!from_.inode->is_dir()) return fail(EISDIR);
+  if (to_.inode == from_.dir) return fail(ENOTEMPTY);  // its names are locked, and one is shown
   std::unique_lock names(to_.inode->dir->lock);
   TRY(empty, shows_nothing(core_, to_.inode));
   return empty ? Status{} : fail(ENOTEMPTY);
@@ -137,26 +143,58 @@ Status Rename::check() {
   return check_victim();
 }
 
-/// Makes a directory of the upper opaque before it comes to lie over something it must hide.
-Status Rename::hide_below(Inode* dir, const End& at) {
-  if (!dir->is_dir() || !at.below()) return {};
+/// Prepares a directory for its new place: one with lower parts says where they lie (redirect_dir
+/// of overlayfs.rst), another becomes opaque if something there must stay hidden. Neither changes
+/// what is shown where it is now.
+Status Rename::fit_dir(Inode* dir, const End& at) {
+  if (!dir->is_dir()) return {};
   TRY(fd, dir_fd(core_, dir, kUpper));
+  const LayerList& layers = dir->dir->layers;
+  if (!layers.pure_upper()) {
+    const std::uint16_t below = layers[1];
+    const std::string path = lower_path(core_, dir, below);
+    if (path.size() + 1 > kMaxRedirect) return fail(EXDEV);
+    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), "/" + path));
+    std::unique_lock loc(dir->loc);
+    auto& moved = dir->dir->moved;
+    if (!moved) moved = std::make_unique<std::vector<LowerPath>>();
+    if (moved->empty() || moved->front().from > below) moved->insert(moved->begin(), {1, path});
+    return {};
+  }
+  if (!at.below()) return {};
   return posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y");
 }
 
 /// A victim directory that shows nothing may hold whiteouts on disk, and then renameat2 would
-/// refuse it. An empty opaque directory takes its place first: the same to everybody who looks.
+/// refuse it. Marked opaque first, it shows nothing without them too, so they can go one by one and
+/// the directory stays what it is should the rename fail. Its names are locked.
 Status Rename::clear_victim() {
   if (to_.inode == nullptr || !to_.inode->is_dir() || !to_.inode->in_upper()) return {};
-  if (to_.inode->dir->names.size() == 0) return {};
-  Staged empty(core_);
-  CHECK_OK(posix::mkdir(empty.dirfd(), empty.name(), 0700));
-  empty.made();
-  CHECK_OK(posix::set_xattr(empty.dirfd(), empty.name(), core_.x.opaque.c_str(), "y"));
-  return empty.publish(to_.fd->get(), to_.name->text, RENAME_EXCHANGE);
+  NameTable& names = to_.inode->dir->names;
+  if (names.size() == 0) return {};
+  TRY(fd, dir_fd(core_, to_.inode, kUpper));
+  CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y"));
+  while (Name* whiteout = names.next_after(0)) {
+    CHECK_OK(posix::unlink(fd->get(), whiteout->text));
+    names.take(whiteout);
+    free_name(whiteout);
+    core_.name_count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  return {};
 }
 
-Status Rename::move_on_disk() {
+/// Whether the table of the target would take one more name; asked while the disk is unchanged.
+Status Rename::check_room() {
+  if (to_.name != nullptr) return {};
+  Name* name = new_name(to_.text, kUpper, DT_UNKNOWN, 0);
+  const bool fits = to_.dir->dir->names.insert(name);
+  if (fits) to_.dir->dir->names.take(name);
+  free_name(name);
+  return fits ? Status{} : fail(ENOSPC);
+}
+
+/// `whiteout_left`: a whiteout lies where the object was.
+Status Rename::move_on_disk(bool& whiteout_left) {
   const bool leave_whiteout = from_.below();
   const char* from = from_.name->text;
   const CName to(to_.text);
@@ -164,8 +202,11 @@ Status Rename::move_on_disk() {
     // A directory replaces a whiteout only by exchange; that leaves the whiteout where the
     // directory was.
     CHECK_OK(posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), RENAME_EXCHANGE));
-    return leave_whiteout ? Status{} : posix::unlink(from_.fd->get(), from);
+    // A whiteout that cannot be removed hides nothing: the rename is done all the same.
+    whiteout_left = leave_whiteout || !posix::unlink(from_.fd->get(), from);
+    return {};
   }
+  whiteout_left = leave_whiteout;
   // The victim stays readable for those who have it open: a second link waits in the parking place.
   const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() &&
                     to_.inode->name == to_.name;
@@ -184,7 +225,7 @@ Status Rename::move_on_disk() {
   return {};
 }
 
-void Rename::move_in_memory() {
+void Rename::move_in_memory(bool whiteout_left) {
   const unsigned char below = to_.below() ? Name::kBelow : 0;
   if (to_.name != nullptr) {
     to_.dir->dir->names.take(to_.name);
@@ -198,9 +239,10 @@ void Rename::move_in_memory() {
   Name* moved = new_name(to_.text, kUpper, from_.name->d_type, below);
   Name* old = from_.name;
   from_.dir->dir->names.take(old);
-  if (old->below()) {
+  if (whiteout_left) {
+    const unsigned char hides = old->below() ? Name::kBelow : 0;
     (void)from_.dir->dir->names.insert(
-        new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow));
+        new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | hides));
     core_.name_count.fetch_add(1, std::memory_order_relaxed);
   }
   (void)to_.dir->dir->names.insert(moved);
@@ -227,30 +269,31 @@ Status Rename::move() {
     last = st;
     if (to_.inode->in_upper()) {
       std::shared_lock loc(to_.inode->loc);
+      std::lock_guard charge(account_lock(to_.inode));
       TRY(account, account_held(core_, to_.inode));
       victim_account = *account;
       charged = true;
     }
   }
-  CHECK_OK(hide_below(from_.inode, to_));
-  CHECK_OK(clear_victim());
-  std::unique_lock<SmallRwLock> victim_names, victim_loc;
+  CHECK_OK(check_room());
+  CHECK_OK(fit_dir(from_.inode, to_));
+  std::unique_lock<SmallRwLock> victim_names;
   if (to_.inode != nullptr && to_.inode->is_dir())
     victim_names = std::unique_lock(to_.inode->dir->lock);
-  std::unique_lock loc(from_.inode->loc);
-  if (to_.inode != nullptr) victim_loc = std::unique_lock(to_.inode->loc);
-  CHECK_OK(move_on_disk());
+  CHECK_OK(clear_victim());
+  const LocPair locs(from_.inode, to_.inode);
+  bool whiteout_left = false;
+  CHECK_OK(move_on_disk(whiteout_left));
   if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
-  move_in_memory();
+  move_in_memory(whiteout_left);
   return {};
 }
 
 Status Rename::swap() {
   if (to_.inode == from_.inode) return {};
-  CHECK_OK(hide_below(from_.inode, to_));
-  CHECK_OK(hide_below(to_.inode, from_));
-  std::unique_lock loc(from_.inode->loc);
-  std::unique_lock other(to_.inode->loc);
+  CHECK_OK(fit_dir(from_.inode, to_));
+  CHECK_OK(fit_dir(to_.inode, from_));
+  const LocPair locs(from_.inode, to_.inode);
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
   // The names stay where they are; what they name changes places.
@@ -283,11 +326,6 @@ Status Rename::commit() {
   CHECK_OK(look(to_));
   CHECK_OK(check());
   if (!from_.inode->in_upper() || (exchange_ && !to_.inode->in_upper())) return fail(EAGAIN);
-  for (const End* end : {&from_, &to_}) {
-    if (!end->inode || !end->inode->is_dir() || (end == &to_ && !exchange_)) continue;
-    std::shared_lock loc(end->inode->loc);
-    if (!end->inode->dir->layers.pure_upper()) return fail(EXDEV);
-  }
   TRY(from_fd, dir_fd(core_, from_.dir, kUpper));
   TRY(to_fd, dir_fd(core_, to_.dir, kUpper));
   from_.fd = std::move(from_fd);

@@ -1,5 +1,7 @@
 // What owns it: the way from an inode to descriptors: by its parent's descriptor and its name,
 // through the two caches.
+#include <algorithm>
+
 #include "fusefs/core.h"
 
 namespace troot::fusefs {
@@ -10,10 +12,60 @@ Result<Inode*> find(Core& core, NodeId id) {
   return inode;
 }
 
+namespace {
+
+/// The path of a renamed directory's lower parts, if it has one for this layer. The caller holds
+/// loc.
+const std::string* moved_path(const Inode* dir, std::uint16_t layer) {
+  if (layer == kUpper || !dir->dir->moved) return nullptr;
+  const std::string* path = nullptr;
+  for (const LowerPath& p : *dir->dir->moved) {
+    if (p.from <= layer) path = &p.path;
+  }
+  return path;
+}
+
+}  // namespace
+
+bool is_opaque(int dirfd, const char* name) {
+  return std::any_of(std::begin(kOpaqueNames), std::end(kOpaqueNames), [&](const char* xattr) {
+    const auto value = posix::get_xattr(dirfd, name, xattr);
+    return value && *value == "y";
+  });
+}
+
+Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path,
+                            bool* opaque) {
+  FdHandle at = core.layers[layer].root;
+  for (std::size_t begin = 0; begin < path.size();) {
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    const CName part(std::string_view(path).substr(begin, end - begin));
+    TRY(fd, posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY));
+    if (opaque != nullptr && !*opaque) *opaque = is_opaque(at->get(), part.get());
+    at = std::make_shared<const Fd>(std::move(fd));
+    begin = end + 1;
+  }
+  return at;
+}
+
+std::string lower_path(Core& core, Inode* dir, std::uint16_t layer) {
+  if (dir == core.root) return "";
+  std::shared_lock loc(dir->loc);
+  if (const std::string* path = moved_path(dir, layer)) return *path;
+  std::string above = lower_path(core, dir->parent, layer);
+  if (!above.empty()) above += '/';
+  return above.append(dir->name->view());
+}
+
 Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer) {
   if (dir == core.root) return core.layers[layer].root;
   const std::uint64_t key = FdCache::key(dir->slot, layer);
   if (FdHandle fd = core.dirs.get(key)) return fd;
+  if (const std::string* path = moved_path(dir, layer)) {
+    TRY(walked, walk_layer(core, layer, *path, nullptr));
+    TRY(own, posix::open_at(walked->get(), ".", O_PATH | O_DIRECTORY));
+    return core.dirs.put(key, std::move(own));
+  }
   TRY(parent, dir_fd(core, dir->parent, layer));
   TRY(fd, posix::open_at(parent->get(), dir->name->text, O_PATH | O_DIRECTORY));
   return core.dirs.put(key, std::move(fd));

@@ -195,7 +195,7 @@ class FuseSession final : public Session {
     }
     served_.notifier = notifier_.get();
     served_.workers = workers_.get();
-    served_.overlay.on_stale([this](NodeId id) { notifier_->stale_attributes(id); });
+    served_.overlay.on_stale([this](NodeId id) { notifier_->stale_soon(id); });
     CHECK_OK(workers_->start());
 
     const sigset_t signals = end_signals();

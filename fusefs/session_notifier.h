@@ -5,6 +5,7 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -25,14 +26,19 @@ class Notifier {
 
   /// The kernel's attributes of `id` are stale. Dropped when memory is short.
   void stale_attributes(NodeId id) noexcept;
+  /// The same within some milliseconds: many of one directory, as copy-ups make them, are told
+  /// once.
+  void stale_soon(NodeId id) noexcept;
 
  private:
   void run() noexcept;
+  void tell(NodeId id) noexcept;
 
   fuse_session* const session_;
   std::mutex mutex_;  // guards what follows, up to thread_
   std::condition_variable wake_;
   std::vector<NodeId> stale_;
+  std::set<NodeId> soon_;
   bool ending_ = false;
   std::thread thread_;
 };

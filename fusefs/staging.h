@@ -18,12 +18,16 @@ class Staged {
   Staged(const Staged&) = delete;
   Staged& operator=(const Staged&) = delete;
   ~Staged() {
-    if (made_) remove_tree(core_.stage.get(), name_);
+    if (!made_) return;
+    if (record_) core_.links.erase(*record_);
+    remove_tree(core_.stage.get(), name_);
   }
   [[nodiscard]] int dirfd() const { return core_.stage.get(); }
   [[nodiscard]] const char* name() const { return name_; }
   /// It exists now: the destructor has something to remove.
   void made() { made_ = true; }
+  /// It is a symlink that may get a record in the store of links: that goes with it.
+  void has_record(const quota::InodeKey& key) { record_ = key; }
   /// Moves it to its place. With RENAME_EXCHANGE, what was there is staged now, and removed with
   /// this.
   [[nodiscard]] Status publish(int dirfd, const char* name, unsigned flags) {
@@ -36,6 +40,7 @@ class Staged {
   Core& core_;
   char name_[20];
   bool made_ = false;
+  std::optional<quota::InodeKey> record_;
 };
 
 }  // namespace troot::fusefs

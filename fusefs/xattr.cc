@@ -35,8 +35,7 @@ template <typename Change>
 Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) {
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
-  std::unique_lock<SmallMutex> io;
-  if (!inode->is_dir()) io = std::unique_lock(file_data(inode).io);
+  std::lock_guard charge(account_lock(inode));
   TRY(account, account_held(core, inode));
   TRY(at, where(core, inode));
   std::int64_t before = 0;

@@ -109,7 +109,22 @@ def onto_lower(m):
     equal(names(m("lempty")), ["f", "sub"], "the other's names after a remount")
 
 
-@case("a lower directory is EXDEV, so that mv copies", lower=tree, on=("trootfs", "overlay"))
+@case("a lower directory moves with all below it", lower=tree, on=("trootfs",))
+def lower_directory_moves(m):
+    os.rename(m("ldir"), m("moved"))
+    gone(m("ldir"))
+    equal(names(m("moved")), ["f", "sub"], "names")
+    write(m("moved/f"), "changed")
+    os.rename(m("moved/sub"), m("sub"))
+    m.remount()
+    gone(m("ldir"))
+    equal(names(m("moved")), ["f"], "names after a remount")
+    equal(read(m("moved/f")), b"changed", "content after a remount")
+    equal(os.path.isdir(m("sub")), True, "the child that moved out")
+
+
+@case("with redirect_dir=off a lower directory is EXDEV, so that mv copies", lower=tree, options=("redirect_dir=off",),
+      on=("trootfs", "overlay"))
 def lower_directory(m):
     refused(errno.EXDEV, os.rename, m("ldir"), m("moved"))
     write(m("ldir/new"), "new")

@@ -217,13 +217,12 @@ TEST_CASE("rename of files: over files, over whiteouts, leaving whiteouts") {
   f.check_recount();
 }
 
-TEST_CASE("rename of directories: upper ones move, lower ones say EXDEV") {
+TEST_CASE("rename of upper directories") {
   Fixture f;
   f.dir.make("lower/low");
   f.dir.make("lower/target");
   put(f.lower + "/target/hidden", "h");
   f.open();
-  CHECK(f.overlay->rename(kRootId, "low", kRootId, "low2", 0).error() == EXDEV);
   auto d = f.overlay->mkdir(f.caller, kRootId, "d", 0755);
   REQUIRE(d);
   const NodeId x = f.create(d->id, "x");
@@ -239,6 +238,67 @@ TEST_CASE("rename of directories: upper ones move, lower ones say EXDEV") {
   REQUIRE(f.write(x, 1, "y"));
   CHECK(get(f.upper + "/moved/x") == "xy");
   f.check_recount();
+}
+
+TEST_CASE("directories with lower parts are renamed: the kernel's redirect") {
+  Fixture f;
+  f.dir.make("lower/a/b/c");
+  f.dir.make("lower/z");
+  put(f.lower + "/a/top", "top");
+  put(f.lower + "/a/b/file", "file");
+  put(f.lower + "/a/b/c/deep", "deep");
+  put(f.lower + "/z/old", "old");
+  f.open();
+  const NodeId file = f.id("a/b/file");
+  REQUIRE(f.overlay->rename(f.id("a"), "b", kRootId, "moved", 0));
+  CHECK(xattr(f.upper + "/moved", "user.overlay.redirect") == "/a/b");
+  CHECK(is_whiteout(f.upper + "/a/b"));
+  CHECK(f.list(f.id("a")) == std::set<std::string>{"top"});
+  CHECK(f.list(f.id("moved")) == std::set<std::string>{"c", "file"});
+  CHECK(f.id("moved/file") == file);
+  REQUIRE(f.write(file, 4, "!"));
+  CHECK(get(f.upper + "/moved/file") == "file!");
+  // A child of a renamed directory moves out; a renamed one moves on, over a directory that was
+  // emptied.
+  REQUIRE(f.overlay->rename(f.id("moved"), "c", kRootId, "c2", 0));
+  CHECK(xattr(f.upper + "/c2", "user.overlay.redirect") == "/a/b/c");
+  REQUIRE(f.overlay->unlink(f.id("z"), "old"));
+  REQUIRE(f.overlay->rename(kRootId, "moved", kRootId, "z", 0));
+  CHECK(f.list(f.id("z")) == std::set<std::string>{"file"});
+  REQUIRE(f.overlay->rename(kRootId, "c2", kRootId, "z", RENAME_EXCHANGE));
+  CHECK(f.read(f.id("z/deep")) == "deep");
+  CHECK(f.read(f.id("c2/file")) == "file!");
+  f.check_recount();
+  CHECK(f.list(kRootId) == std::set<std::string>{"a", "c2", "z"});
+  CHECK(f.read(f.id("z/deep")) == "deep");
+  CHECK(f.read(f.id("c2/file")) == "file!");
+  auto again = f.overlay->mkdir(f.caller, f.id("a"), "b", 0755);
+  REQUIRE(again);
+  CHECK(f.list(again->id).empty());
+  // The upper as a lower: the redirects in it lead on.
+  f.overlay.reset();
+  f.config.lowers = {f.upper, f.lower};
+  f.config.upper = f.dir.make("upper2");
+  f.config.work = f.dir.make("work2");
+  f.open();
+  CHECK(f.read(f.id("z/deep")) == "deep");
+  CHECK(f.read(f.id("c2/file")) == "file!");
+  REQUIRE(f.overlay->rename(kRootId, "z", kRootId, "y", 0));
+  CHECK(f.read(f.id("y/deep")) == "deep");
+  CHECK(f.list(f.id("a/b")).empty());
+}
+
+TEST_CASE("a corrupt redirect is never followed") {
+  Fixture f;
+  f.dir.make("upper/d");
+  f.dir.make("lower/d");
+  put(f.lower + "/d/x", "x");
+  f.open();
+  for (const char* bad : {"/../etc", "a/b", "..", "/a//b", "/"}) {
+    REQUIRE(::setxattr((f.upper + "/d").c_str(), "user.overlay.redirect", bad, std::strlen(bad),
+                       0) == 0);
+    CHECK(f.err("d") == EIO);
+  }
 }
 
 TEST_CASE("hard links of the upper are one inode") {

@@ -178,27 +178,46 @@ def servers(user):
     return found
 
 
-# Tests that run beside this one make and remove users.
+# What the host's own tools may write while a test runs: somebody else makes users or installs packages.
 ACCOUNTS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
+PACKAGE_RECORDS = ("/var/lib/dpkg/", "/var/lib/apt/", "/etc/ld.so.cache", "/etc/.pwd.lock")
 
 
-def host_digest(*trees):
-    """A digest over names, modes, owners, times and contents, but for the files that keep accounts."""
-    digest = hashlib.sha256()
+def host_state(*trees):
+    """Path to mode, owner, time and digest of each file."""
+    state = {}
     for tree in trees:
-        for directory, names, files in os.walk(tree):
-            names.sort()
-            for name in sorted(files):
+        for directory, _, files in os.walk(tree):
+            for name in files:
                 path = os.path.join(directory, name)
-                if directory == "/etc" and (name.rstrip("-+") in ACCOUNTS or name.endswith(".lock")
-                                            or name.split(".")[0] in ACCOUNTS):
-                    continue
-                status = os.lstat(path)
-                digest.update(f"{path} {status.st_mode} {status.st_uid} {status.st_mtime_ns} {status.st_size}".encode())
-                if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
-                    with open(path, "rb") as file:
-                        digest.update(file.read())
-    return digest.hexdigest()
+                try:
+                    status = os.lstat(path)
+                    state[path] = [status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_size]
+                    if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
+                        with open(path, "rb") as file:
+                            state[path].append(hashlib.sha256(file.read()).digest())
+                except FileNotFoundError:
+                    state.pop(path, None)  # a temporary file of somebody else's
+    return state
+
+
+def host_untouched(user, world, before, *trees, marks):
+    """Nothing of `trees` is other than it was, but for what the host's own tools wrote meanwhile: files that keep
+    accounts and package records, without any of `marks` (words that the world wrote into its own), and, if packages
+    were installed on the host, files of which the world has no copy."""
+    after = host_state(*trees)
+    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    installing = "/var/lib/dpkg/status" in changed
+    for path in changed:
+        text = b""
+        if os.path.isfile(path) and os.access(path, os.R_OK):
+            with open(path, "rb") as file:
+                text = file.read()
+        for mark in marks:
+            check(mark.encode() not in text and mark not in path, f"the host's {path} has the world's {mark}")
+        account = os.path.dirname(path) == "/etc" and os.path.basename(path).split(".")[0].rstrip("-+") in ACCOUNTS
+        others = installing and not os.path.lexists(user.upper(world) + path)
+        check(account or others or path.startswith(PACKAGE_RECORDS), f"the host's {path} is not what it was")
 
 
 def run_case(function, mode, binaries, seconds):
