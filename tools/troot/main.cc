@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "tools/quota/tool.h"
 #include "tools/troot/command.h"
 #include "tools/troot/render.h"
 #include "tools/troot/session.h"
@@ -116,4 +117,8 @@ int troot_main(int argc, char** argv) {
 }  // namespace
 }  // namespace troot::cli
 
-int main(int argc, char** argv) { return troot::cli::troot_main(argc, argv); }
+int main(int argc, char** argv) {
+  if (const auto tool = troot::quota_tools::find_tool(argc, argv))
+    return troot::quota_tools::run_tool(*tool);
+  return troot::cli::troot_main(argc, argv);
+}

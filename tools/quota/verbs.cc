@@ -1,0 +1,38 @@
+// What owns it: the list of the verbs of `troot quota`.
+#include "tools/quota/verbs.h"
+
+#include <algorithm>
+#include <map>
+
+namespace troot::quota_tools {
+namespace {
+
+const std::map<std::string, Tool>& verbs() {
+  static const std::map<std::string, Tool> all{
+      {"set", &verb_set},     {"show", &verb_show},       {"report", &verb_report},
+      {"list", &verb_list},   {"check", &verb_check},     {"reset-peak", &verb_reset_peak},
+      {"limit", &verb_limit}, {"state", &verb_state},     {"timer", &verb_timer},
+      {"dump", &verb_dump},   {"restore", &verb_restore}, {"df", &verb_df}};
+  return all;
+}
+
+/// `report -p` is xfs_quota's; `report` is ours.
+bool is_xfs_report(const Words& words) {
+  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word.size() > 1 && word[0] == '-' && word[1] != '-' &&
+           word.find('p') != std::string::npos;
+  });
+}
+
+}  // namespace
+
+bool is_verb(const std::string& word) { return verbs().contains(word); }
+
+cli::Outcome<int> quota_verb(const Call& call) {
+  const std::string& verb = call.words[0];
+  const Call rest{"troot quota " + verb, Words(call.words.begin() + 1, call.words.end())};
+  if (verb == "report" && is_xfs_report(rest.words)) return verb_xfs_report(rest);
+  return verbs().at(verb)(rest);
+}
+
+}  // namespace troot::quota_tools

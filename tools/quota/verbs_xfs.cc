@@ -1,0 +1,223 @@
+// What owns it: the verbs of `troot quota` that have xfs_quota's words. A mount point is the last
+// word, since there is no session that has opened one.
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "tools/quota/amounts.h"
+#include "tools/quota/getopt.h"
+#include "tools/quota/verbs.h"
+#include "tools/quota/xfs_text.h"
+
+namespace troot::quota_tools {
+namespace {
+
+using cli::failure;
+
+struct Parsed {
+  XfsOptions options;
+  std::string file;  ///< -f
+  Words words;
+};
+
+/// The options that all the verbs have in common, of which each allows some.
+cli::Outcome<Parsed> parse(const Call& call, const std::string& letters) {
+  Parsed parsed;
+  bool bytes = false;
+  const auto take = [&](int letter, const std::string& value) -> cli::Done {
+    switch (letter) {
+      case 'b':
+        bytes = true;
+        break;
+      case 'i':
+        parsed.options.inodes = true;
+        break;
+      case 'h':
+        parsed.options.human = true;
+        break;
+      case 'n':
+        parsed.options.numeric = true;
+        break;
+      case 'N':
+        parsed.options.no_head = true;
+        break;
+      case 't':
+        parsed.options.terse = true;
+        break;
+      case 'f':
+        parsed.file = value;
+        break;
+      case 'g':
+      case 'u':
+        return failure("trootfs has quota of projects only: use -p");
+      default:  // -p, which is the only kind there is
+        break;
+    }
+    return {};
+  };
+  TAKE(words, parse_options(call, "gup" + letters, {}, take));
+  parsed.options.bytes = bytes || !parsed.options.inodes;
+  parsed.words = std::move(words);
+  return parsed;
+}
+
+/// The last word as a server; it is taken off.
+cli::Outcome<Server> take_server(const Call& call, Words& words) {
+  if (words.empty()) return failure("a mount point or a world is missing; " + call.tool + " … MNT");
+  const std::string last = words.back();
+  words.pop_back();
+  return server_of_target(last);
+}
+
+cli::Done no_more(const Words& words) {
+  return words.empty() ? cli::Done{}
+                       : cli::Done(failure("'" + words[0] + "' is one word too many"));
+}
+
+cli::Done print(const Parsed& parsed, const std::string& text) {
+  if (parsed.file.empty()) {
+    std::fputs(text.c_str(), stdout);
+    return {};
+  }
+  std::ofstream file(parsed.file);
+  file << text << std::flush;
+  return file ? cli::Done{} : cli::Done(cli::failure_errno(parsed.file));
+}
+
+}  // namespace
+
+cli::Outcome<int> verb_xfs_report(const Call& call) {
+  TAKE(parsed, parse(call, "bihnNtf:"));
+  TAKE(server, take_server(call, parsed.words));
+  NEED(no_more(parsed.words));
+  TAKE(rows, server.rows());
+  NEED(print(parsed, xfs_report(server.place(), rows, Projects::of_machine(), parsed.options,
+                                ::time(nullptr))));
+  return 0;
+}
+
+cli::Outcome<int> verb_limit(const Call& call) {
+  TAKE(parsed, parse(call, ""));
+  TAKE(server, take_server(call, parsed.words));
+  if (parsed.words.empty()) return failure("a project's name or id is missing");
+  TAKE(project, Projects::of_machine().id(parsed.words.back()));
+  parsed.words.pop_back();
+  if (parsed.words.empty())
+    return failure("no limit is given: write bsoft=N, bhard=N, isoft=N or ihard=N");
+  std::string request = "limit project=" + std::to_string(project);
+  for (const std::string& word : parsed.words) {
+    const auto equals = word.find('=');
+    const std::string key = word.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
+    if (key == "bsoft" || key == "bhard") {
+      TAKE(bytes, parse_xfs_size(key, value));
+      request += " " + key + "=" + std::to_string(bytes);
+    } else if (key == "isoft" || key == "ihard") {
+      TAKE(count, parse_count(key, value));
+      request += " " + key + "=" + std::to_string(count);
+    } else {
+      return failure("'" + word + "' is not a limit: write bsoft=N, bhard=N, isoft=N or ihard=N");
+    }
+  }
+  NEED(server.tell(request));
+  return 0;
+}
+
+cli::Outcome<int> verb_state(const Call& call) {
+  TAKE(parsed, parse(call, "f:"));
+  TAKE(server, take_server(call, parsed.words));
+  NEED(no_more(parsed.words));
+  TAKE(state, server.state());
+  NEED(print(parsed, xfs_state(server.place(), state)));
+  return 0;
+}
+
+cli::Outcome<int> verb_timer(const Call& call) {
+  TAKE(parsed, parse(call, "bi"));
+  TAKE(server, take_server(call, parsed.words));
+  if (parsed.words.empty() || parsed.words.size() > 2)
+    return failure("write: timer -p [-bi] TIME [PROJECT] MNT");
+  TAKE(seconds, parse_period("time", parsed.words[0]));
+  const bool only_inodes = !parsed.options.bytes;
+  const bool only_bytes = !parsed.options.inodes;
+  // Without -b and -i both kinds are meant.
+  const bool both = call.words.empty() ||
+                    (!only_inodes && only_bytes &&
+                     std::none_of(call.words.begin(), call.words.end(), [](const auto& w) {
+                       return w.size() > 1 && w[0] == '-' && w.find('b') != std::string::npos;
+                     }));
+  std::string request = "grace";
+  std::int64_t value = seconds;
+  if (parsed.words.size() == 2) {
+    TAKE(project, Projects::of_machine().id(parsed.words[1]));
+    request = "timer project=" + std::to_string(project);
+    value = ::time(nullptr) + seconds;
+  }
+  if (both || !only_inodes) request += " bytes=" + std::to_string(value);
+  if (both || !only_bytes) request += " inodes=" + std::to_string(value);
+  NEED(server.tell(request));
+  return 0;
+}
+
+cli::Outcome<int> verb_dump(const Call& call) {
+  TAKE(parsed, parse(call, "f:"));
+  TAKE(server, take_server(call, parsed.words));
+  NEED(no_more(parsed.words));
+  TAKE(rows, server.rows());
+  NEED(print(parsed, xfs_dump(server.place(), rows)));
+  return 0;
+}
+
+cli::Outcome<int> verb_restore(const Call& call) {
+  TAKE(parsed, parse(call, "f:"));
+  TAKE(server, take_server(call, parsed.words));
+  NEED(no_more(parsed.words));
+  std::ifstream file;
+  if (!parsed.file.empty()) {
+    file.open(parsed.file);
+    if (!file) return cli::failure_errno(parsed.file);
+  }
+  std::istream& from = parsed.file.empty() ? std::cin : file;
+  std::size_t number = 0;
+  for (std::string line; std::getline(from, line);) {
+    ++number;
+    if (line.empty() || line.starts_with("fs = ")) continue;
+    std::istringstream words(line);
+    std::uint32_t project = 0;
+    std::uint64_t bsoft = 0, bhard = 0, isoft = 0, ihard = 0;
+    if (!(words >> project >> bsoft >> bhard >> isoft >> ihard))
+      return failure("line " + std::to_string(number) + " is not of a dump: '" + line + "'");
+    NEED(server.tell("limit project=" + std::to_string(project) + " bsoft=" +
+                     std::to_string(bsoft * 512) + " bhard=" + std::to_string(bhard * 512) +
+                     " isoft=" + std::to_string(isoft) + " ihard=" + std::to_string(ihard)));
+  }
+  return 0;
+}
+
+cli::Outcome<int> verb_df(const Call& call) {
+  TAKE(parsed, parse(call, "bihNf:"));
+  TAKE(server, take_server(call, parsed.words));
+  NEED(no_more(parsed.words));
+  const Place& place = server.place();
+  if (!place.point.starts_with('/'))
+    return failure("df looks at a mount point; troot status " + place.point + " shows a world");
+  std::vector<Disk> disks(1);
+  disks[0] = {place.device, place.point, {}};
+  for (const auto& [directory, id] : Projects::of_machine().directories()) {
+    (void)id;
+    if (directory.starts_with(place.point + "/")) disks.push_back({place.device, directory, {}});
+  }
+  for (Disk& disk : disks) {
+    if (::statvfs(disk.path.c_str(), &disk.stat) != 0) return cli::failure_errno(disk.path);
+  }
+  NEED(print(parsed, xfs_df(disks, parsed.options)));
+  return 0;
+}
+
+}  // namespace troot::quota_tools
