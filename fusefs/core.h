@@ -93,10 +93,8 @@ struct Overlay::Core {
 /// The same for a caller that holds loc of `dir`.
 [[nodiscard]] Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer);
 /// A directory of one lower layer by its path from the layer's root, one component at a time,
-/// following no symlink. `opaque`, if given: whether it or one above it hides what lies in the
-/// layers below.
-[[nodiscard]] Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path,
-                                          bool* opaque);
+/// following no symlink.
+[[nodiscard]] Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path);
 /// The path at which `dir` lies in the lower layers from `layer` on. Takes loc of it and its
 /// ancestors, shared.
 [[nodiscard]] std::string lower_path(Core& core, Inode* dir, std::uint16_t layer);

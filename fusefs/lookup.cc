@@ -106,17 +106,22 @@ class ChildLayers {
   }
 
  private:
-  /// Takes in what the directory just found says of those below.
-  Status obey(int dirfd, const char* name, std::uint16_t layer) {
+  /// What one directory says of the layers below its own.
+  Result<std::optional<Redirect>> step(int dirfd, const char* name, std::uint16_t layer) {
     TRY(marks, marks_of(core_, dirfd, name));
     done_ = done_ || marks.opaque;
-    if (done_ || !marks.redirect) return {};
-    const auto redirect = parse_redirect(*marks.redirect);
-    if (!redirect) {
-      spdlog::warn("{}: a directory named {} has a corrupt redirect; it is not followed",
-                   core_.layers[layer].path, name_->view());
-      return fail(EIO);
-    }
+    if (done_ || !marks.redirect) return std::optional<Redirect>();
+    auto redirect = parse_redirect(*marks.redirect);
+    if (redirect) return redirect;
+    spdlog::warn("{}: a directory named {} has a corrupt redirect; it is not followed",
+                 core_.layers[layer].path, name);
+    return fail(EIO);
+  }
+
+  /// Takes in what the directory just found by its name says of those below.
+  Status obey(int dirfd, const char* name, std::uint16_t layer) {
+    TRY(redirect, step(dirfd, name, layer));
+    if (!redirect) return {};
     const auto from = static_cast<std::uint16_t>(layer + 1);
     std::string path = redirect->path;
     if (!redirect->absolute) {
@@ -128,18 +133,39 @@ class ChildLayers {
     return {};
   }
 
+  /// As the kernel does, each directory on the way may send the layers below elsewhere, or hide
+  /// them, whether the last one is in this layer or not.
   Status by_path(std::uint16_t layer) {
-    bool opaque = false;
-    auto fd = walk_layer(core_, layer, out_.moved->back().path, &opaque);
-    if (!fd) {
-      done_ = !(fd.error() == ENOENT);  // something there that is not a directory ends the merge
-      return {};
+    const std::string path = out_.moved->back().path;
+    std::string next;
+    FdHandle at = core_.layers[layer].root;
+    for (std::size_t begin = 0; begin < path.size();) {
+      const std::size_t end = std::min(path.find('/', begin), path.size());
+      const CName part(std::string_view(path).substr(begin, end - begin));
+      auto fd = posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY);
+      if (!fd) {
+        // Something there that is not a directory ends the merge.
+        done_ = done_ || !(fd.error() == ENOENT);
+        at = nullptr;
+        next.append(next.empty() ? "" : "/").append(path, begin);
+        break;
+      }
+      TRY(redirect, step(at->get(), part.get(), layer));
+      if (redirect && redirect->absolute) {
+        next = redirect->path;
+      } else {
+        next.append(next.empty() ? "" : "/").append(redirect ? redirect->path : part.get());
+      }
+      at = std::make_shared<const Fd>(std::move(*fd));
+      begin = end + 1;
     }
-    TRY(sx, posix::stat_at((*fd)->get(), "."));
-    if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
-    out_.layers.push_back(layer);
-    done_ = opaque;
-    return obey((*fd)->get(), ".", layer);
+    if (at != nullptr) {
+      TRY(sx, posix::stat_at(at->get(), "."));
+      if (!is_hidden(core_, device_of(sx), sx.stx_ino)) out_.layers.push_back(layer);
+    }
+    if (!done_ && next != path)
+      out_.moved->push_back({static_cast<std::uint16_t>(layer + 1), std::move(next)});
+    return {};
   }
 
   Status by_name(std::uint16_t layer) {

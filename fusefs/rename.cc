@@ -151,14 +151,19 @@ Status Rename::fit_dir(Inode* dir, const End& at) {
   TRY(fd, dir_fd(core_, dir, kUpper));
   const LayerList& layers = dir->dir->layers;
   if (!layers.pure_upper()) {
-    const std::uint16_t below = layers[1];
-    const std::string path = lower_path(core_, dir, below);
+    // On disk stands where the layers below the upper, taken together, have it; in memory, where
+    // each of them has it, since what was said by the directories above is left behind.
+    auto moved = std::make_unique<std::vector<LowerPath>>();
+    moved->push_back({1, lower_path(core_, dir, 1)});
+    for (std::size_t i = 1; i < layers.size(); ++i) {
+      std::string path = lower_path(core_, dir, layers[i]);
+      if (path != moved->back().path) moved->push_back({layers[i], std::move(path)});
+    }
+    const std::string& path = moved->front().path;
     if (path.size() + 1 > kMaxRedirect) return fail(EXDEV);
     CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), "/" + path));
     std::unique_lock loc(dir->loc);
-    auto& moved = dir->dir->moved;
-    if (!moved) moved = std::make_unique<std::vector<LowerPath>>();
-    if (moved->empty() || moved->front().from > below) moved->insert(moved->begin(), {1, path});
+    dir->dir->moved = std::move(moved);
     return {};
   }
   if (!at.below()) return {};

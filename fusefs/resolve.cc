@@ -34,14 +34,12 @@ bool is_opaque(int dirfd, const char* name) {
   });
 }
 
-Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path,
-                            bool* opaque) {
+Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path) {
   FdHandle at = core.layers[layer].root;
   for (std::size_t begin = 0; begin < path.size();) {
     const std::size_t end = std::min(path.find('/', begin), path.size());
     const CName part(std::string_view(path).substr(begin, end - begin));
     TRY(fd, posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY));
-    if (opaque != nullptr && !*opaque) *opaque = is_opaque(at->get(), part.get());
     at = std::make_shared<const Fd>(std::move(fd));
     begin = end + 1;
   }
@@ -62,7 +60,7 @@ Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer) {
   const std::uint64_t key = FdCache::key(dir->slot, layer);
   if (FdHandle fd = core.dirs.get(key)) return fd;
   if (const std::string* path = moved_path(dir, layer)) {
-    TRY(walked, walk_layer(core, layer, *path, nullptr));
+    TRY(walked, walk_layer(core, layer, *path));
     TRY(own, posix::open_at(walked->get(), ".", O_PATH | O_DIRECTORY));
     return core.dirs.put(key, std::move(own));
   }

@@ -26,6 +26,7 @@ struct Node {
   std::map<std::string, NodePtr> names;
   Node* parent = nullptr;        ///< of a directory that is not removed
   std::set<std::int64_t> pages;  ///< what the file is charged
+  bool allocated = false;  ///< ever preallocated: a lower layer does not tell that from a hole
   bool pages_known = true;
   bool ino_known = true;
   std::uint64_t ino = 0;  ///< 0: not seen yet
@@ -63,7 +64,10 @@ struct Node {
   }
   void truncate(off_t size) {
     if (size <= static_cast<off_t>(data.size())) drop_pages(quota::pages_of(size), INT64_MAX);
-    if (size == 0) pages_known = true;
+    if (size == 0) {
+      pages_known = true;
+      allocated = false;
+    }
     data.resize(static_cast<std::size_t>(size));
     mtime.reset();
   }
@@ -75,6 +79,7 @@ struct Node {
       drop_pages(quota::pages_of(at), std::max(quota::pages_of(at), (at + length) / 4096));
       return;
     }
+    allocated = true;
     take_pages(at, length);
     if (!(mode_bits & FALLOC_FL_KEEP_SIZE) && static_cast<off_t>(data.size()) < at + length)
       data.resize(static_cast<std::size_t>(at + length));
