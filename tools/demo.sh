@@ -36,7 +36,7 @@ typed() {
   local word line='$'
   for word in "$@"; do
     case $word in
-      *[!A-Za-z0-9_/.,:=@%+-]* | '') line+=" '$word'" ;;
+      *[!A-Za-z0-9_/.,:=@%+-]* | '') line+=" '${word//\'/\'\\\'\'}'" ;;
       *) line+=" $word" ;;
     esac
   done
@@ -59,10 +59,11 @@ must_not() {
 used() {
   timeout 20 troot status "$world" --json 2>/dev/null | tr -d ' \n' | sed -n 's/.*"used_bytes":\([0-9]*\).*/\1/p'
 }
-# A digest over the host's programs, settings and package records, as far as this user may read them.
-host_digest() {
+# Digests of the host's programs, settings and package records, as far as this user may read them, into the file $1.
+host_files() {
   find /etc /usr/bin /usr/sbin /var/lib/dpkg -xdev -type f -readable -print0 2>/dev/null | sort -z |
-    xargs -0 sha256sum 2>/dev/null | sha256sum | cut -c1-32
+    xargs -0 sha256sum >"$1" 2>/dev/null
+  printf '\n    | %s files, together %s\n' "$(wc -l <"$1")" "$(sha256sum <"$1" | cut -c1-32)"
 }
 
 title "Who we are"
@@ -76,8 +77,7 @@ must troot doctor
 
 title "The host before"
 why "A digest over its programs, settings and package records, to compare in the end."
-before=$(host_digest)
-printf '\n    | %s\n' "$before"
+host_files "$scratch/before"
 
 title "Create a world"
 why "A private, writable view of /, which may take $limit of disk and no byte more."
@@ -95,17 +95,27 @@ for candidate in cron:crontab at:atq bc:bc; do
   fi
 done
 apt=(apt-get -q -y -o Dpkg::Use-Pty=0 -o Acquire::Retries=0 -o Acquire::http::Timeout=20)
-installed=no
-if [ -n "$package" ]; then
+install=(troot exec "$world" -- "${apt[@]}" install --no-install-recommends "$package")
+installed=no reason=""
+if [ -z "$package" ]; then
+  reason="This host has every package already that this demonstration knows to install (cron, at, bc)."
+else
   why "The package '$package', which the host does not have, from the distribution's own archive."
-  if ! timeout 60 troot exec "$world" -- apt-cache show "$package" >/dev/null 2>&1; then
+  if try "${install[@]}"; then
+    installed=yes
+  else
+    why "apt-get could not; its lists may be missing or old, so they are fetched anew, in the world."
     try troot exec "$world" -- "${apt[@]}" update || true
+    if grep -Eq 'Failed to fetch|Could not (resolve|connect)|Temporary failure resolving' "$scratch/out"; then
+      reason="The distribution's archive cannot be reached from here, as apt-get says above."
+    else
+      must "${install[@]}"
+      installed=yes
+    fi
   fi
-  if try troot exec "$world" -- "${apt[@]}" install --no-install-recommends "$package"; then installed=yes; fi
 fi
 if [ $installed = no ]; then
-  why "The archive cannot be reached; a package built here and now does as well:" \
-    "with a system group, a chown and a setgid program, set up by dpkg."
+  why "$reason" "A package built here and now does as well: with a system group, a chown and a setgid program, set up by dpkg."
   package=troot-hello program=troot-hello
   mkdir -p "$scratch/deb/DEBIAN" "$scratch/deb/usr/bin"
   printf '#!/bin/sh\necho hello from a package that only this world has\n' >"$scratch/deb/usr/bin/$program"
@@ -127,7 +137,8 @@ must troot exec "$world" -- dpkg-query -W -f='${Package} ${Version}: ${db:Status
 grep -q ': installed' "$scratch/out" || fail "dpkg inside does not have $package as installed"
 must troot exec "$world" -- sh -c "ls -l \$(command -v $program)"
 why "On the host:"
-must_not dpkg-query -W -f='${Version}\n' "$package"
+# A package that dpkg has only heard of is answered without an error: what counts is the state.
+must_not sh -c "dpkg-query -W -f='\${db:Status-Status}\n' $package | grep -x installed"
 must_not sh -c "command -v $program"
 
 title "Fill it to the limit"
@@ -147,14 +158,28 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
   sleep 0.1
 done
 [ "$(used)" -lt "$limit_bytes" ] || fail "used did not fall after rm"
+
+title "Raise the limit while a program runs into it"
+why "A shell in the world fills the disk, waits for the limit to change, and goes on writing; it is never restarted."
+running='dd if=/dev/zero of=/more bs=1M 2>/dev/null; echo full; while ! dd if=/dev/zero of=/last bs=1M count=50 2>/dev/null; do sleep 0.1; done; echo went on'
+typed troot exec "$world" -- sh -c "$running" '&'
+timeout 120 troot exec "$world" -- sh -c "$running" >"$scratch/running" 2>&1 </dev/null &
+running_pid=$!
+for _ in $(seq 600); do
+  grep -q full "$scratch/running" && break
+  sleep 0.1
+done
 must troot quota "$world" --limit 400M
-why "The limit can be changed at any time; programs that run do not notice."
+wait $running_pid || fail "the running program ended with status $?"
+sed 's/^/    | /' "$scratch/running"
+grep -q 'went on' "$scratch/running" || fail "the running program could not go on"
+must troot exec "$world" -- rm /more /last
 must troot list
 
 title "The host after"
-after=$(host_digest)
-printf '\n    | %s\n' "$after"
-[ "$before" = "$after" ] || fail "the host's files are not what they were"
+host_files "$scratch/after"
+cmp -s "$scratch/before" "$scratch/after" ||
+  fail "files of the host are not what they were:" "$(diff "$scratch/before" "$scratch/after" | sed -n 's/^[<>] [0-9a-f]*  //p' | sort -u)"
 why "The same digest: nothing outside the world was written."
 
 title "Throw it away"

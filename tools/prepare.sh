@@ -5,15 +5,15 @@
 # Everything here says what it changes before it changes it. The caller sets `set -euo pipefail`, `top` (the
 # source tree) and defines nothing else.
 
-# What the build needs, and what the programs call at run time.
+# What the build needs (Python and Catch2 since the tests are configured with it), and what the programs call at run time.
 readonly build_packages=(
-  g++ cmake ninja-build pkg-config make
+  g++ cmake ninja-build pkg-config python3
   libfuse3-dev librocksdb-dev libboost-filesystem-dev libspdlog-dev libexpected-dev
   libcli11-dev nlohmann-json3-dev libseccomp-dev catch2
 )
-readonly run_packages=(fuse3 util-linux passwd)
-# What the tests use besides: chattr, setfattr, newuidmap, Python for the scripts.
-readonly test_packages=(python3 e2fsprogs attr acl uidmap kmod procps git)
+readonly run_packages=(fuse3 uidmap util-linux passwd)
+# What the tests use besides: chattr, setfattr, setfacl, setcap, unshare, mount.
+readonly test_packages=(e2fsprogs attr acl libcap2-bin mount kmod procps git)
 # Wanted for the lint only, installed where the distribution has them; the lint says loudly what it left out.
 readonly lint_packages=(clang-format-14 shellcheck)
 

@@ -185,6 +185,19 @@ std::vector<Scenario> make() {
          must(h.create("u/in"));
        },
        [](Hand& h) { return h.rename("u", "d/f", RENAME_EXCHANGE); }},
+      {"rename of a lower directory", {}, [](Hand& h) { return h.rename("d/e", "moved"); }},
+      {"rename of a merged directory over a whiteout",
+       [](Hand& h) {
+         must(h.create("d/e/in"));
+         must(h.unlink("d/f"));
+       },
+       [](Hand& h) { return h.rename("d/e", "d/f"); }},
+      {"rename of a lower directory over an empty lower one",
+       {},
+       [](Hand& h) { return h.rename("d/e", "d/empty"); }},
+      {"exchange of lower directories",
+       {},
+       [](Hand& h) { return h.rename("d/e", "d/empty", RENAME_EXCHANGE); }},
       // ---- attributes and data
       {"chown of an upper file", [](Hand& h) { must(h.create("u")); },
        [](Hand& h) { return h.set("u", owner(7, 0751)); }},
