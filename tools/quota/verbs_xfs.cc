@@ -201,7 +201,8 @@ cli::Outcome<int> verb_df(const Call& call) {
     return failure("df looks at a mount point; troot status " + place.point + " shows a world");
   std::vector<Disk> disks(1);
   disks[0] = {place.device, place.point, {}};
-  for (const auto& [directory, id] : Projects::of_machine().directories()) {
+  const Projects projects = Projects::of_machine();
+  for (const auto& [directory, id] : projects.directories()) {
     (void)id;
     if (directory.starts_with(place.point + "/")) disks.push_back({place.device, directory, {}});
   }
