@@ -54,11 +54,12 @@ fuse_lowlevel_ops make_operations() noexcept {
   table.init = init;
   table.open = open;
   table.opendir = opendir;
-  // create, flush, release, releasedir and access stay empty: libfuse answers ENOSYS, or they never
+  // flush, release, releasedir and access stay empty: libfuse answers ENOSYS, or they never
   // come.
   table.lookup = ops::lookup;
   table.forget = ops::forget;
   table.forget_multi = ops::forget_multi;
+  table.create = ops::create;
   table.mknod = ops::mknod;
   table.mkdir = ops::mkdir;
   table.symlink = ops::symlink;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "fusefs/ops_support.h"
+#include "fusefs/request.h"
 
 namespace troot::fusefs::ops {
 
@@ -35,6 +36,21 @@ void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev
     const Caller caller = caller_of(req);
     return reply_entry(
         req, with_room(to, [&] { return to.overlay.mknod(caller, parent, name, mode, rdev); }));
+  });
+}
+
+void create(fuse_req_t req, fuse_ino_t parent, const char*, mode_t mode,
+            fuse_file_info* info) noexcept {
+  guarded(req, [&] {
+    // CREATE itself is refused once, and the kernel goes on with MKNOD.
+    if (!is_tmpfile(current_request())) return ENOSYS;
+    Served& to = served(req);
+    const Caller caller = caller_of(req);
+    const auto entry = with_room(to, [&] { return to.overlay.tmpfile(caller, parent, mode); });
+    if (!entry) return entry.error().value();
+    const auto param = entry_param(*entry);
+    if (::fuse_reply_create(req, &param, info) != 0) to.overlay.forget(entry->id, 1);
+    return 0;
   });
 }
 

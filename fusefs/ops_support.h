@@ -95,6 +95,8 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept;
 void forget(fuse_req_t req, fuse_ino_t id, std::uint64_t lookups) noexcept;
 void forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) noexcept;
 void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) noexcept;
+void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+            fuse_file_info* info) noexcept;
 void mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) noexcept;
 void symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) noexcept;
 void link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char* new_name) noexcept;

@@ -8,6 +8,9 @@
 namespace troot::fusefs {
 namespace {
 
+/// FUSE_TMPFILE, which <linux/fuse.h> has since Linux 6.2.
+constexpr std::uint32_t kTmpfile = 51;
+
 thread_local RequestInfo t_request;
 
 /// Copies the argument after the header; false when the request is too short to hold it.
@@ -59,6 +62,13 @@ RequestKind kind_of(const RequestInfo& request) noexcept {
     default:
       return RequestKind::kOther;
   }
+}
+
+bool is_tmpfile(const RequestInfo& request) noexcept { return request.opcode == kTmpfile; }
+
+void show_tmpfile_as_create(std::span<std::byte> request) noexcept {
+  const std::uint32_t create = FUSE_CREATE;
+  std::memcpy(request.data() + offsetof(fuse_in_header, opcode), &create, sizeof create);
 }
 
 const RequestInfo& current_request() noexcept { return t_request; }

@@ -32,6 +32,11 @@ enum class RequestKind {
 [[nodiscard]] RequestInfo peek(std::span<const std::byte> request, int fd) noexcept;
 [[nodiscard]] RequestKind kind_of(const RequestInfo& request) noexcept;
 
+/// libfuse before 3.17 knows no TMPFILE, which has the body and the answer of CREATE: so it is
+/// shown as one. What peek() saw still tells the two apart.
+void show_tmpfile_as_create(std::span<std::byte> request) noexcept;
+[[nodiscard]] bool is_tmpfile(const RequestInfo& request) noexcept;
+
 /// The calling thread's request.
 [[nodiscard]] const RequestInfo& current_request() noexcept;
 

@@ -223,8 +223,10 @@ void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) no
     const ServingRequest serving(info);
     fuse_buf buffer{};
     buffer.size = request.size();
-    // libfuse does not write to it; its struct has no const form.
-    buffer.mem = const_cast<std::byte*>(request.data());
+    // The bytes are ours: they lie in a buffer of this server. libfuse does not write to them.
+    auto* const bytes = const_cast<std::byte*>(request.data());
+    if (is_tmpfile(info)) show_tmpfile_as_create({bytes, request.size()});
+    buffer.mem = bytes;
     ::fuse_session_process_buf(session_, &buffer);
   }
   if (kind == RequestKind::kForget) {

@@ -626,7 +626,8 @@ def main():
         # The build may lie where the ordinary user cannot look.
         staged = tempfile.mkdtemp(prefix="troot-bin-", dir="/var/tmp")
         os.chmod(staged, 0o755)
-        shutil.copy(os.path.join(binaries, "trootfs"), staged)
+        for program in ("trootfs", "troot"):
+            shutil.copy(os.path.join(binaries, program), staged)
     try:
         account = Account()
         for number, (each, mode) in enumerate(chosen, 1):

@@ -33,7 +33,7 @@ def lower_files(bed):
         write(bed.in_lower(f"dir/f{i}"), f"{i}")
 
 
-@case("filled to the last byte of the limit, and not past it", options=["size=1M"], **trootfs)
+@case("rule 5: filled to the last byte of the limit, and not past it", options=["size=1M"], **trootfs)
 def exact(m):
     start = m.used()
     taken = fill(m("f"))
@@ -46,7 +46,7 @@ def exact(m):
     m.check_recount()
 
 
-@case("a write that fits in part is short, the next says EDQUOT", options=["size=1M"], **trootfs)
+@case("rule 9: a write that fits in part is short, the next says EDQUOT", options=["size=1M"], **trootfs)
 def short_write(m):
     room = MIB - m.used()
     descriptor = os.open(m("f"), os.O_CREAT | os.O_WRONLY, 0o644)
@@ -70,7 +70,7 @@ def direct(m):
     equal(m.used(), MIB - room + pages(count), "used")
 
 
-@case("at the limit: overwrite, truncate up, chmod, rename, unlink and whiteouts work", options=["size=1M"],
+@case("rule 5: at the limit: overwrite, truncate up, chmod, rename, unlink and whiteouts work", options=["size=1M"],
       lower=lower_files, **trootfs)
 def at_the_limit(m):
     fill(m("f"))
@@ -92,7 +92,7 @@ def at_the_limit(m):
     equal(names(m("")), ["file", "new"], "names")
 
 
-@case("rm then an immediate rewrite at the limit, twenty times", options=["size=2M"], **trootfs)
+@case("rule 10: rm then an immediate rewrite at the limit, twenty times", options=["size=2M"], **trootfs)
 def rewrite(m):
     for i in range(20):
         fill(m("f"), chunk=256 << 10)
@@ -112,7 +112,7 @@ def falls_back(m):
     wait_until(lambda: m.used() == start, 1, "used back to where it was")
 
 
-@case("an unlinked file is charged until its last close", options=["size=1M"], **trootfs)
+@case("rule 10: an unlinked file is charged until its last close", options=["size=1M"], **trootfs)
 def unlinked_open(m):
     descriptor = os.open(m("f"), os.O_CREAT | os.O_RDWR, 0o644)
     size = os.write(descriptor, pattern(MIB))
@@ -140,7 +140,7 @@ def remembered(m):
     equal(m.status()["limit_bytes"], 2 * MIB, "a new limit by the option")
 
 
-@case("the limit moves live, for open files too", options=["size=1M"], **trootfs)
+@case("rule 14: the limit moves live, for open files too", options=["size=1M"], **trootfs)
 def live(m):
     descriptor = os.open(m("f"), os.O_CREAT | os.O_WRONLY, 0o644)
     os.write(descriptor, pattern(2 * MIB))
@@ -157,7 +157,7 @@ def live(m):
     equal(m.status()["limit_bytes"], 0, "no limit")
 
 
-@case("inodes are limited", options=["inodes=10"], **trootfs)
+@case("rule 5: inodes are limited", options=["inodes=10"], **trootfs)
 def inodes(m):
     room = 10 - m.status()["used_inodes"]
     for i in range(room):
@@ -174,7 +174,7 @@ def inodes(m):
     equal(m.status()["used_inodes"], 10, "used")
 
 
-@case("df shows the limit", options=["size=10M", "inodes=1000"], **trootfs)
+@case("rule 12: df shows the limit", options=["size=10M", "inodes=1000"], **trootfs)
 def df(m):
     write(m("f"), pattern(MIB))
     status, answer = m.status(), os.statvfs(m(""))
@@ -241,7 +241,7 @@ def allocate(path, offset, length):
     os.close(descriptor)
 
 
-@case("a copy-up that does not fit says EDQUOT and leaves the lower file as it was", options=["size=256K"],
+@case("rule 9: a copy-up that does not fit says EDQUOT and leaves the lower file as it was", options=["size=256K"],
       lower=lower_files, **trootfs)
 def copy_up_refused(m):
     before = m.used()
@@ -253,7 +253,7 @@ def copy_up_refused(m):
     equal(read(m("file")), pattern(300_000)[:1000], "after a truncate that fits")
 
 
-@case("fallocate is all or nothing", options=["size=1M"], **trootfs)
+@case("rule 9: fallocate is all or nothing", options=["size=1M"], **trootfs)
 def allocation(m):
     descriptor = os.open(m("f"), os.O_CREAT | os.O_RDWR, 0o644)
     before = m.used()
@@ -296,7 +296,7 @@ def race(m):
     m.check_recount()
 
 
-@case("stores through a mapping into holes at the limit are kept, within the margin", options=["size=1M"], **trootfs)
+@case("rule 11: stores through a mapping into holes at the limit are kept, within the margin", options=["size=1M"], **trootfs)
 def mapping(m):
     fill(m("f"))
     os.unlink(m("f"))
@@ -315,7 +315,7 @@ def mapping(m):
     refused(errno.EDQUOT, write, m("more"), "x")
 
 
-@case("pqnoenforce accounts without refusing, noquota does neither, errno=enospc says so", automount=False, **trootfs)
+@case("rules 8 and 13: pqnoenforce accounts without refusing, noquota does neither, errno=enospc says so", automount=False, **trootfs)
 def switches(m):
     m.mount("size=1M", "pqnoenforce")
     write(m("f"), pattern(2 * MIB))

@@ -212,3 +212,28 @@ TEST_CASE("values survive their escapes") {
     CHECK(escape_value(value).find_first_of(" \n\t") == std::string::npos);
   }
 }
+
+TEST_CASE("the verbs of quota: grace, timers, parents, peaks, the ledger's check") {
+  const Served served;
+  CHECK(served.ask("grace bytes=60").error == 0);
+  CHECK(served.ask("grace project=7 inodes=5").error == 0);
+  CHECK(served.ask("state").value("bgrace") == "60");
+  CHECK(served.ask("state").value("enforcing") == "on");
+  const auto row = served.ask("report project=7");
+  CHECK(row.value("bgrace") == "60");
+  CHECK(row.value("igrace") == "5");
+  CHECK(served.ask("parent project=7 parent=6").error == 0);
+  CHECK(served.ask("report project=7").value("parent") == "6");
+  CHECK(served.ask("parent project=6 parent=7").error == ELOOP);
+  CHECK(served.ask("parent project=7 none").error == 0);
+  CHECK(served.ask("report project=7").value("parent").empty());
+  CHECK(served.ask("timer project=7 bytes=5").error == 0);
+  CHECK(served.ask("reset-peak project=7").error == 0);
+  CHECK(served.ask("check").value("differences") == "0");
+  for (const char* bad : {"grace bytes=x", "grace project=-1", "timer bytes=1", "parent project=7",
+                          "reset-peak", "limit project=0 bhard=1", "check now", "state all",
+                          "report project=x", "timer project=7 hours=1"}) {
+    INFO(bad);
+    CHECK(served.ask(bad).error == EINVAL);
+  }
+}

@@ -22,18 +22,18 @@ using cli::failure;
 
 struct Parsed {
   XfsOptions options;
-  std::string file;  ///< -f
+  bool bytes_asked = false;  ///< -b
+  std::string file;          ///< -f
   Words words;
 };
 
 /// The options that all the verbs have in common, of which each allows some.
 cli::Outcome<Parsed> parse(const Call& call, const std::string& letters) {
   Parsed parsed;
-  bool bytes = false;
   const auto take = [&](int letter, const std::string& value) -> cli::Done {
     switch (letter) {
       case 'b':
-        bytes = true;
+        parsed.bytes_asked = true;
         break;
       case 'i':
         parsed.options.inodes = true;
@@ -62,7 +62,7 @@ cli::Outcome<Parsed> parse(const Call& call, const std::string& letters) {
     return {};
   };
   TAKE(words, parse_options(call, "gup" + letters, {}, take));
-  parsed.options.bytes = bytes || !parsed.options.inodes;
+  parsed.options.bytes = parsed.bytes_asked || !parsed.options.inodes;
   parsed.words = std::move(words);
   return parsed;
 }
@@ -144,14 +144,6 @@ cli::Outcome<int> verb_timer(const Call& call) {
   if (parsed.words.empty() || parsed.words.size() > 2)
     return failure("write: timer -p [-bi] TIME [PROJECT] MNT");
   TAKE(seconds, parse_period("time", parsed.words[0]));
-  const bool only_inodes = !parsed.options.bytes;
-  const bool only_bytes = !parsed.options.inodes;
-  // Without -b and -i both kinds are meant.
-  const bool both = call.words.empty() ||
-                    (!only_inodes && only_bytes &&
-                     std::none_of(call.words.begin(), call.words.end(), [](const auto& w) {
-                       return w.size() > 1 && w[0] == '-' && w.find('b') != std::string::npos;
-                     }));
   std::string request = "grace";
   std::int64_t value = seconds;
   if (parsed.words.size() == 2) {
@@ -159,8 +151,8 @@ cli::Outcome<int> verb_timer(const Call& call) {
     request = "timer project=" + std::to_string(project);
     value = ::time(nullptr) + seconds;
   }
-  if (both || !only_inodes) request += " bytes=" + std::to_string(value);
-  if (both || !only_bytes) request += " inodes=" + std::to_string(value);
+  if (parsed.bytes_asked || !parsed.options.inodes) request += " bytes=" + std::to_string(value);
+  if (parsed.options.inodes || !parsed.bytes_asked) request += " inodes=" + std::to_string(value);
   NEED(server.tell(request));
   return 0;
 }
@@ -209,7 +201,8 @@ cli::Outcome<int> verb_df(const Call& call) {
     return failure("df looks at a mount point; troot status " + place.point + " shows a world");
   std::vector<Disk> disks(1);
   disks[0] = {place.device, place.point, {}};
-  for (const auto& [directory, id] : Projects::of_machine().directories()) {
+  const Projects projects = Projects::of_machine();
+  for (const auto& [directory, id] : projects.directories()) {
     (void)id;
     if (directory.starts_with(place.point + "/")) disks.push_back({place.device, directory, {}});
   }

@@ -87,16 +87,15 @@ void add_meter(std::string& to, const Meter& meter, bool inodes, bool human, std
 
 std::string report_head(const Place& place, const XfsOptions& o) {
   std::string text = "Project quota on " + place.point + " (" + place.device + ")\n";
-  std::string over(o.human ? 10 : 10, ' ');
-  std::string names = "Project ID";
+  std::string over(10, ' ');
+  std::string names = "Project ID ";
   std::string rule(10, '-');
   rule += ' ';
   const auto column = [&](const char* title, const char* grace_wide, const char* grace_narrow) {
     const std::string side(o.human ? 14 : 21, ' ');
     over += side + title + side;
-    if (!o.human) over.pop_back();
-    names += o.human ? std::string("   Used   Soft   Hard ") + grace_narrow
-                     : std::string("       Used       Soft       Hard    ") + grace_wide;
+    names += o.human ? std::string("  Used   Soft   Hard ") + grace_narrow
+                     : std::string("      Used       Soft       Hard    ") + grace_wide;
     rule += std::string(o.human ? 33 : 50, '-') + ' ';
   };
   if (o.bytes) column("Blocks", "Warn/Grace     ", "Warn/Grace   ");
