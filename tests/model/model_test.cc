@@ -7,7 +7,7 @@
 #include <ctime>
 #include <random>
 
-#include "model/tree.h"
+#include "model/lower.h"
 
 using namespace troot;
 using namespace troot::tests;
@@ -40,7 +40,7 @@ class Model {
     root_->uid = me_;
     root_->gid = my_group_;
     root_->nlink = 1;
-    fill(*root_, rig_.lower(), 0);
+    fill_at_random(*root_, rig_.lower(), random_, me_, my_group_);
     rig_.lower_print = rig_.print_lowers();
     open();
   }
@@ -64,12 +64,7 @@ class Model {
   // ---- chance ---------------------------------------------------------------------------------
   std::uint64_t below(std::uint64_t n) { return random_() % n; }
   bool chance(int percent) { return below(100) < static_cast<std::uint64_t>(percent); }
-  std::string some_name() {
-    static const std::string kLong(255, 'n');
-    static const std::array<std::string, 12> kNames = {"a", "b", "c", "d",     "e",        "f",
-                                                       "g", "h", "i", ".wh.a", "\xff\x01", kLong};
-    return kNames[below(kNames.size())];
-  }
+  std::string some_name() { return name_from(random_); }
   mode_t some_mode(bool dir) {
     if (kind_ == Kind::kPlain) {
       return static_cast<mode_t>(dir ? 0700 | below(0100) : 0600 | below(0200));
@@ -100,44 +95,6 @@ class Model {
     c.uid = other ? static_cast<uid_t>(below(3)) + 100 : me_;
     c.gid = other ? static_cast<gid_t>(below(3)) + 200 : my_group_;
     return c;
-  }
-
-  // ---- the tree to begin with -----------------------------------------------------------------
-  void fill(Node& dir, const std::string& path, int depth) {
-    for (int i = 0; i < 8; ++i) {
-      const std::string name = some_name();
-      if (dir.names.contains(name)) continue;
-      auto node = std::make_shared<Node>();
-      node->nlink = 1;
-      node->uid = me_;
-      node->gid = my_group_;
-      const std::string at = path + "/" + name;
-      if (depth < 3 && chance(40)) {
-        node->mode = S_IFDIR | 0700 | static_cast<mode_t>(below(0100));
-        node->parent = &dir;
-        boost::filesystem::create_directory(at);
-        fill(*node, at, depth + 1);
-        ::chmod(at.c_str(), node->mode & 07777);
-      } else if (chance(20)) {
-        node->mode = S_IFLNK | 0777;
-        node->target = some_text(50);
-        boost::filesystem::create_symlink(node->target, at);
-      } else {
-        node->mode = S_IFREG | 0600 | static_cast<mode_t>(below(0200));
-        node->write(chance(20) ? 8192 + static_cast<off_t>(below(100000)) : 0, some_text(30000));
-        const Fd fd(::open(at.c_str(), O_CREAT | O_WRONLY | O_EXCL, 0600));
-        const off_t from = *node->pages.begin() * 4096;
-        const std::string tail = node->data.substr(static_cast<std::size_t>(from));
-        REQUIRE(::pwrite(fd.get(), tail.data(), tail.size(), from) ==
-                static_cast<ssize_t>(tail.size()));
-        if (chance(30)) {
-          node->xattrs["user.a"] = "lower";
-          REQUIRE(::fsetxattr(fd.get(), "user.a", "lower", 5, 0) == 0);
-        }
-        ::fchmod(fd.get(), node->mode & 07777);
-      }
-      dir.names[name] = node;
-    }
   }
 
   // ---- what is known --------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+// What owns it: a lower layer made at random, on disk and in the model alike.
+#pragma once
+
+#include <random>
+
+#include "model/tree.h"
+
+namespace troot::tests {
+
+using Random = std::mt19937_64;
+
+/// One of a few names, so that operations meet; the odd ones are legal too.
+inline std::string name_from(Random& random) {
+  static const std::string kLong(255, 'n');
+  static const std::array<std::string, 12> kNames = {"a", "b", "c", "d",     "e",        "f",
+                                                     "g", "h", "i", ".wh.a", "\xff\x01", kLong};
+  return kNames[random() % kNames.size()];
+}
+
+inline void fill_file(Node& node, const std::string& at, Random& random) {
+  node.mode = S_IFREG | 0600 | static_cast<mode_t>(random() % 0200);
+  const bool sparse = random() % 5 == 0;
+  node.write(sparse ? 8192 + static_cast<off_t>(random() % 100000) : 0,
+             std::string(1 + random() % 30000, 'l'));
+  const Fd fd(::open(at.c_str(), O_CREAT | O_WRONLY | O_EXCL, 0600));
+  const off_t from = *node.pages.begin() * 4096;
+  const std::string tail = node.data.substr(static_cast<std::size_t>(from));
+  REQUIRE(::pwrite(fd.get(), tail.data(), tail.size(), from) == static_cast<ssize_t>(tail.size()));
+  if (random() % 3 == 0) {
+    node.xattrs["user.a"] = "lower";
+    REQUIRE(::fsetxattr(fd.get(), "user.a", "lower", 5, 0) == 0);
+  }
+  ::fchmod(fd.get(), node.mode & 07777);
+}
+
+inline void fill_at_random(Node& dir, const std::string& path, Random& random, uid_t uid, gid_t gid,
+                           int depth = 0) {
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = name_from(random), at = path + "/" + name;
+    if (dir.names.contains(name)) continue;
+    auto node = std::make_shared<Node>();
+    node->nlink = 1;
+    node->uid = uid;
+    node->gid = gid;
+    const auto kind = random() % 10;
+    if (depth < 3 && kind < 4) {
+      node->mode = S_IFDIR | 0700 | static_cast<mode_t>(random() % 0100);
+      node->parent = &dir;
+      boost::filesystem::create_directory(at);
+      fill_at_random(*node, at, random, uid, gid, depth + 1);
+      ::chmod(at.c_str(), node->mode & 07777);
+    } else if (kind < 6) {
+      node->mode = S_IFLNK | 0777;
+      node->target = std::string(1 + random() % 50, 't');
+      boost::filesystem::create_symlink(node->target, at);
+    } else {
+      fill_file(*node, at, random);
+    }
+    dir.names[name] = node;
+  }
+}
+
+}  // namespace troot::tests
