@@ -87,6 +87,11 @@ install_wanted() {
 
 # Ordinary users need /dev/fuse open to them, as every distribution's udev rule has it.
 open_fuse_device() {
+  # A bare system, not yet set up by an installer or a container engine, may lack it.
+  if [ ! -e /etc/mtab ] && can_be_root; then
+    note "Making /etc/mtab, without which fusermount3 does not unmount: a link to /proc/self/mounts"
+    as_root ln -sf ../proc/self/mounts /etc/mtab
+  fi
   if [ ! -e /dev/fuse ] && can_be_root; then
     note "There is no /dev/fuse: loading the kernel's module fuse"
     as_root modprobe fuse 2>/dev/null || true

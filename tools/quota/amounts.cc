@@ -1,5 +1,5 @@
 // What owns it: quota-tools' numbers. The limits at which a number is shortened and the rounding
-// are those that the stock tools show (docs/TESTING.md, "Reports").
+// are those that the stock tools show (tests/unit/quota_tools.cc).
 #include "tools/quota/amounts.h"
 
 #include <charconv>

@@ -55,13 +55,11 @@ Json json_of(const Row& row, const Projects* names) {
   return json;
 }
 
-std::uint64_t tightest(const Meter& m) {
-  if (m.soft != 0 && m.hard != 0) return std::min(m.soft, m.hard);
-  return m.soft != 0 ? m.soft : m.hard;
-}
+/// What usage is drawn against.
+std::uint64_t drawn_limit(const Meter& m) { return m.hard != 0 ? m.hard : m.soft; }
 
 std::string percent_bar(const Meter& m) {
-  const std::uint64_t limit = tightest(m);
+  const std::uint64_t limit = drawn_limit(m);
   if (limit == 0) return "";
   const auto percent = static_cast<std::uint64_t>(static_cast<long double>(m.used) * 100 /
                                                   static_cast<long double>(limit));
