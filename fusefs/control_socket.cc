@@ -56,26 +56,29 @@ Result<int> connect_at(const Location& at) {
   return fail(error);
 }
 
-Status bind_at(int fd, const Location& at) {
-  TRY(address, address_of(at));
-  if (::bind(fd, generic(address), sizeof(address)) == 0) return {};
-  if (errno != EADDRINUSE) return fail_errno();
-  if (const auto answering = connect_at(at); answering) {
-    ::close(*answering);
-    return fail(EADDRINUSE);
-  } else if (!(answering.error() == ECONNREFUSED)) {
-    return fail(EADDRINUSE);  // not a socket, or not ours to reach
-  }
-  if (::unlinkat(at.directory, at.name.c_str(), 0) != 0) return fail_errno();
-  if (::bind(fd, generic(address), sizeof(address)) != 0) return fail_errno();
-  return {};
+/// EADDRINUSE when somebody answers there, or when what lies there is not a socket that nobody
+/// serves any more.
+Status check_unused(const Location& at) {
+  const auto answering = connect_at(at);
+  if (answering) ::close(*answering);
+  const bool free =
+      !answering && (answering.error() == ENOENT || answering.error() == ECONNREFUSED);
+  return free ? Status{} : fail(EADDRINUSE);
 }
 
-/// Binds and listens; nobody else may connect before the mode is set, since nobody listens yet.
+/// Binds and listens under another name first: whoever finds the socket at its place is answered.
 Status open_for_clients(int fd, const Location& at) {
-  CHECK_OK(bind_at(fd, at));
-  if (::fchmodat(at.directory, at.name.c_str(), S_IRUSR | S_IWUSR, 0) != 0) return fail_errno();
+  CHECK_OK(check_unused(at));
+  const Location fresh{at.directory, at.name + ".new"};
+  TRY(address, address_of(fresh));
+  if (::unlinkat(fresh.directory, fresh.name.c_str(), 0) != 0 && errno != ENOENT)
+    return fail_errno();
+  if (::bind(fd, generic(address), sizeof(address)) != 0) return fail_errno();
+  if (::fchmodat(fresh.directory, fresh.name.c_str(), S_IRUSR | S_IWUSR, 0) != 0)
+    return fail_errno();
   if (::listen(fd, kBacklog) != 0) return fail_errno();
+  if (::renameat(fresh.directory, fresh.name.c_str(), at.directory, at.name.c_str()) != 0)
+    return fail_errno();
   return {};
 }
 

@@ -14,6 +14,8 @@ namespace {
 
 Answer status(Overlay& overlay, const std::string& upper) {
   Lines lines;
+  // Before the usage: who reads that nothing is parked any more has the usage without it.
+  const auto stats = overlay.stats();
   if (const quota::Quota* quota = overlay.quota()) {
     const auto total = quota->total();
     lines.line("used_bytes", total.used.bytes);
@@ -24,7 +26,6 @@ Answer status(Overlay& overlay, const std::string& upper) {
     lines.line("peak_bytes", total.peak.bytes);
     lines.line("failcnt", total.failcnt);
   }
-  const auto stats = overlay.stats();
   lines.line("pid", ::getpid());
   lines.line("inodes", stats.inodes);
   lines.line("names", stats.names);

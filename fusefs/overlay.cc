@@ -130,7 +130,7 @@ OverlayStats Overlay::stats() const {
   s.inodes = core_->inodes.live();
   s.names = core_->name_count.load(std::memory_order_relaxed);
   s.open_files = core_->files.size() + core_->dirs.size();
-  s.parked = core_->parked_count.load(std::memory_order_relaxed);
+  s.parked = core_->parked_count.load(std::memory_order_acquire);
   s.copied_up = core_->copied_up.load(std::memory_order_relaxed);
   return s;
 }

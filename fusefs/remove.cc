@@ -93,13 +93,15 @@ void discard_parked(Core& core, Inode* inode) noexcept {
       known = true;
     }
   }
-  core.parked_count.fetch_sub(1, std::memory_order_relaxed);
   // The record first: nobody would find one whose symlink is gone.
   if (known && inode->is_symlink()) core.links.erase(account.key);
   // What cannot be removed now stays charged; the end of the mount tries again.
-  if (!posix::unlink(core.parked.get(), name.get()) || !known || !core.quota) return;
-  core.quota->release(account.project, {account.bytes(), 1});
-  core.quota->erase(account.key);
+  if (posix::unlink(core.parked.get(), name.get()) && known && core.quota) {
+    core.quota->release(account.project, {account.bytes(), 1});
+    core.quota->erase(account.key);
+  }
+  // Last: whoever waits for the parking place to be empty reads the usage next.
+  core.parked_count.fetch_sub(1, std::memory_order_release);
 }
 
 Status remove_name(Core& core, NodeId parent, std::string_view text) {
