@@ -38,7 +38,6 @@ constexpr TypeName kTypes[] = {{S_IFDIR, "dir"},  {S_IFREG, "file"},    {S_IFLNK
 XattrNames::XattrNames(XattrSpace space)
     : prefix(space == XattrSpace::kTrusted ? "trusted.overlay." : "user.overlay."),
       opaque(prefix + "opaque"),
-      whiteout(prefix + "whiteout"),
       redirect(prefix + "redirect"),
       project(prefix + "troot.project"),
       alloc(prefix + "troot.alloc"),

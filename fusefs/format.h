@@ -21,7 +21,6 @@ struct XattrNames {
   explicit XattrNames(XattrSpace space);
   std::string prefix;    ///< "trusted.overlay." or "user.overlay."
   std::string opaque;    ///< "y": nothing below is merged
-  std::string whiteout;  ///< of an xattr whiteout
   std::string redirect;  ///< where the lower parts of a renamed directory lie
   std::string project;   ///< ProjectAttr
   std::string alloc;     ///< present: the file was made sparse; the value keeps preallocated ranges

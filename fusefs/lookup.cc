@@ -111,6 +111,15 @@ class ChildLayers {
     TRY(marks, marks_of(core_, dirfd, name));
     done_ = done_ || marks.opaque;
     if (done_ || !marks.redirect) return std::optional<Redirect>();
+    if (layer != kUpper) {
+      // A chain of redirects through several layers is not followed in every case yet; an error is
+      // better than a name that is missing.
+      spdlog::warn(
+          "{}: a directory named {} was renamed in a lower layer; redirects in lowers are not "
+          "followed yet",
+          core_.layers[layer].path, name);
+      return fail(EIO);
+    }
     auto redirect = parse_redirect(*marks.redirect);
     if (redirect) return redirect;
     spdlog::warn("{}: a directory named {} has a corrupt redirect; it is not followed",

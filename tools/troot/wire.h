@@ -1,12 +1,14 @@
 // What owns it: the words between a world's init and those who come to it, on two sockets of
 // init's.
 //
+// clang-format off
 // STORE/worlds/NAME/run/init.sock (seqpacket, one word a message), for the owner outside:
-//   session   → "ok" with the namespaces' descriptors; from now on the connection counts as a
-//   session done      → "last" (the world ends; the connection closes when it has) or "more"; the
-//   session is over count     → the number of sessions stop      ends every process inside, then
-//   the world; the connection closes when it has
-//   (unasked)  → "died" to every session when the file system's server is gone; the world ends
+//   session     → "ok" with the namespaces' descriptors; the connection counts as a session now
+//   done        → "last" (the world ends; the connection closes when it has) or "more"
+//   count       → the number of sessions
+//   stop        ends every process inside, then the world; the connection closes when it has
+//   (unasked)   → "died" to every session when the file system's server is gone; the world ends
+// clang-format on
 // A connection that closes without "done" is a session that ended.
 //
 // /run/.troot/list.sock (stream), for programs inside: whoever connects is sent what `troot list
