@@ -142,11 +142,10 @@ class ChildLayers {
     return {};
   }
 
-  /// As the kernel does, each directory on the way may send the layers below elsewhere, or hide
-  /// them, whether the last one is in this layer or not.
+  /// Each directory on the way may hide the layers below, whether the last one is in this layer or
+  /// not.
   Status by_path(std::uint16_t layer) {
-    const std::string path = out_.moved->back().path;
-    std::string next;
+    const std::string& path = out_.moved->back().path;
     FdHandle at = core_.layers[layer].root;
     for (std::size_t begin = 0; begin < path.size();) {
       const std::size_t end = std::min(path.find('/', begin), path.size());
@@ -155,25 +154,14 @@ class ChildLayers {
       if (!fd) {
         // Something there that is not a directory ends the merge.
         done_ = done_ || !(fd.error() == ENOENT);
-        at = nullptr;
-        next.append(next.empty() ? "" : "/").append(path, begin);
-        break;
+        return {};
       }
-      TRY(redirect, step(at->get(), part.get(), layer));
-      if (redirect && redirect->absolute) {
-        next = redirect->path;
-      } else {
-        next.append(next.empty() ? "" : "/").append(redirect ? redirect->path : part.get());
-      }
+      CHECK_OK(step(at->get(), part.get(), layer));  // in a lower layer: opaque or not
       at = std::make_shared<const Fd>(std::move(*fd));
       begin = end + 1;
     }
-    if (at != nullptr) {
-      TRY(sx, posix::stat_at(at->get(), "."));
-      if (!is_hidden(core_, device_of(sx), sx.stx_ino)) out_.layers.push_back(layer);
-    }
-    if (!done_ && next != path)
-      out_.moved->push_back({static_cast<std::uint16_t>(layer + 1), std::move(next)});
+    TRY(sx, posix::stat_at(at->get(), "."));
+    if (!is_hidden(core_, device_of(sx), sx.stx_ino)) out_.layers.push_back(layer);
     return {};
   }
 

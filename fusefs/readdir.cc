@@ -21,8 +21,7 @@ Result<struct stat> found_attr(Core& core, Inode* dir, const Name* name, Inode* 
 }
 
 /// The entry for "." or "..", which count no lookup in a listing.
-bool dots(Core& core, Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
-  (void)core;
+bool dots(Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
   if (cookie < kDotCookie) {
     if (!sink({".", dir->ino, DT_DIR, kDotCookie, {}})) return false;
     cookie = kDotCookie;
@@ -85,7 +84,7 @@ Result<Entry> look_up(Core& core, NodeId parent, std::string_view text) {
 Status read_dir(Core& core, NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink) {
   TRY(dir, find(core, id));
   if (!dir->is_dir()) return fail(ENOTDIR);
-  if (!dots(core, dir, cookie, sink)) return {};
+  if (!dots(dir, cookie, sink)) return {};
   std::vector<Inode*> unused;  // given back when the directory is unlocked
   {
     CHECK_OK(lock_loaded_shared(core, dir));
