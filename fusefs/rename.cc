@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/metacopy.h"
 #include "fusefs/namei.h"
 
 namespace troot::fusefs {
@@ -103,7 +104,8 @@ Status Rename::prepare() {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
     }
-    return ensure_upper(core_, Caller{}, end.inode);
+    CHECK_OK(ensure_upper(core_, Caller{}, end.inode, kMetadataOnly));
+    return redirect_too_long(end.inode) ? ensure_upper(core_, Caller{}, end.inode) : Status{};
   };
   CHECK_OK(bring(from_, true));
   if (noreplace_) {
@@ -298,6 +300,7 @@ Status Rename::move() {
     victim_names = std::unique_lock(to_.inode->dir->lock);
   CHECK_OK(clear_victim());
   const LocPair locs(from_.inode, to_.inode);
+  CHECK_OK(say_redirect(core_, from_.inode));
   bool whiteout_left = false;
   CHECK_OK(move_on_disk(whiteout_left));
   if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
@@ -310,6 +313,8 @@ Status Rename::swap() {
   CHECK_OK(fit_dir(from_.inode, to_));
   CHECK_OK(fit_dir(to_.inode, from_));
   const LocPair locs(from_.inode, to_.inode);
+  CHECK_OK(say_redirect(core_, from_.inode));
+  CHECK_OK(say_redirect(core_, to_.inode));
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
   // The names stay where they are; what they name changes places.

@@ -112,6 +112,9 @@ TEST_CASE("layers, limits and ownership are read") {
   CHECK(o.config.unreadable == Unreadable::kEmpty);
   CHECK(o.config.squash_to_root);
   CHECK(o.config.volatile_upper);
+  CHECK_FALSE(o.config.acl);
+  CHECK(o.config.redirect_dir == RedirectDir::kFollow);
+  CHECK_FALSE(good("metacopy=off").config.metacopy);
   CHECK(o.config.quota);
   CHECK(o.config.enforce);
   CHECK_FALSE(o.read_only);
