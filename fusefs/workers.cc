@@ -73,9 +73,11 @@ struct Workers::Worker {
   std::uint64_t seen = 0;  ///< the keeper's: progress at its last tick
 };
 
-Workers::Workers(fuse_session* session, Device& device, unsigned most, std::function<void()> ended)
+Workers::Workers(fuse_session* session, Device& device, RequestCounts& counts, unsigned most,
+                 std::function<void()> ended)
     : session_(session),
       device_(device),
+      counts_(counts),
       cpus_(usable_cpus()),
       most_(most != 0 ? most : std::max(kLeastWorkers, 2 * cpus_)),
       buffer_bytes_(kRequestBytes),
@@ -210,6 +212,7 @@ Result<Device::Received> Workers::sleep(Worker& self) noexcept {
 void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) noexcept {
   const RequestInfo info = peek(request, fd);
   const RequestKind kind = kind_of(info);
+  counts_.count(info.opcode);
   if (kind == RequestKind::kForget) forgets_running_.fetch_add(1);
   if (self) {
     // Sequentially consistent with the keeper's "I sleep, unless somebody moved".

@@ -24,6 +24,7 @@
 
 #include "fusefs/device.h"
 #include "fusefs/request.h"
+#include "fusefs/request_counts.h"
 #include "quota/result.h"
 
 struct fuse_session;
@@ -33,9 +34,10 @@ namespace troot::fusefs {
 /// Thread-safe, but for start, stop and the destructor, which belong to one thread.
 class Workers {
  public:
-  /// `most`: threads at once; 0: twice the CPUs, at least 8. `ended` is called once, by some
-  /// worker, when the mount is gone or the connection broke.
-  Workers(fuse_session* session, Device& device, unsigned most, std::function<void()> ended);
+  /// `counts` gets every request. `most`: threads at once; 0: twice the CPUs, at least 8. `ended`
+  /// is called once, by some worker, when the mount is gone or the connection broke.
+  Workers(fuse_session* session, Device& device, RequestCounts& counts, unsigned most,
+          std::function<void()> ended);
   ~Workers();  // as stop()
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -78,6 +80,7 @@ class Workers {
 
   fuse_session* const session_;
   Device& device_;
+  RequestCounts& counts_;
   const unsigned cpus_;
   const unsigned most_;
   const std::size_t buffer_bytes_;
