@@ -38,6 +38,12 @@ enum class Unreadable {
   kDeny,  ///< owned by nobody, so that open(2) itself says EACCES
   kEmpty  ///< an empty file, an empty directory
 };
+/// The kernel's redirect_dir=.
+enum class RedirectDir {
+  kOn,       ///< renaming a directory with lower parts writes a redirect
+  kFollow,   ///< renaming one is EXDEV; redirects that are there are followed
+  kNofollow  ///< and a directory that has one is EPERM
+};
 /// The xattr prefix of the on-disk format: `trusted.overlay.` or `user.overlay.`.
 enum class XattrSpace { kTrusted, kUser };
 
@@ -54,7 +60,7 @@ struct Config {
       upper_owner;              ///< presented owner of upper objects without a record
   bool squash_to_root = false;  ///< present everything as 0:0 (one mapped id)
   std::uint32_t id_count = 0;   ///< ids at or past it show as 65534; 0: all ids exist
-  bool redirect_dir = true;     ///< false: renaming a directory with lower parts is EXDEV
+  RedirectDir redirect_dir = RedirectDir::kOn;
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
   bool enforce = true;          ///< and enforce

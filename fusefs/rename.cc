@@ -58,6 +58,7 @@ class Rename {
   Status check_victim();
   Status move();
   Status swap();
+  Result<std::string> redirect_for(const std::string& path, Inode* parent);
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status check_room();
@@ -98,7 +99,7 @@ Status Rename::prepare() {
     }
     if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
     if (!needed) return {};
-    if (end.inode->is_dir() && !core_.config.redirect_dir) {
+    if (end.inode->is_dir() && core_.config.redirect_dir != RedirectDir::kOn) {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
     }
@@ -143,6 +144,19 @@ Status Rename::check() {
   return check_victim();
 }
 
+/// What a directory in `parent` says whose lower parts the lower layers show at `path`: that path,
+/// or where it is too long for the kernel, the last name of it, if that is beside. Only within one
+/// directory, since it must be true before the rename too. EXDEV: neither.
+Result<std::string> Rename::redirect_for(const std::string& path, Inode* parent) {
+  if (path.size() + 1 <= kMaxRedirect) return "/" + path;
+  const std::size_t slash = path.rfind('/');
+  const bool beside = from_.dir == to_.dir && !parent->dir->layers.pure_upper() &&
+                      slash != std::string::npos &&
+                      merged_path(core_, parent) == path.substr(0, slash);
+  if (!beside) return fail(EXDEV);
+  return path.substr(slash + 1);
+}
+
 /// Prepares a directory for its new place: one with lower parts says where they lie (redirect_dir
 /// of overlayfs.rst), another becomes opaque if something there must stay hidden. Neither changes
 /// what is shown where it is now.
@@ -151,17 +165,14 @@ Status Rename::fit_dir(Inode* dir, const End& at) {
   TRY(fd, dir_fd(core_, dir, kUpper));
   const LayerList& layers = dir->dir->layers;
   if (!layers.pure_upper()) {
-    // On disk stands where the layers below the upper, taken together, have it; in memory, where
-    // each of them has it, since what was said by the directories above is left behind.
-    auto moved = std::make_unique<std::vector<LowerPath>>();
-    moved->push_back({1, lower_path(core_, dir, 1)});
-    for (std::size_t i = 1; i < layers.size(); ++i) {
-      std::string path = lower_path(core_, dir, layers[i]);
-      if (path != moved->back().path) moved->push_back({layers[i], std::move(path)});
-    }
-    const std::string& path = moved->front().path;
-    if (path.size() + 1 > kMaxRedirect) return fail(EXDEV);
-    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), "/" + path));
+    // On disk stands where the layers below the upper, merged, show it; in memory also where each
+    // of them has it, since what the directories above say is left behind.
+    auto moved = std::make_unique<Moved>();
+    moved->path = merged_path(core_, dir);
+    for (std::size_t i = 1; i < layers.size(); ++i)
+      moved->places.push_back({layers[i], place_in(core_, dir, layers[i])});
+    TRY(redirect, redirect_for(moved->path, at.dir));
+    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), redirect));
     std::unique_lock loc(dir->loc);
     dir->dir->moved = std::move(moved);
     return {};
