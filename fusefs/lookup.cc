@@ -368,13 +368,14 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
   inode->name = name;
   inode->parent = dir;
   inode->refs.store(1, std::memory_order_release);
+  // Both or neither: who finds the inode by its links must find it by its name too, since the one
+  // who loses the race for the name frees its inode again.
+  MutexLock links(core.linked_mutex);
   if (linked) {
-    MutexLock lock(core.linked_mutex);
-    const auto [it, first] = core.linked.emplace(seen.stx_ino, inode);
-    if (!first) {
-      it->second->refs.fetch_add(1, std::memory_order_acq_rel);
+    if (const auto it = core.linked.find(seen.stx_ino); it != core.linked.end()) {
       Inode* winner = it->second;
-      lock.unlock();
+      winner->refs.fetch_add(1, std::memory_order_acq_rel);
+      links.unlock();
       core.inodes.free(inode);
       return winner;
     }
@@ -384,9 +385,12 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
   Inode* none = nullptr;
   if (!name->inode.compare_exchange_strong(none, inode, std::memory_order_acq_rel)) {
     none->refs.fetch_add(1, std::memory_order_acq_rel);
+    links.unlock();
     core.inodes.free(inode);
     return none;
   }
+  if (linked) core.linked.emplace(seen.stx_ino, inode);
+  links.unlock();
   pin(dir);
   if (sx != nullptr) *sx = seen;
   return inode;
