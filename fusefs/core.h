@@ -58,7 +58,7 @@ struct Overlay::Core {
   Fd lock_upper, lock_work;   ///< hold the flocks
   LinkStore links;
   InodeTable inodes;
-  FdCache dirs{512}, files{256};
+  FdCache dirs, files;
   std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
   std::atomic<dev_t> hidden_device{0};
@@ -80,7 +80,12 @@ struct Overlay::Core {
   Mutex devices_mutex;
   std::vector<dev_t> devices GUARDED_BY(devices_mutex);
 
-  explicit Core(Config c) : config(std::move(c)), x(config.xattr_space), ids(config) {}
+  explicit Core(Config c)
+      : config(std::move(c)),
+        x(config.xattr_space),
+        ids(config),
+        dirs(config.cached_dirs),
+        files(config.cached_files) {}
 };
 
 // ---- resolve.cc: from inodes to descriptors

@@ -51,7 +51,11 @@ class Rename {
 
  private:
   Status prepare();
-  Status commit();
+  Status commit(bool alone);
+  [[nodiscard]] bool moves_dir() const {
+    return (from_.inode != nullptr && from_.inode->is_dir()) ||
+           (to_.inode != nullptr && to_.inode->is_dir());
+  }
   Status look(End& end);
   Status check();
   Status check_project(const End& into, Inode* moved);
@@ -337,9 +341,10 @@ Status Rename::swap() {
 }
 
 /// With the names of both directories locked. EAGAIN: something changed since prepare().
-Status Rename::commit() {
+Status Rename::commit(bool alone) {
   CHECK_OK(look(from_));
   CHECK_OK(look(to_));
+  if (moves_dir() && !alone) return fail(EAGAIN);  // the name was another's before
   CHECK_OK(check());
   if (!from_.inode->in_upper() || (exchange_ && !to_.inode->in_upper())) return fail(EAGAIN);
   TRY(from_fd, dir_fd(core_, from_.dir, kUpper));
@@ -360,9 +365,8 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
   to_.text = new_name;
   for (;;) {
     CHECK_OK(prepare());
-    const bool moves_dir = from_.inode->is_dir() || (to_.inode != nullptr && to_.inode->is_dir());
+    const bool alone = moves_dir() || from_dir != to_dir;
     drop_lookups();
-    const bool alone = moves_dir || from_dir != to_dir;
     // Held alone, nobody else holds two directories, so their order does not matter.
     std::unique_lock<std::shared_mutex> exclusive;
     std::shared_lock<std::shared_mutex> shared;
@@ -378,7 +382,7 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
       CHECK_OK(lock_loaded(core_, to_dir));
       to_names = std::unique_lock(to_dir->dir->lock, std::adopt_lock);
     }
-    auto status = commit();
+    auto status = commit(alone);
     if (status || !(status.error() == EAGAIN)) return status;
     from_names.unlock();
     if (to_names.owns_lock()) to_names.unlock();
