@@ -65,7 +65,7 @@ struct Overlay::Core {
   Inode* root = nullptr;
   bool read_only = false;
   bool closed = false;
-  bool parked_left = false;  ///< the server before left charged objects in the parking place
+  std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
   std::function<void(NodeId)> stale;  ///< Overlay::on_stale
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
@@ -244,13 +244,5 @@ void remove_tree(int dirfd, const char* name) noexcept;
 using Put = std::function<Result<std::size_t>(int fd, off_t offset, std::size_t length)>;
 [[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length,
                                        quota::Enforce how, const Put& put);
-
-// ---- recover.cc
-// ----------------------------------------------------------------------------------
-/// Removes what a server that died left in the stage and in the parking place.
-[[nodiscard]] Status clean_work(Core& core);
-/// At the end of a mount: what is parked goes, with its charge.
-[[nodiscard]] Status clean_parked(Core& core);
-[[nodiscard]] Status recount(Core& core, const std::function<void(std::uint64_t)>& progress);
 
 }  // namespace troot::fusefs

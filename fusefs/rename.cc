@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/intent.h"
 #include "fusefs/namei.h"
 
 namespace troot::fusefs {
@@ -63,6 +64,7 @@ class Rename {
   Status move();
   Status swap();
   Result<std::string> redirect_for(const std::string& path, Inode* parent);
+  Status swap_places();
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status check_room();
@@ -301,11 +303,20 @@ Status Rename::move() {
   if (to_.inode != nullptr && to_.inode->is_dir())
     victim_names = std::unique_lock(to_.inode->dir->lock);
   CHECK_OK(clear_victim());
-  const LocPair locs(from_.inode, to_.inode);
-  bool whiteout_left = false;
-  CHECK_OK(move_on_disk(whiteout_left));
-  if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
-  move_in_memory(whiteout_left);
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    if (charged) intent.bury(victim_account, to_.dir, to_.text);
+  };
+  say();
+  {
+    const LocPair locs(from_.inode, to_.inode);
+    bool whiteout_left = false;
+    CHECK_OK(move_on_disk(whiteout_left));
+    if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
+    move_in_memory(whiteout_left);
+  }
+  if (intent.outdated()) say();
   return {};
 }
 
@@ -313,6 +324,18 @@ Status Rename::swap() {
   if (to_.inode == from_.inode) return {};
   CHECK_OK(fit_dir(from_.inode, to_));
   CHECK_OK(fit_dir(to_.inode, from_));
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    intent.move(to_.inode, from_.dir, from_.text);
+  };
+  say();
+  CHECK_OK(swap_places());
+  if (intent.outdated()) say();
+  return {};
+}
+
+Status Rename::swap_places() {
   const LocPair locs(from_.inode, to_.inode);
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
