@@ -66,7 +66,7 @@ struct Overlay::Core {
   bool read_only = false;
   bool closed = false;
   std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
-  std::function<void(NodeId)> stale;  ///< Overlay::on_stale
+  std::function<void(NodeId)> stale;         ///< Overlay::on_stale
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
   /// two directories.

@@ -132,8 +132,8 @@ struct OverlayStats {
   std::uint64_t open_files = 0;  ///< descriptors in our caches
   std::uint64_t parked = 0;      ///< unlinked, waiting for FORGET
   std::uint64_t copied_up = 0;   ///< since the mount
-  std::uint64_t recovered = 0;   ///< looked at again by this mount, since the last server was killed
-  std::uint64_t counted = 0;     ///< looked at by this mount because the whole upper was counted
+  std::uint64_t recovered = 0;  ///< looked at again by this mount, since the last server was killed
+  std::uint64_t counted = 0;    ///< looked at by this mount because the whole upper was counted
 };
 
 class Overlay {
