@@ -256,8 +256,14 @@ Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how)
     parent = inode->parent;
     detached = inode->has(Inode::kDetached);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
+    // A rename may take the child, and with it the parent's pin, elsewhere meanwhile.
+    if (!detached) pin(parent);
   }
-  if (!detached) CHECK_OK(ensure(core, caller, parent, {INT64_MAX, how.enforce}));
+  if (!detached) {
+    const Status above = ensure(core, caller, parent, {INT64_MAX, how.enforce});
+    unref(core, parent, Inode::kPin);
+    CHECK_OK(above);
+  }
   std::lock_guard lock(inode->copy_up);
   if (inode->in_upper()) return {};
   return copy_up(core, caller, inode, how);

@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "fusefs/format.h"
@@ -73,20 +74,28 @@ class LayerList {
   std::unique_ptr<std::vector<std::uint16_t>> far_;
 };
 
-/// From layer `from` on, the lower parts of a directory lie at `path` (from the layer's root,
-/// without a leading slash) instead of beside its name: it, or an older version of it, was renamed.
-struct LowerPath {
-  std::uint16_t from = 0;
+/// Where something lies in a lower layer: a path from the layer's root, without a leading slash.
+struct LowerPlace {
+  std::uint16_t layer = 0;
   std::string path;
+};
+
+/// A directory whose lower parts do not lie beside its name: it, or an older version of it in a
+/// lower layer, was renamed.
+struct Moved {
+  /// Where the layers below the upper, merged, show the lower parts; empty: under its own name.
+  std::string path;
+  std::vector<LowerPlace>
+      places;  ///< of the layers where it is not its parent's place and its name
 };
 
 struct DirData {
   SmallRwLock lock;     ///< guards names, loaded
   bool loaded = false;  ///< names holds every name of every layer
   NameTable names;
-  LayerList layers;                               ///< guarded by the inode's loc
-  std::unique_ptr<std::vector<LowerPath>> moved;  ///< likewise; ascending; null nearly always
-  SmallMutex charge;                              ///< guards account; a leaf, taken with loc held
+  LayerList layers;              ///< guarded by the inode's loc
+  std::unique_ptr<Moved> moved;  ///< likewise; null nearly always
+  SmallMutex charge;             ///< guards account; a leaf, taken with loc held
   Account account;
   std::atomic<quota::Epoch> said{0};  ///< the journal has its place, and its ancestors', up to here
   std::unique_ptr<struct stat> last;  ///< of a removed directory

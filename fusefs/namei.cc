@@ -247,10 +247,12 @@ Status unpark(Core& core, Inode* inode, Inode* dir, const FdHandle& dirfd, Name*
   return {};
 }
 
-/// The kernel may know the object by several names from now on.
+/// The kernel may know the object by several names from now on. The caller holds loc.
 void mark_linked(Core& core, Inode* inode, const quota::InodeKey& key) {
+  FileData& data = file_data(inode);
+  std::lock_guard io(data.io);  // a write that goes on holds no loc
+  data.account.key = key;
   MutexLock lock(core.linked_mutex);
-  file_data(inode).account.key = key;
   core.linked.emplace(key.ino, inode);
   inode->set(Inode::kLinked);
 }
