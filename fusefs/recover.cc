@@ -91,8 +91,8 @@ Result<bool> amend(Core& core) {
   TRY(left, look_at_leftovers(core));
   if (!killed && !left.any) return true;
   std::vector<quota::Amendment> amendments;
-  if (const auto known = replay(core, intents.value_or(std::vector<quota::Intent>()), left,
-                                amendments);
+  if (const auto known =
+          replay(core, intents.value_or(std::vector<quota::Intent>()), left, amendments);
       !known) {
     spdlog::warn("{}: {}, looked at for the journal", core.config.upper,
                  std::strerror(known.error().value()));
@@ -125,8 +125,8 @@ Status count(Core& core, const Progress& progress) {
 
 Result<Leftovers> look_at_leftovers(Core& core) {
   struct Found {
-    std::uint32_t links;    ///< in all
-    std::uint32_t here;     ///< of these, here
+    std::uint32_t links;  ///< in all
+    std::uint32_t here;   ///< of these, here
     std::optional<quota::InodeRecord> record;
   };
   std::map<quota::InodeKey, Found> all;
@@ -159,8 +159,7 @@ Status remove_leftovers(Core& core) {
 Status recover(Core& core, const Progress& progress) {
   if (!core.quota) return remove_leftovers(core);
   const auto before = core.quota->recount();
-  const bool amendable =
-      before == quota::Recount::kNotNeeded || before == quota::Recount::kUnclean;
+  const bool amendable = before == quota::Recount::kNotNeeded || before == quota::Recount::kUnclean;
   TRY(known, amendable ? amend(core) : Result<bool>(false));
   // Until the leftovers are gone the journal of the server before counts: it is not yet restarted.
   CHECK_OK(remove_leftovers(core));

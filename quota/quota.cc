@@ -154,9 +154,7 @@ Status Quota::flush(Sync how) {
   return impl_->books->flush(how == Sync::kToDisk ? Durable::kToDisk : Durable::kToKernel);
 }
 
-Journal* Quota::journal() noexcept {
-  return impl_->books ? &impl_->books->journal() : nullptr;
-}
+Journal* Quota::journal() noexcept { return impl_->books ? &impl_->books->journal() : nullptr; }
 
 // ---- recovery ----
 
