@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "fusefs/intent.h"
+
 namespace troot::fusefs {
 namespace {
 
@@ -67,6 +69,7 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   std::lock_guard io(data.io);
   TRY(account, account_held(core, inode));
   TRY(fd, file_fd(core, inode));
+  const Intent intent(core, inode, *account);
   Growth g;
   g.first = offset / quota::kPageSize;
   g.end = quota::pages_of(offset + static_cast<off_t>(length));
@@ -148,8 +151,8 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
 
 Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size) {
   TRY(account, account_held(core, inode));
-  (void)account;
   TRY(fd, file_fd(core, inode));
+  const Intent intent(core, inode, *account);
   if (size > data.size) {
     if (!inode->has(Inode::kSparse) && quota::pages_of(size) > quota::pages_of(data.size)) {
       CHECK_OK(mark_sparse(core, inode, data));

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/intent.h"
 #include "fusefs/namei.h"
 
 namespace troot::fusefs {
@@ -62,6 +63,8 @@ class Rename {
   Status check_victim();
   Status move();
   Status swap();
+  Result<std::string> redirect_for(const std::string& path, Inode* parent);
+  Status swap_places();
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status check_room();
@@ -102,7 +105,7 @@ Status Rename::prepare() {
     }
     if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
     if (!needed) return {};
-    if (end.inode->is_dir() && !core_.config.redirect_dir) {
+    if (end.inode->is_dir() && core_.config.redirect_dir != RedirectDir::kOn) {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
     }
@@ -147,6 +150,19 @@ Status Rename::check() {
   return check_victim();
 }
 
+/// What a directory in `parent` says whose lower parts the lower layers show at `path`: that path,
+/// or where it is too long for the kernel, the last name of it, if that is beside. Only within one
+/// directory, since it must be true before the rename too. EXDEV: neither.
+Result<std::string> Rename::redirect_for(const std::string& path, Inode* parent) {
+  if (path.size() + 1 <= kMaxRedirect) return "/" + path;
+  const std::size_t slash = path.rfind('/');
+  const bool beside = from_.dir == to_.dir && !parent->dir->layers.pure_upper() &&
+                      slash != std::string::npos &&
+                      merged_path(core_, parent) == path.substr(0, slash);
+  if (!beside) return fail(EXDEV);
+  return path.substr(slash + 1);
+}
+
 /// Prepares a directory for its new place: one with lower parts says where they lie (redirect_dir
 /// of overlayfs.rst), another becomes opaque if something there must stay hidden. Neither changes
 /// what is shown where it is now.
@@ -155,17 +171,14 @@ Status Rename::fit_dir(Inode* dir, const End& at) {
   TRY(fd, dir_fd(core_, dir, kUpper));
   const LayerList& layers = dir->dir->layers;
   if (!layers.pure_upper()) {
-    // On disk stands where the layers below the upper, taken together, have it; in memory, where
-    // each of them has it, since what was said by the directories above is left behind.
-    auto moved = std::make_unique<std::vector<LowerPath>>();
-    moved->push_back({1, lower_path(core_, dir, 1)});
-    for (std::size_t i = 1; i < layers.size(); ++i) {
-      std::string path = lower_path(core_, dir, layers[i]);
-      if (path != moved->back().path) moved->push_back({layers[i], std::move(path)});
-    }
-    const std::string& path = moved->front().path;
-    if (path.size() + 1 > kMaxRedirect) return fail(EXDEV);
-    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), "/" + path));
+    // On disk stands where the layers below the upper, merged, show it; in memory also where each
+    // of them has it, since what the directories above say is left behind.
+    auto moved = std::make_unique<Moved>();
+    moved->path = merged_path(core_, dir);
+    for (std::size_t i = 1; i < layers.size(); ++i)
+      moved->places.push_back({layers[i], place_in(core_, dir, layers[i])});
+    TRY(redirect, redirect_for(moved->path, at.dir));
+    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), redirect));
     std::unique_lock loc(dir->loc);
     dir->dir->moved = std::move(moved);
     return {};
@@ -290,11 +303,20 @@ Status Rename::move() {
   if (to_.inode != nullptr && to_.inode->is_dir())
     victim_names = std::unique_lock(to_.inode->dir->lock);
   CHECK_OK(clear_victim());
-  const LocPair locs(from_.inode, to_.inode);
-  bool whiteout_left = false;
-  CHECK_OK(move_on_disk(whiteout_left));
-  if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
-  move_in_memory(whiteout_left);
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    if (charged) intent.bury(victim_account, to_.dir, to_.text);
+  };
+  say();
+  {
+    const LocPair locs(from_.inode, to_.inode);
+    bool whiteout_left = false;
+    CHECK_OK(move_on_disk(whiteout_left));
+    if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
+    move_in_memory(whiteout_left);
+  }
+  if (intent.outdated()) say();
   return {};
 }
 
@@ -302,6 +324,18 @@ Status Rename::swap() {
   if (to_.inode == from_.inode) return {};
   CHECK_OK(fit_dir(from_.inode, to_));
   CHECK_OK(fit_dir(to_.inode, from_));
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    intent.move(to_.inode, from_.dir, from_.text);
+  };
+  say();
+  CHECK_OK(swap_places());
+  if (intent.outdated()) say();
+  return {};
+}
+
+Status Rename::swap_places() {
   const LocPair locs(from_.inode, to_.inode);
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
