@@ -59,11 +59,10 @@ bool send_all(int fd, std::string_view bytes) {
 
 class SocketServer final : public ControlServer {
  public:
-  SocketServer(BoundSocket socket, Overlay& overlay, std::function<void()> quit, std::string upper)
+  SocketServer(BoundSocket socket, ControlSubject subject, std::function<void()> quit)
       : socket_(std::move(socket)),
-        overlay_(overlay),
+        subject_(std::move(subject)),
         quit_(std::move(quit)),
-        upper_(std::move(upper)),
         stop_fd_(::eventfd(0, EFD_CLOEXEC)),
         thread_([this] { run(); }) {}
 
@@ -146,7 +145,7 @@ class SocketServer final : public ControlServer {
     for (std::size_t end = 0; (end = client.input.find('\n')) != std::string::npos;) {
       const std::string line = client.input.substr(0, end);
       client.input.erase(0, end + 1);
-      const Answer answer = answer_request(overlay_, upper_, line);
+      const Answer answer = answer_request(subject_, line);
       if (!send_all(client.fd, answer.text)) return false;
       if (answer.quit) quit_();
     }
@@ -156,9 +155,8 @@ class SocketServer final : public ControlServer {
   }
 
   const BoundSocket socket_;
-  Overlay& overlay_;
+  const ControlSubject subject_;
   const std::function<void()> quit_;
-  const std::string upper_;
   const int stop_fd_;
   std::list<Client> clients_;  // the thread's, until it is joined
   std::thread thread_;
@@ -167,13 +165,11 @@ class SocketServer final : public ControlServer {
 }  // namespace
 
 Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& path,
-                                                            Overlay& overlay,
-                                                            std::function<void()> quit,
-                                                            std::string upper) {
+                                                            ControlSubject subject,
+                                                            std::function<void()> quit) {
   TRY(socket, BoundSocket::listen(path));
   try {
-    return std::make_unique<SocketServer>(std::move(socket), overlay, std::move(quit),
-                                          std::move(upper));
+    return std::make_unique<SocketServer>(std::move(socket), std::move(subject), std::move(quit));
   } catch (const std::system_error& e) {
     return fail(e.code().value());
   }

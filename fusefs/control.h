@@ -27,8 +27,9 @@
 //   check                       projects=N, differences=N, then one line for each project whose
 //                               usage in memory is not the sum over the ledger's inode records:
 //                               project ledger_bytes ledger_inodes used_bytes used_inodes
-//   sync                        ledger to disk
-//   quit                        unmounts and ends, as fusermount3 -u would
+//   requests                    NAME=N: what the kernel has asked since the mount, by kind of
+//   request sync                        ledger to disk quit                        unmounts and
+//   ends, as fusermount3 -u would
 #pragma once
 
 #include <functional>
@@ -37,23 +38,29 @@
 #include <string>
 #include <vector>
 
+#include "fusefs/request_counts.h"
 #include "quota/result.h"
 
 namespace troot::fusefs {
 
 class Overlay;
 
+/// What a control socket speaks for. Both references must outlive its server.
+struct ControlSubject {
+  Overlay& overlay;
+  const RequestCounts& requests;
+  std::string upper{};  ///< what status says of it
+};
+
 /// Serves one socket with a thread of its own until destroyed; removes the socket's file then.
 class ControlServer {
  public:
   /// `path` may be longer than sun_path: it is bound through a descriptor of its directory. A stale
   /// socket is replaced. `quit` is called for the verb quit, by the thread that serves the socket.
-  /// `upper` is what status says of it. Errors: those of bind(2); EADDRINUSE: another server
-  /// answers there.
+  /// Errors: those of bind(2); EADDRINUSE: another server answers there.
   [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::string& path,
-                                                                    Overlay& overlay,
-                                                                    std::function<void()> quit,
-                                                                    std::string upper = {});
+                                                                    ControlSubject subject,
+                                                                    std::function<void()> quit);
   virtual ~ControlServer() = default;
 };
 

@@ -7,7 +7,7 @@
 
 namespace troot::fusefs {
 
-class Overlay;
+struct ControlSubject;
 
 /// The whole answer, its closing empty line included.
 struct Answer {
@@ -16,8 +16,7 @@ struct Answer {
 };
 
 /// `line` without its newline; whatever it holds, it gets an answer.
-[[nodiscard]] Answer answer_request(Overlay& overlay, const std::string& upper,
-                                    std::string_view line);
+[[nodiscard]] Answer answer_request(const ControlSubject& subject, std::string_view line);
 [[nodiscard]] std::string error_answer(int error, std::string_view text);
 
 /// The escapes of values: blank, backslash and control characters as \ooo.

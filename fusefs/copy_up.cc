@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "fusefs/copy_data.h"
+#include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/staging.h"
 
@@ -212,9 +213,13 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   TRY(more, reserve(core, quota::kDefaultProject, {built.account.xattr_bytes, 0}, how.enforce));
   // Data that was safe below must be safe above before it takes the other's place.
   if (source.fd && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
+  Intent intent(core);
   {
     std::unique_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
+    // In the parking place it is found by the next mount anyway.
+    if (!inode->has(Inode::kDetached))
+      built.account.said = intent.appear(inode->parent, inode->name->view());
     CHECK_OK(publish(core, inode, staged));
     take_over(core, inode, source, built, keeps_ino);
   }
@@ -241,8 +246,14 @@ Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how)
       parent = inode->parent;
       detached = inode->has(Inode::kDetached);
       if (inode->has(Inode::kDead)) return fail(ENOENT);
+      // A rename may take the child, and with it the parent's pin, elsewhere meanwhile.
+      if (!detached) pin(parent);
     }
-    if (!detached) CHECK_OK(ensure(core, caller, parent, {INT64_MAX, how.enforce, Bring::kAll}));
+    if (!detached) {
+      const Status above = ensure(core, caller, parent, {INT64_MAX, how.enforce, Bring::kAll});
+      unref(core, parent, Inode::kPin);
+      CHECK_OK(above);
+    }
   }
   std::lock_guard lock(inode->copy_up);
   if (is_there(inode, how)) return {};

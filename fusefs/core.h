@@ -58,15 +58,15 @@ struct Overlay::Core {
   Fd lock_upper, lock_work;   ///< hold the flocks
   LinkStore links;
   InodeTable inodes;
-  FdCache dirs{512}, files{256};
+  FdCache dirs, files;
   std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
   std::atomic<dev_t> hidden_device{0};
   Inode* root = nullptr;
   bool read_only = false;
   bool closed = false;
-  bool parked_left = false;  ///< the server before left charged objects in the parking place
-  std::function<void(NodeId)> stale;  ///< Overlay::on_stale
+  std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
+  std::function<void(NodeId)> stale;         ///< Overlay::on_stale
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
   /// two directories.
@@ -80,7 +80,12 @@ struct Overlay::Core {
   Mutex devices_mutex;
   std::vector<dev_t> devices GUARDED_BY(devices_mutex);
 
-  explicit Core(Config c) : config(std::move(c)), x(config.xattr_space), ids(config) {}
+  explicit Core(Config c)
+      : config(std::move(c)),
+        x(config.xattr_space),
+        ids(config),
+        dirs(config.cached_dirs),
+        files(config.cached_files) {}
 };
 
 // ---- resolve.cc: from inodes to descriptors
@@ -253,13 +258,5 @@ void remove_tree(int dirfd, const char* name) noexcept;
 using Put = std::function<Result<std::size_t>(int fd, off_t offset, std::size_t length)>;
 [[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length,
                                        quota::Enforce how, const Put& put);
-
-// ---- recover.cc
-// ----------------------------------------------------------------------------------
-/// Removes what a server that died left in the stage and in the parking place.
-[[nodiscard]] Status clean_work(Core& core);
-/// At the end of a mount: what is parked goes, with its charge.
-[[nodiscard]] Status clean_parked(Core& core);
-[[nodiscard]] Status recount(Core& core, const std::function<void(std::uint64_t)>& progress);
 
 }  // namespace troot::fusefs

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "fusefs/file.h"
+#include "fusefs/intent.h"
 
 namespace troot::fusefs {
 namespace {
@@ -155,8 +156,8 @@ Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode, off_
   std::shared_lock loc(inode->loc);
   std::lock_guard io(data.io);
   TRY(account, account_held(core, inode));
-  (void)account;
   TRY(fd, file_fd(core, inode));
+  const Intent intent(core, inode, *account);
   if (mode & FALLOC_FL_PUNCH_HOLE) return punch(core, inode, data, fd->get(), offset, length);
   return preallocate(core, inode, data, fd->get(), mode, offset, length);
 }

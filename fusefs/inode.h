@@ -25,6 +25,7 @@
 #include "fusefs/name_table.h"
 #include "fusefs/overlay.h"
 #include "fusefs/small_lock.h"
+#include "quota/journal.h"
 #include "quota/mutex.h"
 #include "quota/types.h"
 
@@ -38,6 +39,7 @@ struct Account {
   quota::ProjId project = quota::kDefaultProject;
   bool inherit = false;
   bool loaded = false;
+  quota::Epoch said = 0;         ///< the journal names it up to this epoch (fusefs/intent.h)
   std::int64_t data_bytes = 0;   ///< pages of data, or 4096 of a directory
   std::int64_t xattr_bytes = 0;  ///< the charge of the user's xattrs
   quota::InodeKey key;
@@ -105,6 +107,7 @@ struct DirData {
   std::unique_ptr<Moved> moved;  ///< likewise; null nearly always
   SmallMutex charge;             ///< guards account; a leaf, taken with loc held
   Account account;
+  std::atomic<quota::Epoch> said{0};  ///< the journal has its place, and its ancestors', up to here
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };
 

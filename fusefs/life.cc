@@ -72,6 +72,29 @@ Inode* find_linked(Core& core, const struct statx& sx) {
   return it->second;
 }
 
+/// Gives the name its inode, or, where somebody was faster, returns that one with one more lookup.
+Inode* publish(Name* name, Inode* inode) {
+  Inode* none = nullptr;
+  if (name->inode.compare_exchange_strong(none, inode, std::memory_order_acq_rel)) return inode;
+  none->refs.fetch_add(1, std::memory_order_acq_rel);
+  return none;
+}
+
+/// As publish(). The name and the table of links get the inode both or neither: who loses the race
+/// for the name frees its inode again, and nobody may have found it by its links.
+Inode* publish_linked(Core& core, Name* name, Inode* inode, const struct statx& sx) {
+  MutexLock lock(core.linked_mutex);
+  if (const auto it = core.linked.find(sx.stx_ino); it != core.linked.end()) {
+    it->second->refs.fetch_add(1, std::memory_order_acq_rel);
+    return it->second;
+  }
+  file_data(inode).account.key = key_of(sx);
+  inode->set(Inode::kLinked);
+  Inode* winner = publish(name, inode);
+  if (winner == inode) core.linked.emplace(sx.stx_ino, inode);
+  return winner;
+}
+
 }  // namespace
 
 std::uint64_t presented_ino(Core& core, const struct statx& sx) {
@@ -142,24 +165,10 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
   inode->name = name;
   inode->parent = dir;
   inode->refs.store(1, std::memory_order_release);
-  if (linked) {
-    MutexLock lock(core.linked_mutex);
-    const auto [it, first] = core.linked.emplace(seen.stx_ino, inode);
-    if (!first) {
-      it->second->refs.fetch_add(1, std::memory_order_acq_rel);
-      Inode* winner = it->second;
-      lock.unlock();
-      core.inodes.free(inode);
-      return winner;
-    }
-    file_data(inode).account.key = key_of(seen);
-    inode->set(Inode::kLinked);
-  }
-  Inode* none = nullptr;
-  if (!name->inode.compare_exchange_strong(none, inode, std::memory_order_acq_rel)) {
-    none->refs.fetch_add(1, std::memory_order_acq_rel);
+  Inode* winner = linked ? publish_linked(core, name, inode, seen) : publish(name, inode);
+  if (winner != inode) {
     core.inodes.free(inode);
-    return none;
+    return winner;
   }
   pin(dir);
   if (sx != nullptr) *sx = seen;

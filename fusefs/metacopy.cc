@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "fusefs/copy_data.h"
+#include "fusefs/intent.h"
 
 namespace troot::fusefs {
 namespace {
@@ -83,6 +84,7 @@ Status bring_data(Core& core, const Caller& caller, Inode* inode, const CopyUp& 
   std::unique_lock loc(inode->loc);
   std::lock_guard io(data.io);
   TRY(account, account_held(core, inode));
+  const Intent intent(core, inode, *account);
   CHECK_OK(posix::remove_xattr(t.to.get(), "", core.x.metacopy.c_str()));
   // What is said of a file with data of its own does not matter any more.
   if (data.below->redirected) (void)posix::remove_xattr(t.to.get(), "", core.x.redirect.c_str());

@@ -46,7 +46,7 @@ Serving
   redirect_dir=nofollow  and a directory that has one is refused with EPERM
   metacopy=on|off        a change of metadata alone copies no data up (on, the default)
   volatile, fsync=0      never wait for the disk; a crash may lose the upper
-  threads=N              most worker threads (default: twice the CPUs, at least 8)
+  threads=N              most worker threads (default: 512, made when needed)
   control=PATH           the control socket (default: WORKDIR/troot/control)
   log=FILE, debug
   fuse_socket=N          receive the mounted /dev/fuse on socket N instead of mounting

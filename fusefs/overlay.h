@@ -70,7 +70,9 @@ struct Config {
   std::optional<std::uint64_t>
       size_bytes;  ///< sets the total hard limit (0: none); absent: as remembered
   std::optional<std::uint64_t> inodes;
-  std::vector<std::string> hide;  ///< absolute paths whose objects the union never shows
+  std::vector<std::string> hide;   ///< absolute paths whose objects the union never shows
+  std::size_t cached_dirs = 512;   ///< descriptors of directories that are kept open at most
+  std::size_t cached_files = 256;  ///< and of files
 };
 
 /// Why an Overlay could not be made, in one line fit for a person ("upperdir /u: …: …").
@@ -141,6 +143,8 @@ struct OverlayStats {
   std::uint64_t open_files = 0;  ///< descriptors in our caches
   std::uint64_t parked = 0;      ///< unlinked, waiting for FORGET
   std::uint64_t copied_up = 0;   ///< since the mount
+  std::uint64_t recovered = 0;  ///< looked at again by this mount, since the last server was killed
+  std::uint64_t counted = 0;    ///< looked at by this mount because the whole upper was counted
 };
 
 class Overlay {

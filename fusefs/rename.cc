@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/namei.h"
 
@@ -52,7 +53,11 @@ class Rename {
 
  private:
   Status prepare();
-  Status commit();
+  Status commit(bool alone);
+  [[nodiscard]] bool moves_dir() const {
+    return (from_.inode != nullptr && from_.inode->is_dir()) ||
+           (to_.inode != nullptr && to_.inode->is_dir());
+  }
   Status look(End& end);
   Status check();
   Status check_project(const End& into, Inode* moved);
@@ -60,6 +65,7 @@ class Rename {
   Status move();
   Status swap();
   Result<std::string> redirect_for(const std::string& path, Inode* parent);
+  Status swap_places();
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status check_room();
@@ -299,12 +305,21 @@ Status Rename::move() {
   if (to_.inode != nullptr && to_.inode->is_dir())
     victim_names = std::unique_lock(to_.inode->dir->lock);
   CHECK_OK(clear_victim());
-  const LocPair locs(from_.inode, to_.inode);
-  CHECK_OK(say_redirect(core_, from_.inode));
-  bool whiteout_left = false;
-  CHECK_OK(move_on_disk(whiteout_left));
-  if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
-  move_in_memory(whiteout_left);
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    if (charged) intent.bury(victim_account, to_.dir, to_.text);
+  };
+  say();
+  {
+    const LocPair locs(from_.inode, to_.inode);
+    CHECK_OK(say_redirect(core_, from_.inode));
+    bool whiteout_left = false;
+    CHECK_OK(move_on_disk(whiteout_left));
+    if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
+    move_in_memory(whiteout_left);
+  }
+  if (intent.outdated()) say();
   return {};
 }
 
@@ -312,6 +327,18 @@ Status Rename::swap() {
   if (to_.inode == from_.inode) return {};
   CHECK_OK(fit_dir(from_.inode, to_));
   CHECK_OK(fit_dir(to_.inode, from_));
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    intent.move(to_.inode, from_.dir, from_.text);
+  };
+  say();
+  CHECK_OK(swap_places());
+  if (intent.outdated()) say();
+  return {};
+}
+
+Status Rename::swap_places() {
   const LocPair locs(from_.inode, to_.inode);
   CHECK_OK(say_redirect(core_, from_.inode));
   CHECK_OK(say_redirect(core_, to_.inode));
@@ -342,9 +369,10 @@ Status Rename::swap() {
 }
 
 /// With the names of both directories locked. EAGAIN: something changed since prepare().
-Status Rename::commit() {
+Status Rename::commit(bool alone) {
   CHECK_OK(look(from_));
   CHECK_OK(look(to_));
+  if (moves_dir() && !alone) return fail(EAGAIN);  // the name was another's before
   CHECK_OK(check());
   if (!from_.inode->in_upper() || (exchange_ && !to_.inode->in_upper())) return fail(EAGAIN);
   TRY(from_fd, dir_fd(core_, from_.dir, kUpper));
@@ -365,9 +393,8 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
   to_.text = new_name;
   for (;;) {
     CHECK_OK(prepare());
-    const bool moves_dir = from_.inode->is_dir() || (to_.inode != nullptr && to_.inode->is_dir());
+    const bool alone = moves_dir() || from_dir != to_dir;
     drop_lookups();
-    const bool alone = moves_dir || from_dir != to_dir;
     // Held alone, nobody else holds two directories, so their order does not matter.
     std::unique_lock<std::shared_mutex> exclusive;
     std::shared_lock<std::shared_mutex> shared;
@@ -383,7 +410,7 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
       CHECK_OK(lock_loaded(core_, to_dir));
       to_names = std::unique_lock(to_dir->dir->lock, std::adopt_lock);
     }
-    auto status = commit();
+    auto status = commit(alone);
     if (status || !(status.error() == EAGAIN)) return status;
     from_names.unlock();
     if (to_names.owns_lock()) to_names.unlock();

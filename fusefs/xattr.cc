@@ -5,6 +5,7 @@
 
 #include "fusefs/acl.h"
 #include "fusefs/file.h"
+#include "fusefs/intent.h"
 
 namespace troot::fusefs {
 namespace {
@@ -60,10 +61,11 @@ Status check_acl(const Core& core, Inode* inode, std::string_view name) {
   return name == kDefaultAcl && !inode->is_dir() ? fail(EACCES) : Status{};
 }
 
-/// Applies a change to the xattrs of an upper object and settles its charge. `grows_bytes`: what it
-/// adds at most.
+/// Applies a change to the xattrs of an upper object and settles its charge. `name`: the one that
+/// changes; `size_bytes`: what name and value take afterwards, 0 if it goes.
 template <typename Change>
-Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) {
+Status change(Core& core, Inode* inode, std::string_view name, std::int64_t size_bytes,
+              Change apply) {
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
   std::lock_guard charge(account_lock(inode));
@@ -75,8 +77,15 @@ Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) 
     TRY(bytes, user_xattr_bytes(core, at.fd(), at.text(), list));
     before = bytes;
   }
+  // A value that takes the place of as large a one needs no room (quota.md rule 5).
+  std::int64_t grows_bytes = size_bytes;
+  if (before > 0) {
+    if (const auto old = get_at(core, inode, at, name))
+      grows_bytes -= static_cast<std::int64_t>(name.size() + old->size());
+  }
   const std::int64_t most = quota::xattr_charge(before + grows_bytes) - quota::xattr_charge(before);
   TRY(reservation, reserve(core, account->project, {std::max<std::int64_t>(0, most), 0}));
+  const Intent intent(core, inode, *account);
   CHECK_OK(apply(at));
   inode->set(Inode::kUserXattrs);
   if (before + grows_bytes <= quota::kFreeXattrBytes && account->xattr_bytes == 0) return {};
@@ -187,9 +196,9 @@ Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_
   CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
   const auto disk = xattr_to_disk(core, name);
   if (disk->size() > XATTR_NAME_MAX) return fail(ERANGE);
-  const auto grows = static_cast<std::int64_t>(name.size() + value.size());
+  const auto size = static_cast<std::int64_t>(name.size() + value.size());
   const bool kept_acl = name == kAccessAcl && core.ids.presented();
-  auto stored = change(core, inode, grows, [&](const Where& at) {
+  auto stored = change(core, inode, name, size, [&](const Where& at) {
     if (kept_acl) return store_acl(core, inode, at, value);
     return posix::set_xattr(at.fd(), at.text(), disk->c_str(), value, flags);
   });
@@ -213,7 +222,7 @@ Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::stri
   CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
   const auto disk = xattr_to_disk(core, name);
   const bool kept_acl = name == kAccessAcl && core.ids.presented();
-  auto removed = change(core, inode, 0, [&](const Where& at) -> Status {
+  auto removed = change(core, inode, name, 0, [&](const Where& at) -> Status {
     if (kept_acl) {
       // The mode stays what the ACL made it.
       TRY(sx, posix::stat_at(at.fd(), at.text()));
