@@ -69,10 +69,12 @@ bool Meter::charge_margin(std::int64_t delta, const Terms& terms) noexcept {
 }
 
 void Meter::claim(std::int64_t amount) noexcept {
-  if (amount == 0) return;
-  const std::int64_t used = used_.fetch_add(amount) + amount;
+  if (amount != 0) raise_peak(used_.fetch_add(amount) + amount);
+}
+
+void Meter::raise_peak(std::int64_t to) noexcept {
   std::int64_t peak = peak_.load();
-  while (used > peak && !peak_.compare_exchange_weak(peak, used)) {
+  while (to > peak && !peak_.compare_exchange_weak(peak, to)) {
   }
 }
 
@@ -181,6 +183,11 @@ void Dquot::set_grace(const Grace& grace) noexcept {
 void Dquot::reset_peak() noexcept {
   bytes_.reset_peak();
   inodes_.reset_peak();
+}
+
+void Dquot::raise_peak(Usage peak) noexcept {
+  bytes_.raise_peak(peak.bytes);
+  inodes_.raise_peak(peak.inodes);
 }
 
 void Dquot::load_used(Usage used) noexcept {

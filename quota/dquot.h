@@ -51,6 +51,7 @@ class Meter {
   [[nodiscard]] std::int64_t peak() const noexcept { return peak_.load(); }
   [[nodiscard]] std::int64_t margin() const noexcept { return margin_.load(); }
   void reset_peak() noexcept { peak_.store(used_.load()); }
+  void raise_peak(std::int64_t peak) noexcept;
 
   /// Sets usage without a check, with nothing held: what a ledger remembers, or 0 before a recount.
   void load_used(std::int64_t used) noexcept;
@@ -94,6 +95,8 @@ class Dquot {
   void set_limits(const Limits& limits, const Terms& terms) noexcept;
   void set_grace(const Grace& grace) noexcept;
   void reset_peak() noexcept;
+  /// Undoes a reset: the peak is at least `peak` again.
+  void raise_peak(Usage peak) noexcept;
   void load_used(Usage used) noexcept;
   /// Takes timers, peak, failcnt and margin from `report`.
   void load_history(const ProjectReport& report) noexcept;

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <thread>
 
+#include "quota/journal_guard.h"
+
 namespace troot::quota {
 namespace {
 
@@ -116,6 +118,12 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
   void* map = MAP_FAILED;
   if (ready) {
     map = ::mmap(nullptr, kFile_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED && errno == ENODEV) {
+      // A file system without shared mappings (9p, say): no file is left, and a kill means a count.
+      (void)::unlink(path.c_str());
+      map =
+          ::mmap(nullptr, kFile_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
     if (map == MAP_FAILED) ready = fail_errno();
   }
   if (!ready) {
@@ -124,6 +132,7 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
     return fail(ready.error());
   }
   std::unique_ptr<Journal> journal(new Journal(fd, static_cast<unsigned char*>(map)));
+  (void)guard_mapping(map, kFile_bytes, path.c_str());
   if (journal->head_fits(owner, boot)) {
     journal->retired_.store(journal->head().retired.load());
     journal->current_.store(journal->head().retired.load() + 1);
@@ -137,6 +146,7 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
 }
 
 Journal::~Journal() {
+  unguard_mapping(map_);
   ::munmap(map_, kFile_bytes);
   ::close(fd_);
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "quota/quota.h"
 #include "quota/unit.h"
 
 namespace troot::quota {
@@ -13,6 +14,23 @@ namespace {
 // The number only keeps a mistake from becoming an endless loop.
 constexpr int kRaces = 10000;
 }  // namespace
+
+thread_local HeldRefusal* HeldRefusal::holder_ = nullptr;
+
+HeldRefusal::HeldRefusal() noexcept : outer_(std::exchange(holder_, this)) {}
+
+HeldRefusal::~HeldRefusal() {
+  holder_ = outer_;
+  if (refused_ != nullptr) refused_->count_failure();
+}
+
+void HeldRefusal::note(Dquot& dquot) noexcept {
+  if (holder_ == nullptr) {
+    dquot.count_failure();
+  } else if (holder_->refused_ == nullptr) {
+    holder_->refused_ = &dquot;
+  }
+}
 
 Tree::Tree(Clock clock, std::int64_t margin_bytes, bool enforce)
     : clock_(std::move(clock)),
@@ -57,7 +75,7 @@ bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& 
     for (Project* undo = first; undo != node; undo = undo->parent_) {
       undo->dquot_.unreserve(delta, terms);
     }
-    node->dquot_.count_failure();
+    HeldRefusal::note(node->dquot_);
     return false;
   }
   return true;
@@ -91,7 +109,7 @@ Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, En
     }
     const std::int64_t bytes = room / kPageSize * kPageSize;
     if (bytes == 0) {
-      tightest->dquot_.count_failure();
+      HeldRefusal::note(tightest->dquot_);
       return fail(EDQUOT);
     }
     // Not by charge(): losing a race to somebody is no failed charge.
@@ -188,9 +206,9 @@ void Tree::set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) {
   if (inodes_end != 0) dquot.inodes().move_timer(inodes_end);
 }
 
-Status Tree::set_parent(ProjId id, std::optional<ProjId> parent) {
+Status Tree::set_parent(ProjId id, std::optional<ProjId> parent, Enforce how) {
   if (parent == id) return fail(ELOOP);
-  const Terms now = terms(Enforce::kLimits);
+  const Terms now = terms(how);
   WriteLock lock(shape_);
   Project& project = make(id);
   Project* const above = parent ? &make(*parent) : &total_;
@@ -216,6 +234,24 @@ Status Tree::set_parent(ProjId id, std::optional<ProjId> parent) {
 void Tree::reset_peak(ProjId id) {
   WriteLock lock(shape_);
   make(id).dquot_.reset_peak();
+}
+
+void Tree::set_back(std::optional<ProjId> id, const ProjectState& before) {
+  const ProjectReport& report = before.report;
+  if (!id) {
+    set_grace(std::nullopt, before.grace.value_or(Grace{}));
+  }
+  const Terms now = terms(Enforce::kLimits);
+  WriteLock lock(shape_);
+  Project& project = id ? make(*id) : total_;
+  if (id) {
+    project.grace_ = before.grace;
+    project.dquot_.set_grace(before.grace.value_or(grace_));
+  }
+  project.dquot_.set_limits(report.limits, now);
+  if (report.bytes_timer != 0) project.dquot_.bytes().move_timer(report.bytes_timer);
+  if (report.inodes_timer != 0) project.dquot_.inodes().move_timer(report.inodes_timer);
+  project.dquot_.raise_peak(report.peak);
 }
 
 void Tree::load(const ProjectState& total, const std::vector<ProjectRecord>& projects) {

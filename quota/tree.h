@@ -59,8 +59,12 @@ class Tree {
   void set_grace(std::optional<ProjId> id, const Grace& grace) EXCLUDES(shape_);
   [[nodiscard]] Grace grace() const EXCLUDES(shape_);
   void set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) EXCLUDES(shape_);
-  [[nodiscard]] Status set_parent(ProjId id, std::optional<ProjId> parent) EXCLUDES(shape_);
+  [[nodiscard]] Status set_parent(ProjId id, std::optional<ProjId> parent,
+                                  Enforce how = Enforce::kLimits) EXCLUDES(shape_);
   void reset_peak(ProjId id) EXCLUDES(shape_);
+  /// Sets the settings of a project, or of the total, back to `before`, where they could not be
+  /// saved. Its parent is not among them: that is set_parent() by force.
+  void set_back(std::optional<ProjId> id, const ProjectState& before) EXCLUDES(shape_);
   void set_enforcement(bool on) noexcept { enforcing_.store(on); }
   [[nodiscard]] bool enforcing() const noexcept { return enforcing_.load(); }
 
