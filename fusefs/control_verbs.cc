@@ -65,12 +65,12 @@ Answer answer_request(Overlay& overlay, const std::string& upper, std::string_vi
   if (!arguments) return refuse(EINVAL, "a key is given twice");
   if (auto answer = answer_quota(overlay.quota(), verb, *arguments)) return std::move(*answer);
   if (verb == "status" && arguments->empty()) return status(overlay, upper);
-  if (verb == "quit" && arguments->empty()) return {"ok\n\n", true};
+  if (verb == "quit" && arguments->empty()) return {"ok\n\n", After::kQuit};
   return refuse(
       EINVAL,
       escape_value(verb) +
           ": not a request; known: status report state limit grace timer parent reset-peak enforce "
-          "check sync quit");
+          "check new-project watch sync quit");
 }
 
 std::string error_answer(int error, std::string_view text) {

@@ -238,6 +238,9 @@ Status Quota::reset_peak(ProjId id) {
   return impl_->save(id);
 }
 
+std::optional<ProjId> Quota::new_project(ProjId first) { return impl_->tree.make_new(first); }
+EventRing& Quota::events() noexcept { return impl_->tree.events(); }
+
 ProjectReport Quota::total() const { return impl_->tree.total().report; }
 ProjectReport Quota::project(ProjId id) const { return impl_->tree.state(id).report; }
 
