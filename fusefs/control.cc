@@ -65,11 +65,10 @@ bool send_all(int fd, std::string_view bytes) {
 
 class SocketServer final : public ControlServer {
  public:
-  SocketServer(BoundSocket socket, Overlay& overlay, std::function<void()> quit, std::string upper)
+  SocketServer(BoundSocket socket, ControlSubject subject, std::function<void()> quit)
       : socket_(std::move(socket)),
-        overlay_(overlay),
+        subject_(std::move(subject)),
         quit_(std::move(quit)),
-        upper_(std::move(upper)),
         stop_fd_(::eventfd(0, EFD_CLOEXEC)),
         event_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         thread_([this] { run(); }) {}
@@ -77,7 +76,7 @@ class SocketServer final : public ControlServer {
   ~SocketServer() override {
     (void)::eventfd_write(stop_fd_, 1);
     thread_.join();
-    if (watchers_ > 0) overlay_.quota()->events().on_event({});
+    if (watchers_ > 0) subject_.overlay.quota()->events().on_event({});
     for (auto& client : clients_) {
       if (client.watcher) dismiss(client);
       ::close(client.fd);
@@ -137,14 +136,14 @@ class SocketServer final : public ControlServer {
   void drop(const Client& client) {
     ::close(client.fd);
     if (!client.watcher || --watchers_ > 0) return;
-    overlay_.quota()->events().on_event({});
+    subject_.overlay.quota()->events().on_event({});
   }
 
   /// False: there are too many.
   bool subscribe(Client& client) {
     if (client.watcher) return true;
     if (watchers_ == kMostWatchers) return false;
-    quota::EventRing& ring = overlay_.quota()->events();
+    quota::EventRing& ring = subject_.overlay.quota()->events();
     // Who charges is never kept: a full counter of wake-ups has woken us already.
     if (++watchers_ == 1) ring.on_event([fd = event_fd_] { (void)::eventfd_write(fd, 1); });
     client.watcher.emplace(ring);
@@ -196,7 +195,7 @@ class SocketServer final : public ControlServer {
       client.input.erase(0, end + 1);
       // Between events no answer could be told from them.
       if (client.watcher) return false;
-      Answer answer = answer_request(overlay_, upper_, line);
+      Answer answer = answer_request(subject_, line);
       if (answer.after == After::kWatch && !subscribe(client))
         answer.text = error_answer(EBUSY, "too many watch this mount already");
       if (!send_all(client.fd, answer.text)) return false;
@@ -208,9 +207,8 @@ class SocketServer final : public ControlServer {
   }
 
   const BoundSocket socket_;
-  Overlay& overlay_;
+  const ControlSubject subject_;
   const std::function<void()> quit_;
-  const std::string upper_;
   const int stop_fd_;
   const int event_fd_;         ///< written by who charges, while somebody watches
   std::list<Client> clients_;  // the thread's, until it is joined
@@ -221,13 +219,11 @@ class SocketServer final : public ControlServer {
 }  // namespace
 
 Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& path,
-                                                            Overlay& overlay,
-                                                            std::function<void()> quit,
-                                                            std::string upper) {
+                                                            ControlSubject subject,
+                                                            std::function<void()> quit) {
   TRY(socket, BoundSocket::listen(path));
   try {
-    return std::make_unique<SocketServer>(std::move(socket), overlay, std::move(quit),
-                                          std::move(upper));
+    return std::make_unique<SocketServer>(std::move(socket), std::move(subject), std::move(quit));
   } catch (const std::system_error& e) {
     return fail(e.code().value());
   }

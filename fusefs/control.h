@@ -27,9 +27,10 @@
 //   check                       projects=N, differences=N, then one line for each project whose
 //                               usage in memory is not the sum over the ledger's inode records:
 //                               project ledger_bytes ledger_inodes used_bytes used_inodes
-//   new-project [first=ID]      project=ID: one from there on that was never used, and that is
-//   given
-//                               to nobody else
+//   requests                    NAME=N: what the kernel has asked since the mount, by kind of
+//                               request
+//   new-project [first=ID]      project=ID: one from there on that was never used, and that nobody
+//                               else is given
 //   watch                       "ok", then a line for each event from now on (docs/FORMAT.md); the
 //                               empty line comes when the server ends. A subscriber who reads too
 //                               slowly gets `lost=N` in place of N events
@@ -43,23 +44,29 @@
 #include <string>
 #include <vector>
 
+#include "fusefs/request_counts.h"
 #include "quota/result.h"
 
 namespace troot::fusefs {
 
 class Overlay;
 
+/// What a control socket speaks for. Both references must outlive its server.
+struct ControlSubject {
+  Overlay& overlay;
+  const RequestCounts& requests;
+  std::string upper{};  ///< what status says of it
+};
+
 /// Serves one socket with a thread of its own until destroyed; removes the socket's file then.
 class ControlServer {
  public:
   /// `path` may be longer than sun_path: it is bound through a descriptor of its directory. A stale
   /// socket is replaced. `quit` is called for the verb quit, by the thread that serves the socket.
-  /// `upper` is what status says of it. Errors: those of bind(2); EADDRINUSE: another server
-  /// answers there.
+  /// Errors: those of bind(2); EADDRINUSE: another server answers there.
   [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::string& path,
-                                                                    Overlay& overlay,
-                                                                    std::function<void()> quit,
-                                                                    std::string upper = {});
+                                                                    ControlSubject subject,
+                                                                    std::function<void()> quit);
   virtual ~ControlServer() = default;
 };
 

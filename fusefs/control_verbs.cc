@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "fusefs/control.h"
 #include "fusefs/control_answer.h"
 #include "fusefs/overlay.h"
 #include "quota/quota.h"
@@ -12,7 +13,8 @@
 namespace troot::fusefs {
 namespace {
 
-Answer status(Overlay& overlay, const std::string& upper) {
+Answer status(const ControlSubject& subject) {
+  Overlay& overlay = subject.overlay;
   Lines lines;
   // Before the usage: who reads that nothing is parked any more has the usage without it.
   const auto stats = overlay.stats();
@@ -34,7 +36,13 @@ Answer status(Overlay& overlay, const std::string& upper) {
   lines.line("copied_up", stats.copied_up);
   lines.line("enforcing",
              overlay.quota() != nullptr && overlay.quota()->enforcing() ? "on" : "off");
-  lines.line("upper", upper.c_str());
+  lines.line("upper", subject.upper.c_str());
+  return std::move(lines).ok();
+}
+
+Answer requests(const RequestCounts& counts) {
+  Lines lines;
+  for (const auto& [name, count] : counts.list()) lines.line(name.c_str(), count);
   return std::move(lines).ok();
 }
 
@@ -52,7 +60,7 @@ std::optional<Arguments> parse_arguments(const std::vector<std::string>& words) 
 
 }  // namespace
 
-Answer answer_request(Overlay& overlay, const std::string& upper, std::string_view line) {
+Answer answer_request(const ControlSubject& subject, std::string_view line) {
   std::vector<std::string> words;
   for (std::size_t at = 0; at <= line.size();) {
     const auto end = std::min(line.find(' ', at), line.size());
@@ -63,14 +71,16 @@ Answer answer_request(Overlay& overlay, const std::string& upper, std::string_vi
   const std::string& verb = words[0];
   const auto arguments = parse_arguments(words);
   if (!arguments) return refuse(EINVAL, "a key is given twice");
-  if (auto answer = answer_quota(overlay.quota(), verb, *arguments)) return std::move(*answer);
-  if (verb == "status" && arguments->empty()) return status(overlay, upper);
+  if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
+    return std::move(*answer);
+  if (verb == "status" && arguments->empty()) return status(subject);
+  if (verb == "requests" && arguments->empty()) return requests(subject.requests);
   if (verb == "quit" && arguments->empty()) return {"ok\n\n", After::kQuit};
   return refuse(
       EINVAL,
       escape_value(verb) +
           ": not a request; known: status report state limit grace timer parent reset-peak enforce "
-          "check new-project watch sync quit");
+          "check requests new-project watch sync quit");
 }
 
 std::string error_answer(int error, std::string_view text) {

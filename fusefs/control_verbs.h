@@ -7,7 +7,7 @@
 
 namespace troot::fusefs {
 
-class Overlay;
+struct ControlSubject;
 
 /// What comes of a request besides its answer.
 enum class After {
@@ -22,8 +22,7 @@ struct Answer {
 };
 
 /// `line` without its newline; whatever it holds, it gets an answer.
-[[nodiscard]] Answer answer_request(Overlay& overlay, const std::string& upper,
-                                    std::string_view line);
+[[nodiscard]] Answer answer_request(const ControlSubject& subject, std::string_view line);
 [[nodiscard]] std::string error_answer(int error, std::string_view text);
 
 /// The escapes of values: blank, backslash and control characters as \ooo.

@@ -6,6 +6,7 @@
 // readers go on with the lower object meanwhile and nobody else waits at all.
 #include <algorithm>
 
+#include "fusefs/intent.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -228,9 +229,13 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   TRY(more, reserve(core, quota::kDefaultProject, {built.account.xattr_bytes, 0}, how.enforce));
   // Data that was safe below must be safe above before it takes the other's place.
   if (source.size > 0 && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
+  Intent intent(core);
   {
     std::unique_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
+    // In the parking place it is found by the next mount anyway.
+    if (!inode->has(Inode::kDetached))
+      built.account.said = intent.appear(inode->parent, inode->name->view());
     CHECK_OK(publish(core, inode, staged));
     take_over(core, inode, source, built, keeps_ino);
   }
@@ -251,8 +256,14 @@ Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how)
     parent = inode->parent;
     detached = inode->has(Inode::kDetached);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
+    // A rename may take the child, and with it the parent's pin, elsewhere meanwhile.
+    if (!detached) pin(parent);
   }
-  if (!detached) CHECK_OK(ensure(core, caller, parent, {INT64_MAX, how.enforce}));
+  if (!detached) {
+    const Status above = ensure(core, caller, parent, {INT64_MAX, how.enforce});
+    unref(core, parent, Inode::kPin);
+    CHECK_OK(above);
+  }
   std::lock_guard lock(inode->copy_up);
   if (inode->in_upper()) return {};
   return copy_up(core, caller, inode, how);

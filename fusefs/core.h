@@ -58,15 +58,18 @@ struct Overlay::Core {
   Fd lock_upper, lock_work;   ///< hold the flocks
   LinkStore links;
   InodeTable inodes;
-  FdCache dirs{512}, files{256};
+  FdCache dirs, files;
   std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
   std::atomic<dev_t> hidden_device{0};
   Inode* root = nullptr;
   bool read_only = false;
+  /// The upper's file system allocates behind the end of files by itself (XFS), also where a write
+  /// then leaves a gap.
+  bool fills_gaps = false;
   bool closed = false;
-  bool parked_left = false;  ///< the server before left charged objects in the parking place
-  std::function<void(NodeId)> stale;  ///< Overlay::on_stale
+  std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
+  std::function<void(NodeId)> stale;         ///< Overlay::on_stale
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
   /// two directories.
@@ -80,7 +83,12 @@ struct Overlay::Core {
   Mutex devices_mutex;
   std::vector<dev_t> devices GUARDED_BY(devices_mutex);
 
-  explicit Core(Config c) : config(std::move(c)), x(config.xattr_space), ids(config) {}
+  explicit Core(Config c)
+      : config(std::move(c)),
+        x(config.xattr_space),
+        ids(config),
+        dirs(config.cached_dirs),
+        files(config.cached_files) {}
 };
 
 // ---- resolve.cc: from inodes to descriptors
@@ -95,9 +103,12 @@ struct Overlay::Core {
 /// A directory of one lower layer by its path from the layer's root, one component at a time,
 /// following no symlink.
 [[nodiscard]] Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path);
-/// The path at which `dir` lies in the lower layers from `layer` on. Takes loc of it and its
+/// The path from its root at which a lower layer that has `dir` has it. Takes loc of it and its
 /// ancestors, shared.
-[[nodiscard]] std::string lower_path(Core& core, Inode* dir, std::uint16_t layer);
+[[nodiscard]] std::string place_in(Core& core, Inode* dir, std::uint16_t layer);
+/// The path at which the layers below the upper, merged, show the lower parts of `dir`: what a
+/// redirect says. Locks as place_in.
+[[nodiscard]] std::string merged_path(Core& core, Inode* dir);
 [[nodiscard]] bool is_opaque(int dirfd, const char* name);
 /// Where the topmost object of `inode` is. The caller holds loc.
 [[nodiscard]] Result<Where> where(Core& core, Inode* inode);
@@ -106,14 +117,21 @@ struct Overlay::Core {
 /// The number a file is parked under.
 [[nodiscard]] CName parked_name(const Inode* inode);
 
-// ---- lookup.cc: the merge rule and the life of inodes
-// ---------------------------------------------
+// ---- lookup.cc: the merge rule
+// ------------------------------------------------------------------
 /// Lists every layer of `dir` into its table. The caller holds dir->dir->lock alone.
 [[nodiscard]] Status load_names(Core& core, Inode* dir);
 /// Locks a directory's names, alone or shared, after making sure that they are loaded. On failure
 /// nothing is locked.
 [[nodiscard]] Status lock_loaded(Core& core, Inode* dir);
 [[nodiscard]] Status lock_loaded_shared(Core& core, Inode* dir);
+[[nodiscard]] bool is_hidden(const Core& core, dev_t dev, std::uint64_t ino);
+[[nodiscard]] dev_t device_of(const struct statx& sx);
+/// Whether an object is the kernel's whiteout, a character device 0/0.
+[[nodiscard]] bool is_whiteout(const struct statx& sx);
+
+// ---- life.cc
+// ------------------------------------------------------------------------------------
 /// The inode behind a shown name, made if need be, with one more lookup counted. The caller holds
 /// the directory's lock. ENOENT: a whiteout, hidden, or gone below. `sx`, if given, is filled when
 /// the object was looked at.
@@ -125,7 +143,6 @@ struct Overlay::Core {
 void pin(Inode* inode) noexcept;
 /// Takes `amount` off the references and ends the inode when none is left. Takes locks of parents.
 void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
-[[nodiscard]] bool is_hidden(const Core& core, dev_t dev, std::uint64_t ino);
 /// st_ino of an object of a layer.
 [[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx);
 /// The flags that the xattrs of an upper object give its inode.
@@ -230,13 +247,5 @@ void remove_tree(int dirfd, const char* name) noexcept;
 using Put = std::function<Result<std::size_t>(int fd, off_t offset, std::size_t length)>;
 [[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length,
                                        quota::Enforce how, const Put& put);
-
-// ---- recover.cc
-// ----------------------------------------------------------------------------------
-/// Removes what a server that died left in the stage and in the parking place.
-[[nodiscard]] Status clean_work(Core& core);
-/// At the end of a mount: what is parked goes, with its charge.
-[[nodiscard]] Status clean_parked(Core& core);
-[[nodiscard]] Status recount(Core& core, const std::function<void(std::uint64_t)>& progress);
 
 }  // namespace troot::fusefs

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "fusefs/intent.h"
+
 namespace troot::fusefs {
 namespace {
 
@@ -67,6 +69,7 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   std::lock_guard io(data.io);
   TRY(account, account_held(core, inode));
   TRY(fd, file_fd(core, inode));
+  const Intent intent(core, inode, *account);
   Growth g;
   g.first = offset / quota::kPageSize;
   g.end = quota::pages_of(offset + static_cast<off_t>(length));
@@ -92,6 +95,7 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   TRY(done, put(fd->get(), offset, length));
   if (done == 0) return done;
   const off_t end = offset + static_cast<off_t>(done);
+  keep_hole(core, data, fd->get(), quota::pages_of(data.size), g.first);
   TRY(pages, settled_pages(inode, data, fd->get(), g, end, done == length));
   data.size = std::max(data.size, end);
   if (pages > 0) {
@@ -143,13 +147,14 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
 
 Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size) {
   TRY(account, account_held(core, inode));
-  (void)account;
   TRY(fd, file_fd(core, inode));
+  const Intent intent(core, inode, *account);
   if (size > data.size) {
     if (!inode->has(Inode::kSparse) && quota::pages_of(size) > quota::pages_of(data.size)) {
       CHECK_OK(mark_sparse(core, inode, data));
     }
     CHECK_OK(posix::truncate(fd->get(), size));
+    keep_hole(core, data, fd->get(), quota::pages_of(data.size), quota::pages_of(size));
     data.size = size;
     return {};
   }

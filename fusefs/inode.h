@@ -18,12 +18,14 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "fusefs/format.h"
 #include "fusefs/name_table.h"
 #include "fusefs/overlay.h"
 #include "fusefs/small_lock.h"
+#include "quota/journal.h"
 #include "quota/mutex.h"
 #include "quota/types.h"
 
@@ -37,6 +39,7 @@ struct Account {
   quota::ProjId project = quota::kDefaultProject;
   bool inherit = false;
   bool loaded = false;
+  quota::Epoch said = 0;         ///< the journal names it up to this epoch (fusefs/intent.h)
   std::int64_t data_bytes = 0;   ///< pages of data, or 4096 of a directory
   std::int64_t xattr_bytes = 0;  ///< the charge of the user's xattrs
   quota::InodeKey key;
@@ -71,21 +74,30 @@ class LayerList {
   std::unique_ptr<std::vector<std::uint16_t>> far_;
 };
 
-/// From layer `from` on, the lower parts of a directory lie at `path` (from the layer's root,
-/// without a leading slash) instead of beside its name: it, or an older version of it, was renamed.
-struct LowerPath {
-  std::uint16_t from = 0;
+/// Where something lies in a lower layer: a path from the layer's root, without a leading slash.
+struct LowerPlace {
+  std::uint16_t layer = 0;
   std::string path;
+};
+
+/// A directory whose lower parts do not lie beside its name: it, or an older version of it in a
+/// lower layer, was renamed.
+struct Moved {
+  /// Where the layers below the upper, merged, show the lower parts; empty: under its own name.
+  std::string path;
+  std::vector<LowerPlace>
+      places;  ///< of the layers where it is not its parent's place and its name
 };
 
 struct DirData {
   SmallRwLock lock;     ///< guards names, loaded
   bool loaded = false;  ///< names holds every name of every layer
   NameTable names;
-  LayerList layers;                               ///< guarded by the inode's loc
-  std::unique_ptr<std::vector<LowerPath>> moved;  ///< likewise; ascending; null nearly always
-  SmallMutex charge;                              ///< guards account; a leaf, taken with loc held
+  LayerList layers;              ///< guarded by the inode's loc
+  std::unique_ptr<Moved> moved;  ///< likewise; null nearly always
+  SmallMutex charge;             ///< guards account; a leaf, taken with loc held
   Account account;
+  std::atomic<quota::Epoch> said{0};  ///< the journal has its place, and its ancestors', up to here
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };
 

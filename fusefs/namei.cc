@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "fusefs/intent.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -108,11 +109,12 @@ Status publish_new(Core& core, Staged& staged, int dirfd, const Name* name, bool
 /// failure, the inode whose lookup the caller gives back when the directory is unlocked.
 Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirfd,
                         const Override& want, Made made, const ProjectAttr& project,
-                        Inode*& unseen) {
+                        quota::Epoch said, Inode*& unseen) {
   Inode* inode = adopt(core, dir, name, want.mode, made.sx);
   if (made.overridden) inode->set(Inode::kOverride);
   Account account;
   account.loaded = true;
+  account.said = said;
   account.key = key_of(made.sx);
   account.project = project.project;
   if (inode->is_dir()) {
@@ -199,6 +201,8 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
       core.ids.presented()
           ? core.ids.plain(want, core.disk_uid, core.disk_gid)
           : want.uid == core.disk_uid && want.gid == core.disk_gid && want.mode == object.mode;
+  Intent intent(core);
+  const quota::Epoch said = intent.appear(dir, text);
   Made made;
   if (plain && !project.inherit && !name.get()->whiteout()) {
     TRY(sx, make(core, dirfd->get(), name.get()->text, object, want.mode, made.opened));
@@ -212,7 +216,7 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   name.keep(want.mode);
   reservation.claim();
   Inode* unseen = nullptr;
-  auto entry = introduce(core, dir, name.get(), dirfd, want, std::move(made), project, unseen);
+  auto entry = introduce(core, dir, name.get(), dirfd, want, std::move(made), project, said, unseen);
   names.unlock();
   if (unseen != nullptr) unref(core, unseen, 1);
   return entry;
@@ -242,10 +246,12 @@ Status unpark(Core& core, Inode* inode, Inode* dir, const FdHandle& dirfd, Name*
   return {};
 }
 
-/// The kernel may know the object by several names from now on.
+/// The kernel may know the object by several names from now on. The caller holds loc.
 void mark_linked(Core& core, Inode* inode, const quota::InodeKey& key) {
+  FileData& data = file_data(inode);
+  std::lock_guard io(data.io);  // a write that goes on holds no loc
+  data.account.key = key;
   MutexLock lock(core.linked_mutex);
-  file_data(inode).account.key = key;
   core.linked.emplace(key.ino, inode);
   inode->set(Inode::kLinked);
 }
@@ -306,6 +312,9 @@ Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId
     CHECK_OK(name.open(text));
     TRY(project, inherited(core, dir));
     TRY(dirfd, dir_fd(core, dir, kUpper));
+    // Its charge stays what it is; but this may be the only place where it can be found again.
+    Intent intent(core);
+    (void)intent.appear(dir, text);
     std::unique_lock loc(inode->loc);
     TRY(at, where(core, inode));
     TRY(sx, posix::stat_at(at.fd(), at.text()));

@@ -11,6 +11,8 @@
 
 #include <cstring>
 
+#include "fusefs/recovery.h"
+
 namespace troot::fusefs {
 namespace {
 
@@ -135,7 +137,9 @@ Refusal open_upper(Core& core) {
                   EXDEV);
   }
   struct statfs fs {};
-  if (::fstatfs(core.lock_upper.get(), &fs) == 0 && (fs.f_flags & ST_RDONLY)) {
+  const bool known = ::fstatfs(core.lock_upper.get(), &fs) == 0;
+  core.fills_gaps = known && fs.f_type == XFS_SUPER_MAGIC;
+  if (known && (fs.f_flags & ST_RDONLY)) {
     return refuse(
         "upperdir " + c.upper +
             ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
@@ -155,8 +159,6 @@ Refusal open_upper(Core& core) {
   ACCEPT(probe_upper(core));
   if (auto s = core.links.open(std::move(*links)); !s)
     return refuse_errno("workdir " + c.work + "/troot/links", s.error());
-  if (auto s = clean_work(core); !s)
-    return refuse_errno("workdir " + c.work + ": cannot be cleaned", s.error());
   return {};
 }
 
@@ -173,22 +175,6 @@ Result<std::string> upper_uuid(Core& core) {
   return uuid;
 }
 
-const char* reason(quota::Recount r) {
-  switch (r) {
-    case quota::Recount::kNewLedger:
-      return "there was no ledger yet";
-    case quota::Recount::kUnclean:
-      return "the last server ended without closing it";
-    case quota::Recount::kForeign:
-      return "the ledger belonged to another upper";
-    case quota::Recount::kCorrupt:
-      return "the ledger was damaged; it was set aside";
-    case quota::Recount::kNotNeeded:
-      break;
-  }
-  return "";
-}
-
 /// The total's limits as the options have them; what they leave out stays as remembered.
 Status apply_size(Core& core) {
   const Config& c = core.config;
@@ -200,9 +186,9 @@ Status apply_size(Core& core) {
   return core.quota->set_total_limits(limits);
 }
 
+/// The ledger, and what the server before this one left.
 Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progress) {
   const Config& c = core.config;
-  if (!c.quota) return {};
   const std::string dir = c.work + "/troot/ledger";
   const auto uuid = upper_uuid(core);
   if (!uuid) return refuse_errno("upperdir " + c.upper, uuid.error());
@@ -221,13 +207,8 @@ Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progres
     return refuse_errno("the ledger " + dir, quota.error());
   }
   core.quota = std::move(*quota);
-  if (core.quota->recount() != quota::Recount::kNotNeeded || core.parked_left) {
-    const char* why = core.parked_left ? "the last server left unlinked files behind"
-                                       : reason(core.quota->recount());
-    spdlog::info("counting {}: {}", c.upper, why);
-    if (auto s = recount(core, progress); !s)
-      return refuse_errno("counting upperdir " + c.upper, s.error());
-  }
+  if (auto s = recover(core, progress); !s)
+    return refuse_errno("upperdir " + c.upper + ": recovery", s.error());
   if (auto s = apply_size(core); !s)
     return refuse_errno("the ledger " + dir + ": limits", s.error());
   return {};
@@ -298,7 +279,13 @@ tl::expected<std::unique_ptr<Core>, OpenError> open_core(
   }
   for (const std::string& path : config.hide) hide(*core, path);
   if (auto s = make_root(*core); !s) return refuse_errno("the root of the layers", s.error());
-  if (!core->read_only) ACCEPT(open_quota(*core, progress));
+  if (!core->read_only && config.quota) ACCEPT(open_quota(*core, progress));
+  if (!core->read_only && !config.quota) {
+    const std::string dir = config.work + "/troot/ledger";
+    if (auto s = quota::Quota::bypass(dir); !s) return refuse_errno("the ledger " + dir, s.error());
+    if (auto s = recover(*core, progress); !s)
+      return refuse_errno("workdir " + config.work + ": cannot be cleaned", s.error());
+  }
   return core;
 }
 

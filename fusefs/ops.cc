@@ -8,10 +8,10 @@ namespace {
 
 /// The largest WRITE, and with it the largest READ; libfuse derives max_pages from it.
 constexpr unsigned kMostWriteBytes = 1u << 20;
-/// Readahead and asynchronous direct I/O that may be under way at once, and where the kernel slows
-/// down.
-constexpr unsigned kMostBackground = 64;
-constexpr unsigned kCongestion = 48;
+/// Readahead and asynchronous direct I/O that may be under way at once, those that hang in a lower
+/// included, and where the kernel slows down.
+constexpr unsigned kMostBackground = 256;
+constexpr unsigned kCongestion = 192;
 
 /// Turns a capability on where the kernel has it.
 void want(fuse_conn_info& conn, unsigned capability) noexcept {

@@ -42,7 +42,7 @@ struct MountOptions {
   std::string log_file;
   std::string control;   ///< empty: the default below the work directory
   int fuse_socket = -1;  ///< docs/DESIGN.md, "How a server is started for a world"
-  unsigned threads = 0;  ///< most workers; 0: chosen by the number of CPUs
+  unsigned threads = 0;  ///< most workers; 0: the default
   bool foreground = false;
   bool debug = false;
   bool read_only = false;

@@ -40,9 +40,11 @@ Ownership
   unreadable=deny|empty  how lower objects look that the server cannot read
 
 Serving
-  redirect_dir=on|off    rename directories that have lower parts (on), or answer EXDEV
+  redirect_dir=on        rename directories that have lower parts (the default)
+  redirect_dir=off       answer EXDEV to that; redirects that are there are followed (also: follow)
+  redirect_dir=nofollow  and a directory that has one is refused with EPERM
   volatile, fsync=0      never wait for the disk; a crash may lose the upper
-  threads=N              most worker threads (default: twice the CPUs, at least 8)
+  threads=N              most worker threads (default: 512, made when needed)
   control=PATH           the control socket (default: WORKDIR/troot/control)
   log=FILE, debug
   fuse_socket=N          receive the mounted /dev/fuse on socket N instead of mounting

@@ -132,6 +132,8 @@ OverlayStats Overlay::stats() const {
   s.open_files = core_->files.size() + core_->dirs.size();
   s.parked = core_->parked_count.load(std::memory_order_acquire);
   s.copied_up = core_->copied_up.load(std::memory_order_relaxed);
+  s.recovered = core_->recovered;
+  s.counted = core_->counted;
   return s;
 }
 void Overlay::hide_device(dev_t device) {

@@ -38,6 +38,12 @@ enum class Unreadable {
   kDeny,  ///< owned by nobody, so that open(2) itself says EACCES
   kEmpty  ///< an empty file, an empty directory
 };
+/// The kernel's redirect_dir=.
+enum class RedirectDir {
+  kOn,       ///< renaming a directory with lower parts writes a redirect
+  kFollow,   ///< renaming one is EXDEV; redirects that are there are followed
+  kNofollow  ///< and a directory that has one is EPERM
+};
 /// The xattr prefix of the on-disk format: `trusted.overlay.` or `user.overlay.`.
 enum class XattrSpace { kTrusted, kUser };
 
@@ -54,7 +60,7 @@ struct Config {
       upper_owner;              ///< presented owner of upper objects without a record
   bool squash_to_root = false;  ///< present everything as 0:0 (one mapped id)
   std::uint32_t id_count = 0;   ///< ids at or past it show as 65534; 0: all ids exist
-  bool redirect_dir = true;     ///< false: renaming a directory with lower parts is EXDEV
+  RedirectDir redirect_dir = RedirectDir::kOn;
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
   bool enforce = true;          ///< and enforce
@@ -62,7 +68,9 @@ struct Config {
   std::optional<std::uint64_t>
       size_bytes;  ///< sets the total hard limit (0: none); absent: as remembered
   std::optional<std::uint64_t> inodes;
-  std::vector<std::string> hide;  ///< absolute paths whose objects the union never shows
+  std::vector<std::string> hide;   ///< absolute paths whose objects the union never shows
+  std::size_t cached_dirs = 512;   ///< descriptors of directories that are kept open at most
+  std::size_t cached_files = 256;  ///< and of files
 };
 
 /// Why an Overlay could not be made, in one line fit for a person ("upperdir /u: …: …").
@@ -132,6 +140,8 @@ struct OverlayStats {
   std::uint64_t open_files = 0;  ///< descriptors in our caches
   std::uint64_t parked = 0;      ///< unlinked, waiting for FORGET
   std::uint64_t copied_up = 0;   ///< since the mount
+  std::uint64_t recovered = 0;   ///< looked at again by this mount, since the last server was killed
+  std::uint64_t counted = 0;     ///< looked at by this mount because the whole upper was counted
 };
 
 class Overlay {

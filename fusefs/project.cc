@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fusefs/file.h"
+#include "fusefs/intent.h"
 
 namespace troot::fusefs {
 namespace {
@@ -25,6 +26,7 @@ Status change_project(Core& core, Inode* inode, Account& account, const ProjectA
   TRY(at, where(core, inode));
   const quota::ProjId old = account.project;
   const quota::Usage amount{account.bytes(), 1};
+  const Intent intent(core, inode, account);
   if (core.quota && old != next.project)
     CHECK_OK(core.quota->transfer(old, next.project, amount, how));
   if (auto status = store_project(core, at, next); !status) {

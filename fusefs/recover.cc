@@ -1,13 +1,29 @@
-// What owns it: what a mount does about the server before it: empties the stage and the parking
-// place, and counts the upper again when the ledger cannot be trusted.
-#include <sys/sysmacros.h>
+// What owns it: the order of recovery: what is to be removed is looked at first, the ledger is told
+// in one batch, and only then does it go. So a mount that is killed while it recovers is recovered
+// from by the next one.
+#include <spdlog/spdlog.h>
 
-#include <unordered_set>
+#include <chrono>
+#include <cstring>
+#include <map>
 
-#include "fusefs/core.h"
+#include "fusefs/intent.h"
+#include "fusefs/recovery.h"
 
 namespace troot::fusefs {
 namespace {
+
+using Progress = std::function<void(std::uint64_t)>;
+
+Result<std::vector<std::string>> names_in(int dirfd) {
+  std::vector<std::string> names;
+  TRY(fd, posix::open_at(dirfd, ".", O_RDONLY | O_DIRECTORY));
+  CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
+    names.emplace_back(d.name);
+    return true;
+  }));
+  return names;
+}
 
 /// What belongs to a symlink that is about to go.
 void drop_record(Core& core, const struct statx& sx) {
@@ -15,12 +31,7 @@ void drop_record(Core& core, const struct statx& sx) {
 }
 
 Status empty_dir(Core& core, int dirfd) {
-  std::vector<std::string> names;
-  TRY(fd, posix::open_at(dirfd, ".", O_RDONLY | O_DIRECTORY));
-  CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
-    names.emplace_back(d.name);
-    return true;
-  }));
+  TRY(names, names_in(dirfd));
   for (const std::string& name : names) {
     if (const auto sx = posix::stat_at(dirfd, name.c_str())) drop_record(core, *sx);
     remove_tree(dirfd, name.c_str());
@@ -32,6 +43,8 @@ Status remove_parked(Core& core, int dirfd, const char* name) {
   TRY(sx, posix::stat_at(dirfd, name));
   TRY(e, examine(core, dirfd, name, sx));
   drop_record(core, sx);
+  Intent intent(core);
+  if (sx.stx_nlink == 1) intent.discard(e.account);
   CHECK_OK(posix::unlink(dirfd, name));
   if (sx.stx_nlink > 1 || !core.quota) return {};
   core.quota->release(e.account.project, {e.account.bytes(), 1});
@@ -39,86 +52,131 @@ Status remove_parked(Core& core, int dirfd, const char* name) {
   return {};
 }
 
-/// One walk over the upper that charges what it finds.
-class Counter {
- public:
-  Counter(Core& core, const std::function<void(std::uint64_t)>& progress)
-      : core_(core), progress_(progress) {}
-
-  Status count_object(int dirfd, const char* name, const struct statx& sx) {
-    if (!S_ISDIR(sx.stx_mode) && sx.stx_nlink > 1 && !seen_.insert(sx.stx_ino).second) return {};
-    TRY(e, examine(core_, dirfd, name, sx));
-    core_.quota->count(e.account.key, e.account.record());
-    if (++objects_ % 10000 == 0 && progress_) progress_(objects_);
-    return {};
+const char* reason(quota::Recount r) {
+  switch (r) {
+    case quota::Recount::kNewLedger:
+      return "there was no ledger yet";
+    case quota::Recount::kUnclean:
+      return "the last server ended without closing the ledger, and its journal does not say all";
+    case quota::Recount::kBypassed:
+      return "the upper was mounted without quota since";
+    case quota::Recount::kForeign:
+      return "the ledger belonged to another upper";
+    case quota::Recount::kCorrupt:
+      return "the ledger was damaged; it was set aside";
+    case quota::Recount::kNotNeeded:
+      break;
   }
+  return "";
+}
 
-  /// Everything in the directory `dirfd` (readable), depth first. Names are collected first, so
-  /// that one descriptor per level is open, whatever the width.
-  Status walk(int dirfd) {
-    std::vector<std::string> names;
-    CHECK_OK(posix::list(dirfd, [&](const DirName& d) {
-      names.emplace_back(d.name);
-      return true;
-    }));
-    for (const std::string& name : names) {
-      const auto sx = posix::stat_at(dirfd, name.c_str());
-      if (!sx) {
-        if (sx.error() == ENOENT) continue;
-        return fail(sx.error());
-      }
-      if (S_ISCHR(sx->stx_mode) && sx->stx_rdev_major == 0 && sx->stx_rdev_minor == 0) continue;
-      CHECK_OK(count_object(dirfd, name.c_str(), *sx));
-      if (!S_ISDIR(sx->stx_mode)) continue;
-      TRY(fd, posix::open_at(dirfd, name.c_str(), O_RDONLY | O_DIRECTORY));
-      CHECK_OK(walk(fd.get()));
-    }
-    return {};
+class Stopwatch {
+ public:
+  [[nodiscard]] long ms() const {
+    using std::chrono::duration_cast, std::chrono::milliseconds;
+    return duration_cast<milliseconds>(std::chrono::steady_clock::now() - start_).count();
   }
 
  private:
-  Core& core_;
-  const std::function<void(std::uint64_t)>& progress_;
-  std::unordered_set<std::uint64_t> seen_;
-  std::uint64_t objects_ = 0;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
+
+/// Settles what lies in the stage and the parking place, and what the journal names. False: the
+/// upper must be counted.
+Result<bool> amend(Core& core) {
+  const Stopwatch watch;
+  const bool killed = core.quota->recount() == quota::Recount::kUnclean;
+  const auto intents = core.quota->intents();
+  if (killed && !intents) return false;
+  TRY(left, look_at_leftovers(core));
+  if (!killed && !left.any) return true;
+  std::vector<quota::Amendment> amendments;
+  if (const auto known = replay(core, intents.value_or(std::vector<quota::Intent>()), left,
+                                amendments);
+      !known) {
+    spdlog::warn("{}: {}, looked at for the journal", core.config.upper,
+                 std::strerror(known.error().value()));
+    return false;
+  } else if (!*known) {
+    return false;
+  }
+  CHECK_OK(core.quota->amend(amendments));
+  if (killed) {
+    core.recovered = amendments.size();
+    spdlog::info("recovered {} objects in {} ms", amendments.size(), watch.ms());
+  }
+  return true;
+}
+
+Status count(Core& core, const Progress& progress) {
+  const Stopwatch watch;
+  spdlog::info("counting {}: {}", core.config.upper, reason(core.quota->recount()));
+  const Progress tell = [&](std::uint64_t objects) {
+    spdlog::info("counting {}: {} objects so far", core.config.upper, objects);
+    if (progress) progress(objects);
+  };
+  TRY(objects, recount(core, tell));
+  core.counted = objects;
+  spdlog::info("counted {} objects in {} ms", objects, watch.ms());
+  return {};
+}
 
 }  // namespace
 
-Status clean_work(Core& core) {
+Result<Leftovers> look_at_leftovers(Core& core) {
+  struct Found {
+    std::uint32_t links;    ///< in all
+    std::uint32_t here;     ///< of these, here
+    std::optional<quota::InodeRecord> record;
+  };
+  std::map<quota::InodeKey, Found> all;
+  for (const int dirfd : {core.stage.get(), core.parked.get()}) {
+    TRY(names, names_in(dirfd));
+    for (const std::string& name : names) {
+      TRY(sx, posix::stat_at(dirfd, name.c_str()));
+      const std::uint32_t links = S_ISDIR(sx.stx_mode) ? 1 : sx.stx_nlink;
+      auto [it, first] = all.try_emplace(key_of(sx), Found{links, 0, std::nullopt});
+      ++it->second.here;
+      if (!first || links == 1) continue;
+      TRY(e, examine(core, dirfd, name.c_str(), sx));
+      it->second.record = e.account.record();
+    }
+  }
+  Leftovers left;
+  left.any = !all.empty();
+  for (const auto& [key, found] : all) {
+    const bool stays = found.here < found.links;
+    left.amendments.push_back({key, stays ? found.record : std::nullopt});
+  }
+  return left;
+}
+
+Status remove_leftovers(Core& core) {
   CHECK_OK(empty_dir(core, core.stage.get()));
-  TRY(left, posix::open_at(core.parked.get(), ".", O_RDONLY | O_DIRECTORY));
-  CHECK_OK(posix::list(left.get(), [&](const DirName&) {
-    core.parked_left = true;
-    return false;
-  }));
   return empty_dir(core, core.parked.get());
+}
+
+Status recover(Core& core, const Progress& progress) {
+  if (!core.quota) return remove_leftovers(core);
+  const auto before = core.quota->recount();
+  const bool amendable =
+      before == quota::Recount::kNotNeeded || before == quota::Recount::kUnclean;
+  TRY(known, amendable ? amend(core) : Result<bool>(false));
+  // Until the leftovers are gone the journal of the server before counts: it is not yet restarted.
+  CHECK_OK(remove_leftovers(core));
+  if (!known) return count(core, progress);
+  return before == quota::Recount::kUnclean ? core.quota->end_recovery() : Status{};
 }
 
 Status clean_parked(Core& core) {
   CHECK_OK(empty_dir(core, core.stage.get()));
-  std::vector<std::string> names;
-  TRY(fd, posix::open_at(core.parked.get(), ".", O_RDONLY | O_DIRECTORY));
-  CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
-    names.emplace_back(d.name);
-    return true;
-  }));
+  TRY(names, names_in(core.parked.get()));
   Status first;
   for (const std::string& name : names) {
-    if (auto status = remove_parked(core, fd.get(), name.c_str()); !status && first) first = status;
+    auto status = remove_parked(core, core.parked.get(), name.c_str());
+    if (!status && first) first = status;
   }
   return first;
-}
-
-Status recount(Core& core, const std::function<void(std::uint64_t)>& progress) {
-  CHECK_OK(core.quota->begin_recount());
-  const int upper = core.layers[kUpper].root->get();
-  TRY(root, posix::open_at(upper, ".", O_RDONLY | O_DIRECTORY));
-  TRY(sx, posix::stat_fd(root.get()));
-  Counter counter(core, progress);
-  CHECK_OK(counter.count_object(upper, ".", sx));
-  CHECK_OK(counter.walk(root.get()));
-  return core.quota->end_recount();
 }
 
 }  // namespace troot::fusefs

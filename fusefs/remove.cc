@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "fusefs/namei.h"
+#include "fusefs/intent.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -93,6 +94,8 @@ void discard_parked(Core& core, Inode* inode) noexcept {
       known = true;
     }
   }
+  Intent intent(core);
+  if (known) intent.discard(account);
   // The record first: nobody would find one whose symlink is gone.
   if (known && inode->is_symlink()) core.links.erase(account.key);
   // What cannot be removed now stays charged; the end of the mount tries again.
@@ -170,8 +173,11 @@ Status remove_dir(Core& core, NodeId parent, std::string_view text) {
       TRY(loaded, account_held(core, inode));
       account = loaded;
     }
+    Intent intent(core);
+    if (account != nullptr) intent.bury(*account, dir, text);
     CHECK_OK(rmdir_object(core, inode, dirfd->get(), name));
     bury(core, inode, last, account);
+    if (account != nullptr && intent.outdated()) intent.bury(*account, dir, text);
     detach(core, dir, name, inode);
     return {};
   };

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/intent.h"
 #include "fusefs/namei.h"
 
 namespace troot::fusefs {
@@ -51,13 +52,19 @@ class Rename {
 
  private:
   Status prepare();
-  Status commit();
+  Status commit(bool alone);
+  [[nodiscard]] bool moves_dir() const {
+    return (from_.inode != nullptr && from_.inode->is_dir()) ||
+           (to_.inode != nullptr && to_.inode->is_dir());
+  }
   Status look(End& end);
   Status check();
   Status check_project(const End& into, Inode* moved);
   Status check_victim();
   Status move();
   Status swap();
+  Result<std::string> redirect_for(const std::string& path, Inode* parent);
+  Status swap_places();
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status check_room();
@@ -98,7 +105,7 @@ Status Rename::prepare() {
     }
     if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
     if (!needed) return {};
-    if (end.inode->is_dir() && !core_.config.redirect_dir) {
+    if (end.inode->is_dir() && core_.config.redirect_dir != RedirectDir::kOn) {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
     }
@@ -143,6 +150,19 @@ Status Rename::check() {
   return check_victim();
 }
 
+/// What a directory in `parent` says whose lower parts the lower layers show at `path`: that path,
+/// or where it is too long for the kernel, the last name of it, if that is beside. Only within one
+/// directory, since it must be true before the rename too. EXDEV: neither.
+Result<std::string> Rename::redirect_for(const std::string& path, Inode* parent) {
+  if (path.size() + 1 <= kMaxRedirect) return "/" + path;
+  const std::size_t slash = path.rfind('/');
+  const bool beside = from_.dir == to_.dir && !parent->dir->layers.pure_upper() &&
+                      slash != std::string::npos &&
+                      merged_path(core_, parent) == path.substr(0, slash);
+  if (!beside) return fail(EXDEV);
+  return path.substr(slash + 1);
+}
+
 /// Prepares a directory for its new place: one with lower parts says where they lie (redirect_dir
 /// of overlayfs.rst), another becomes opaque if something there must stay hidden. Neither changes
 /// what is shown where it is now.
@@ -151,17 +171,14 @@ Status Rename::fit_dir(Inode* dir, const End& at) {
   TRY(fd, dir_fd(core_, dir, kUpper));
   const LayerList& layers = dir->dir->layers;
   if (!layers.pure_upper()) {
-    // On disk stands where the layers below the upper, taken together, have it; in memory, where
-    // each of them has it, since what was said by the directories above is left behind.
-    auto moved = std::make_unique<std::vector<LowerPath>>();
-    moved->push_back({1, lower_path(core_, dir, 1)});
-    for (std::size_t i = 1; i < layers.size(); ++i) {
-      std::string path = lower_path(core_, dir, layers[i]);
-      if (path != moved->back().path) moved->push_back({layers[i], std::move(path)});
-    }
-    const std::string& path = moved->front().path;
-    if (path.size() + 1 > kMaxRedirect) return fail(EXDEV);
-    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), "/" + path));
+    // On disk stands where the layers below the upper, merged, show it; in memory also where each
+    // of them has it, since what the directories above say is left behind.
+    auto moved = std::make_unique<Moved>();
+    moved->path = merged_path(core_, dir);
+    for (std::size_t i = 1; i < layers.size(); ++i)
+      moved->places.push_back({layers[i], place_in(core_, dir, layers[i])});
+    TRY(redirect, redirect_for(moved->path, at.dir));
+    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), redirect));
     std::unique_lock loc(dir->loc);
     dir->dir->moved = std::move(moved);
     return {};
@@ -286,11 +303,20 @@ Status Rename::move() {
   if (to_.inode != nullptr && to_.inode->is_dir())
     victim_names = std::unique_lock(to_.inode->dir->lock);
   CHECK_OK(clear_victim());
-  const LocPair locs(from_.inode, to_.inode);
-  bool whiteout_left = false;
-  CHECK_OK(move_on_disk(whiteout_left));
-  if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
-  move_in_memory(whiteout_left);
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    if (charged) intent.bury(victim_account, to_.dir, to_.text);
+  };
+  say();
+  {
+    const LocPair locs(from_.inode, to_.inode);
+    bool whiteout_left = false;
+    CHECK_OK(move_on_disk(whiteout_left));
+    if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
+    move_in_memory(whiteout_left);
+  }
+  if (intent.outdated()) say();
   return {};
 }
 
@@ -298,6 +324,18 @@ Status Rename::swap() {
   if (to_.inode == from_.inode) return {};
   CHECK_OK(fit_dir(from_.inode, to_));
   CHECK_OK(fit_dir(to_.inode, from_));
+  Intent intent(core_);
+  const auto say = [&] {
+    intent.move(from_.inode, to_.dir, to_.text);
+    intent.move(to_.inode, from_.dir, from_.text);
+  };
+  say();
+  CHECK_OK(swap_places());
+  if (intent.outdated()) say();
+  return {};
+}
+
+Status Rename::swap_places() {
   const LocPair locs(from_.inode, to_.inode);
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
@@ -326,9 +364,10 @@ Status Rename::swap() {
 }
 
 /// With the names of both directories locked. EAGAIN: something changed since prepare().
-Status Rename::commit() {
+Status Rename::commit(bool alone) {
   CHECK_OK(look(from_));
   CHECK_OK(look(to_));
+  if (moves_dir() && !alone) return fail(EAGAIN);  // the name was another's before
   CHECK_OK(check());
   if (!from_.inode->in_upper() || (exchange_ && !to_.inode->in_upper())) return fail(EAGAIN);
   TRY(from_fd, dir_fd(core_, from_.dir, kUpper));
@@ -349,9 +388,8 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
   to_.text = new_name;
   for (;;) {
     CHECK_OK(prepare());
-    const bool moves_dir = from_.inode->is_dir() || (to_.inode != nullptr && to_.inode->is_dir());
+    const bool alone = moves_dir() || from_dir != to_dir;
     drop_lookups();
-    const bool alone = moves_dir || from_dir != to_dir;
     // Held alone, nobody else holds two directories, so their order does not matter.
     std::unique_lock<std::shared_mutex> exclusive;
     std::shared_lock<std::shared_mutex> shared;
@@ -367,7 +405,7 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
       CHECK_OK(lock_loaded(core_, to_dir));
       to_names = std::unique_lock(to_dir->dir->lock, std::adopt_lock);
     }
-    auto status = commit();
+    auto status = commit(alone);
     if (status || !(status.error() == EAGAIN)) return status;
     from_names.unlock();
     if (to_names.owns_lock()) to_names.unlock();

@@ -14,15 +14,19 @@ Result<Inode*> find(Core& core, NodeId id) {
 
 namespace {
 
-/// The path of a renamed directory's lower parts, if it has one for this layer. The caller holds
-/// loc.
-const std::string* moved_path(const Inode* dir, std::uint16_t layer) {
+/// The place of a directory in a layer where it is not its parent's place and its name. The caller
+/// holds loc.
+const std::string* own_place(const Inode* dir, std::uint16_t layer) {
   if (layer == kUpper || !dir->dir->moved) return nullptr;
-  const std::string* path = nullptr;
-  for (const LowerPath& p : *dir->dir->moved) {
-    if (p.from <= layer) path = &p.path;
+  for (const LowerPlace& p : dir->dir->moved->places) {
+    if (p.layer == layer) return &p.path;
   }
-  return path;
+  return nullptr;
+}
+
+std::string joined(std::string above, std::string_view name) {
+  if (!above.empty()) above += '/';
+  return above.append(name);
 }
 
 }  // namespace
@@ -46,20 +50,25 @@ Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& 
   return at;
 }
 
-std::string lower_path(Core& core, Inode* dir, std::uint16_t layer) {
+std::string place_in(Core& core, Inode* dir, std::uint16_t layer) {
   if (dir == core.root) return "";
   std::shared_lock loc(dir->loc);
-  if (const std::string* path = moved_path(dir, layer)) return *path;
-  std::string above = lower_path(core, dir->parent, layer);
-  if (!above.empty()) above += '/';
-  return above.append(dir->name->view());
+  if (const std::string* place = own_place(dir, layer)) return *place;
+  return joined(place_in(core, dir->parent, layer), dir->name->view());
+}
+
+std::string merged_path(Core& core, Inode* dir) {
+  if (dir == core.root) return "";
+  std::shared_lock loc(dir->loc);
+  if (dir->dir->moved && !dir->dir->moved->path.empty()) return dir->dir->moved->path;
+  return joined(merged_path(core, dir->parent), dir->name->view());
 }
 
 Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer) {
   if (dir == core.root) return core.layers[layer].root;
   const std::uint64_t key = FdCache::key(dir->slot, layer);
   if (FdHandle fd = core.dirs.get(key)) return fd;
-  if (const std::string* path = moved_path(dir, layer)) {
+  if (const std::string* path = own_place(dir, layer)) {
     TRY(walked, walk_layer(core, layer, *path));
     TRY(own, posix::open_at(walked->get(), ".", O_PATH | O_DIRECTORY));
     return core.dirs.put(key, std::move(own));

@@ -189,7 +189,7 @@ class FuseSession final : public Session {
     const auto on_end = [this] { signal_event(gone_fd_); };
     try {
       notifier_ = std::make_unique<Notifier>(session_);
-      workers_ = std::make_unique<Workers>(session_, *device_, options_.threads, on_end);
+      workers_ = std::make_unique<Workers>(session_, *device_, counts_, options_.threads, on_end);
     } catch (const std::exception&) {
       return fail(EAGAIN);
     }
@@ -214,6 +214,7 @@ class FuseSession final : public Session {
   }
 
   void request_end() noexcept override { signal_event(end_fd_); }
+  const RequestCounts& requests() const noexcept override { return counts_; }
 
  private:
   static void signal_event(int fd) noexcept {
@@ -243,6 +244,7 @@ class FuseSession final : public Session {
 
   Served served_;
   const MountOptions options_;
+  RequestCounts counts_;
   fuse_session* session_ = nullptr;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Notifier> notifier_;

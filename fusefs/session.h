@@ -8,6 +8,7 @@
 
 #include "fusefs/options.h"
 #include "fusefs/overlay.h"
+#include "fusefs/request_counts.h"
 
 namespace troot::fusefs {
 
@@ -35,6 +36,8 @@ class Session {
   [[nodiscard]] virtual Status run(std::function<void()> ready) = 0;
   /// From any thread.
   virtual void request_end() noexcept = 0;
+  /// What the kernel has asked so far.
+  [[nodiscard]] virtual const RequestCounts& requests() const noexcept = 0;
 };
 
 }  // namespace troot::fusefs

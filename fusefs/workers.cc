@@ -23,7 +23,10 @@ using namespace std::chrono_literals;
 
 /// 1 MiB of data and the headers before it, as libfuse sizes its own.
 constexpr std::size_t kRequestBytes = (1u << 20) + 4096;
-constexpr unsigned kLeastWorkers = 8;
+/// A bound for a server that is in deep trouble: so many requests may hang at once before everybody
+/// waits. Not less than the kernel may have in the background (ops.cc).
+constexpr unsigned kMostWorkers = 512;
+constexpr unsigned kLeastKept = 8;
 /// Requests found without waiting, in a row, that show more clients than one reader can serve.
 constexpr unsigned kOverlaps = 8;
 constexpr auto kTick = 1ms;
@@ -73,11 +76,14 @@ struct Workers::Worker {
   std::uint64_t seen = 0;  ///< the keeper's: progress at its last tick
 };
 
-Workers::Workers(fuse_session* session, Device& device, unsigned most, std::function<void()> ended)
+Workers::Workers(fuse_session* session, Device& device, RequestCounts& counts, unsigned most,
+                 std::function<void()> ended)
     : session_(session),
       device_(device),
+      counts_(counts),
       cpus_(usable_cpus()),
-      most_(most != 0 ? most : std::max(kLeastWorkers, 2 * cpus_)),
+      most_(most != 0 ? most : kMostWorkers),
+      kept_(std::max(kLeastKept, 2 * cpus_)),
       buffer_bytes_(kRequestBytes),
       ended_(std::move(ended)) {
   workers_.reserve(most_);
@@ -137,7 +143,7 @@ void Workers::run(Worker& self) noexcept {
     while (next(self, request, fd)) {
       serve(&self, request, fd);
       self.taken = {};
-      after(self);
+      if (!after(self)) break;
     }
   } catch (const std::exception& e) {
     spdlog::critical("a worker ended: {}", e.what());
@@ -210,6 +216,7 @@ Result<Device::Received> Workers::sleep(Worker& self) noexcept {
 void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) noexcept {
   const RequestInfo info = peek(request, fd);
   const RequestKind kind = kind_of(info);
+  counts_.count(info.opcode);
   if (kind == RequestKind::kForget) forgets_running_.fetch_add(1);
   if (self) {
     // Sequentially consistent with the keeper's "I sleep, unless somebody moved".
@@ -236,17 +243,14 @@ void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) no
   if (self) self->progress.fetch_add(1);
 }
 
-/// Settles after a request whether this thread goes on reading.
-void Workers::after(Worker& self) noexcept {
+/// Settles after a request whether this thread goes on reading. False: it is to end.
+bool Workers::after(Worker& self) noexcept {
   if (!self.has_role.load(std::memory_order_relaxed)) {
     std::unique_lock lock(mutex_);
-    if (readers_.load() != 0 && aside_.empty()) {
-      park(self, lock);
-    } else {
-      self.has_role = true;
-      readers_.fetch_add(1);
-    }
-    return;
+    if (readers_.load() != 0 && aside_.empty()) return park(self, lock);
+    self.has_role = true;
+    readers_.fetch_add(1);
+    return true;
   }
   if (self.crowded) {
     self.crowded = false;
@@ -254,13 +258,14 @@ void Workers::after(Worker& self) noexcept {
     if (self.has_role.load() && readers_.load() > 1 && aside_.empty()) {
       self.has_role = false;
       readers_.fetch_sub(1);
-      park(self, lock);
+      return park(self, lock);
     }
   } else if (self.overlaps >= kOverlaps) {
     self.overlaps = 0;
     const std::lock_guard lock(mutex_);
     if (readers_.load() < std::min(cpus_, most_)) (void)promote_locked();
   }
+  return true;
 }
 
 // ---- the role
@@ -297,13 +302,25 @@ void Workers::leave_role(Worker& self) noexcept {
   if (readers_.fetch_sub(1) == 1) (void)promote_locked();
 }
 
-void Workers::park(Worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+/// Waits for the role. False: enough others wait.
+bool Workers::park(Worker& self, std::unique_lock<std::mutex>& lock) noexcept {
+  if (spares_ >= kept_) return false;
   ++spares_;
   parked_.wait(lock, [this] { return tokens_ > 0 || stopping_; });
   --spares_;
-  if (tokens_ == 0) return;  // stopping
+  if (tokens_ == 0) return true;  // stopping
   --tokens_;
   self.has_role = true;  // readers_ was counted up with the token
+  return true;
+}
+
+void Workers::join_ended_locked() noexcept {
+  std::erase_if(workers_, [](const std::unique_ptr<Worker>& worker) {
+    // Its last statement is behind it, so this does not wait.
+    if (!worker->finished.load()) return false;
+    worker->thread.join();
+    return true;
+  });
 }
 
 // ---- the keeper
@@ -337,6 +354,7 @@ void Workers::wake_keeper() noexcept {
 bool Workers::tick() noexcept {
   bool moved = false;
   const std::lock_guard lock(mutex_);
+  join_ended_locked();
   for (std::size_t i = 0; i < workers_.size(); ++i) {  // promote_locked may add one
     Worker& worker = *workers_[i];
     const auto progress = worker.progress.load();

@@ -7,8 +7,9 @@
 //   - requests are there at once, many times in a row: several clients; up to one reader for each
 //   CPU.
 // A reader that is woken while others sleep gives its role back and parks, so that one is left when
-// things calm down. The keeper ticks only while requests flow; when nothing does, every thread
-// sleeps.
+// things calm down. A request that hangs, in a lower on a dead server say, holds its thread: so
+// there may be hundreds, and those that are no longer needed end. The keeper ticks only while
+// requests flow; when nothing does, every thread sleeps.
 #pragma once
 
 #include <atomic>
@@ -24,6 +25,7 @@
 
 #include "fusefs/device.h"
 #include "fusefs/request.h"
+#include "fusefs/request_counts.h"
 #include "quota/result.h"
 
 struct fuse_session;
@@ -33,9 +35,10 @@ namespace troot::fusefs {
 /// Thread-safe, but for start, stop and the destructor, which belong to one thread.
 class Workers {
  public:
-  /// `most`: threads at once; 0: twice the CPUs, at least 8. `ended` is called once, by some
-  /// worker, when the mount is gone or the connection broke.
-  Workers(fuse_session* session, Device& device, unsigned most, std::function<void()> ended);
+  /// `counts` gets every request. `most`: threads at once; 0: hundreds. `ended`
+  /// is called once, by some worker, when the mount is gone or the connection broke.
+  Workers(fuse_session* session, Device& device, RequestCounts& counts, unsigned most,
+          std::function<void()> ended);
   ~Workers();  // as stop()
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -62,7 +65,7 @@ class Workers {
   [[nodiscard]] Result<Device::Received> look(Worker& self) noexcept;
   [[nodiscard]] Result<Device::Received> sleep(Worker& self) noexcept;
   void serve(Worker* self, std::span<const std::byte> request, int fd) noexcept;
-  void after(Worker& self) noexcept;
+  [[nodiscard]] bool after(Worker& self) noexcept;
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
   void put_aside(std::span<const std::byte> request, int fd) noexcept;
@@ -73,13 +76,16 @@ class Workers {
 
   [[nodiscard]] bool promote_locked() noexcept;
   void leave_role(Worker& self) noexcept;
-  void park(Worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+  [[nodiscard]] bool park(Worker& self, std::unique_lock<std::mutex>& lock) noexcept;
+  void join_ended_locked() noexcept;
   void connection_ended() noexcept;
 
   fuse_session* const session_;
   Device& device_;
+  RequestCounts& counts_;
   const unsigned cpus_;
   const unsigned most_;
+  const unsigned kept_;  ///< threads that park rather than end
   const std::size_t buffer_bytes_;
   const std::function<void()> ended_;
 

@@ -4,6 +4,7 @@
 #include <sys/xattr.h>
 
 #include "fusefs/file.h"
+#include "fusefs/intent.h"
 
 namespace troot::fusefs {
 namespace {
@@ -46,6 +47,7 @@ Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) 
   }
   const std::int64_t most = quota::xattr_charge(before + grows_bytes) - quota::xattr_charge(before);
   TRY(reservation, reserve(core, account->project, {std::max<std::int64_t>(0, most), 0}));
+  const Intent intent(core, inode, *account);
   CHECK_OK(apply(at));
   inode->set(Inode::kUserXattrs);
   if (before + grows_bytes <= quota::kFreeXattrBytes && account->xattr_bytes == 0) return {};

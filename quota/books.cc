@@ -29,8 +29,10 @@ std::size_t Books::KeyHash::operator()(const InodeKey& key) const noexcept {
   return mixed ^ mixed >> 32;
 }
 
-Books::Books(std::unique_ptr<Ledger> ledger, std::string dir, std::string upper_uuid, Tree& tree)
+Books::Books(std::unique_ptr<Ledger> ledger, std::unique_ptr<Journal> journal, std::string dir,
+             std::string upper_uuid, Tree& tree)
     : ledger_(std::move(ledger)),
+      journal_(std::move(journal)),
       dir_(std::move(dir)),
       upper_uuid_(std::move(upper_uuid)),
       tree_(tree) {}
@@ -41,12 +43,14 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
                                            Tree& tree) {
   if (!fits_the_dump(upper_uuid)) return fail(EINVAL);
   TRY(ledger, Ledger::open(dir, upper_uuid));
+  TRY(journal, Journal::open(dir + "/journal", upper_uuid, boot_id()));
   std::optional<Settings> dump;
   if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt) {
     TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
     dump = std::move(read);
   }
-  std::unique_ptr<Books> books(new Books(std::move(ledger), dir, upper_uuid, tree));
+  std::unique_ptr<Books> books(
+      new Books(std::move(ledger), std::move(journal), dir, upper_uuid, tree));
   CHECK_OK(books->begin(dump));
   return books;
 }
@@ -66,13 +70,20 @@ Status Books::begin(const std::optional<Settings>& dump) {
     }
     // A new ledger gets all that the dump knew together with its mark; one that was there has it
     // already.
-    const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean;
+    const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean ||
+                       found() == Recount::kBypassed;
     fresh_ = !known;
     Changes changes = known ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);
+    // Before the mark says that the journal counts.
+    if (found() == Recount::kNotNeeded) journal_->restart();
     CHECK_OK(ledger_->write(changes, Durable::kToDisk));
     CHECK_OK(write_dump());
   }
+  journal_->on_crowded([this] {
+    { MutexLock lock(wake_); }
+    woken_.notify_one();
+  });
   thread_ = std::thread([this] { run(); });
   return {};
 }
@@ -107,6 +118,7 @@ void Books::make_room() {
   // The disk takes nothing. Memory is bounded, so the records go; the next open counts the upper
   // again.
   lost_.store(true);
+  journal_->invalidate();
   (void)take();
 }
 
@@ -114,9 +126,10 @@ void Books::make_room() {
 
 bool Books::wait_for_work() {
   MutexLock lock(wake_);
-  while (!stopping_ && noted_.load() == 0) woken_.wait(wake_);
+  while (!stopping_ && noted_.load() == 0 && !journal_->crowded()) woken_.wait(wake_);
   const auto end = std::chrono::steady_clock::now() + kSettleAfter;
-  while (!stopping_ && (noted_.load() < kSettleAt || failing_.load())) {
+  const auto due = [this] { return noted_.load() >= kSettleAt || journal_->crowded(); };
+  while (!stopping_ && (!due() || failing_.load())) {
     if (!woken_.wait_until(wake_, end)) break;
   }
   return !stopping_;
@@ -125,8 +138,7 @@ bool Books::wait_for_work() {
 void Books::run() {
   while (wait_for_work()) {
     MutexLock lock(settle_);
-    // flush() may have been faster.
-    if (noted_.load() != 0) (void)settle();
+    (void)settle();
   }
 }
 
@@ -159,48 +171,67 @@ Usage Books::own(ProjId id) const {
   return it == own_.end() ? Usage{} : it->second;
 }
 
-Status Books::settle() {
-  const Noted noted = take();
-  if (noted.empty()) return {};
+Result<Books::Deltas> Books::write(const Noted& records) {
   std::vector<InodeKey> keys;
-  keys.reserve(noted.size());
-  for (const auto& [key, _] : noted) keys.push_back(key);
+  keys.reserve(records.size());
+  for (const auto& [key, _] : records) keys.push_back(key);
   std::sort(keys.begin(), keys.end());
+  TRY(old, ledger_->lookup(keys));
 
-  Status status;
   Changes changes;
-  std::unordered_map<std::uint32_t, Usage> sums;
-  if (auto old = ledger_->lookup(keys); !old) {
-    status = fail(old.error());
-  } else {
-    const auto add = [&sums](const InodeRecord& record, Usage amount) {
-      Usage& sum = sums[to_u32(record.project)];
-      sum = sum + amount;
-    };
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      const std::optional<InodeRecord>& before = (*old)[i];
-      const std::optional<InodeRecord>& after = noted.at(keys[i]);
-      if (before == after) continue;
-      if (before) add(*before, -Usage{before->bytes, 1});
-      if (after) add(*after, {after->bytes, 1});
-      changes.inodes.emplace_back(keys[i], after);
-    }
-    for (auto& [id, sum] : sums) {
-      sum = sum + own(ProjId{id});
-      changes.projects.push_back(project_record(ProjId{id}, sum));
-    }
-    if (!changes.inodes.empty()) {
-      fresh_ = false;
-      status = ledger_->write(changes, Durable::kToKernel);
-    }
+  Deltas deltas;
+  const auto add = [&deltas](const InodeRecord& record, Usage amount) {
+    Usage& delta = deltas[to_u32(record.project)];
+    delta = delta + amount;
+  };
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::optional<InodeRecord>& before = old[i];
+    const std::optional<InodeRecord>& after = records.at(keys[i]);
+    if (before == after) continue;
+    if (before) add(*before, -Usage{before->bytes, 1});
+    if (after) add(*after, {after->bytes, 1});
+    changes.inodes.emplace_back(keys[i], after);
   }
-  if (status) {
-    for (const auto& [id, sum] : sums) own_[id] = sum;
-  } else {
-    put_back(noted);
+  if (changes.inodes.empty()) return deltas;
+  for (const auto& [id, delta] : deltas) {
+    changes.projects.push_back(project_record(ProjId{id}, own(ProjId{id}) + delta));
   }
-  log_outcome(status);
-  return status;
+  fresh_ = false;
+  CHECK_OK(ledger_->write(changes, Durable::kToKernel));
+  for (const auto& [id, delta] : deltas) own_[id] = own(ProjId{id}) + delta;
+  return deltas;
+}
+
+Status Books::settle() {
+  const bool last_of_epoch = journal_->close_epoch();
+  const Noted noted = take();
+  if (!noted.empty()) {
+    const auto written = write(noted);
+    const Status status = written ? Status{} : fail(written.error());
+    if (!status) put_back(noted);
+    log_outcome(status);
+    CHECK_OK(status);
+  }
+  if (last_of_epoch) journal_->retire();
+  return {};
+}
+
+Status Books::amend(const std::vector<Amendment>& amendments) {
+  MutexLock lock(settle_);
+  CHECK_OK(settle());
+  Noted records;
+  for (const Amendment& amendment : amendments) records[amendment.key] = amendment.record;
+  TRY(deltas, write(records));
+  for (const auto& [id, delta] : deltas) tree_.adjust(ProjId{id}, delta);
+  return {};
+}
+
+Status Books::trust() {
+  MutexLock lock(settle_);
+  CHECK_OK(settle());
+  CHECK_OK(ledger_->forget_bypass());
+  journal_->restart();
+  return {};
 }
 
 void Books::log_outcome(const Status& status) {
@@ -252,6 +283,8 @@ Status Books::save(std::optional<ProjId> id) {
 
 Status Books::restart() {
   MutexLock lock(settle_);
+  // Until the count has come to its end, no intent says what is missing.
+  journal_->invalidate();
   (void)take();
   own_.clear();
   // One that was begun by this very open, and that nothing was settled into, is empty already.
@@ -303,6 +336,7 @@ Status Books::close(Ending ending) {
   Changes changes = everything();
   const bool clean = ending == Ending::kClean && !lost_.load();
   changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
+  if (!clean) journal_->invalidate();
   CHECK_OK(write_dump());
   CHECK_OK(ledger_->write(changes, Durable::kToDisk));
   return ledger_->compact_log();

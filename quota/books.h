@@ -21,6 +21,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "quota/journal.h"
 #include "quota/ledger.h"
 #include "quota/limits_file.h"
 #include "quota/mutex.h"
@@ -44,6 +45,14 @@ class Books {
   /// Remembers what an inode's record now is; absent: it is gone. Never waits for the disk, unless
   /// far more was noted than the thread has settled.
   void note(const InodeKey& key, const std::optional<InodeRecord>& record);
+  /// What operations say before they change something.
+  [[nodiscard]] Journal& journal() noexcept { return *journal_; }
+  /// Sets records to what was found in the upper, in one batch with the sums of their projects, and
+  /// moves usage in memory along. Absent: there is no such object.
+  [[nodiscard]] Status amend(const std::vector<Amendment>& amendments) EXCLUDES(settle_);
+  /// The ledger is right as it is on disk: a kill from now on is a matter of the journal.
+  [[nodiscard]] Status trust() EXCLUDES(settle_);
+
   /// Settles everything noted so far.
   [[nodiscard]] Status flush(Durable how) EXCLUDES(settle_);
   /// Writes the settings of one project, or of the total, to the ledger and to the dump, durably.
@@ -73,13 +82,19 @@ class Books {
   };
   static constexpr std::size_t kShards = 16;
 
-  Books(std::unique_ptr<Ledger> ledger, std::string dir, std::string upper_uuid, Tree& tree);
+  /// What one batch does to the sums of projects.
+  using Deltas = std::unordered_map<std::uint32_t, Usage>;
+
+  Books(std::unique_ptr<Ledger> ledger, std::unique_ptr<Journal> journal, std::string dir,
+        std::string upper_uuid, Tree& tree);
   [[nodiscard]] Status begin(const std::optional<Settings>& dump) EXCLUDES(settle_);
   [[nodiscard]] Shard& shard_of(const InodeKey& key);
   void run() EXCLUDES(settle_);
   /// Waits until there is something to settle; false: the books are closing.
   [[nodiscard]] bool wait_for_work() EXCLUDES(wake_);
   [[nodiscard]] Status settle() REQUIRES(settle_);
+  /// Writes `records` and the sums that follow. Returns what the sums moved by.
+  [[nodiscard]] Result<Deltas> write(const Noted& records) REQUIRES(settle_);
   [[nodiscard]] Noted take() REQUIRES(settle_);
   /// Puts back what could not be written, but for what has been noted anew.
   void put_back(const Noted& noted) REQUIRES(settle_);
@@ -93,6 +108,7 @@ class Books {
   void log_outcome(const Status& status) REQUIRES(settle_);
 
   const std::unique_ptr<Ledger> ledger_;
+  const std::unique_ptr<Journal> journal_;
   const std::string dir_;
   const std::string upper_uuid_;
   Tree& tree_;

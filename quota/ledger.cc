@@ -134,6 +134,8 @@ rocksdb::Options small_options() {
   options.avoid_flush_during_shutdown = true;
   options.skip_stats_update_on_db_open = true;
   options.skip_checking_sst_file_sizes_on_db_open = true;
+  // LeanFileSystem refuses that file; newer versions would refuse to open for it.
+  options.fail_if_options_file_error = false;
   // No preallocation: the ledger lies on the disk whose space the user counts.
   options.allow_fallocate = false;
   options.manifest_preallocation_size = 64 << 10;
@@ -146,13 +148,6 @@ rocksdb::Options small_options() {
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
-}
-
-std::string boot_id() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string id;
-  std::getline(file, id);
-  return id;
 }
 
 std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -172,6 +167,14 @@ Status remove_tree(const std::string& path) {
   fs::remove_all(path, error);
   if (error) return fail(error.value());
   return {};
+}
+
+Status sync_dir(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return fail_errno();
+  const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
+  ::close(fd);
+  return status;
 }
 
 /// Renames a damaged database out of the way, so that a person can look at it.
@@ -241,6 +244,13 @@ struct Ledger::Db {
     return checked(it->status());
   }
 };
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  return id;
+}
 
 Ledger::Ledger() : db_(std::make_unique<Db>()) {}
 Ledger::~Ledger() = default;
@@ -312,8 +322,9 @@ Status Ledger::load() {
     return {};
   }
   found_ = meta->mark == format::Mark::kClean ? Recount::kNotNeeded : Recount::kUnclean;
+  if (::access((dir_ + "/bypassed").c_str(), F_OK) == 0) found_ = Recount::kBypassed;
   if (found_ == Recount::kUnclean) {
-    spdlog::warn("ledger {}: {} without closing it; the upper is counted again", dir_,
+    spdlog::warn("ledger {}: {} without closing it", dir_,
                  meta->boot_id == boot_id() ? "the last server ended" : "the machine went down");
   }
   TRY(projects, read_projects());
@@ -323,6 +334,25 @@ Status Ledger::load() {
   CHECK_OK(checked(found));
   total_ = format::decode_project(kDefaultProject, bytes);
   return total_ ? Status{} : fail(EIO);
+}
+
+Status Ledger::bypass(const std::string& dir) {
+  if (::access((dir + "/db").c_str(), F_OK) != 0) return {};
+  Db guard;
+  CHECK_OK(guard.lock(dir));
+  const std::string path = dir + "/bypassed";
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return fail_errno();
+  const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
+  ::close(fd);
+  CHECK_OK(status);
+  return sync_dir(dir);
+}
+
+Status Ledger::forget_bypass() {
+  const std::string path = dir_ + "/bypassed";
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};
+  return fail_errno();
 }
 
 Result<std::vector<ProjectRecord>> Ledger::read_projects() {

@@ -2,6 +2,7 @@
 // process:
 //
 //     DIR/lock           held by flock(2) while the ledger is open
+//     DIR/bypassed       there while the upper may have changed without the ledger
 //     DIR/db/            RocksDB
 //     DIR/db.damaged-N/  what could not be read, set aside (N: 1 to 4, the last is overwritten)
 //
@@ -24,6 +25,9 @@
 
 namespace troot::quota {
 
+/// Names the time since the machine was started.
+[[nodiscard]] std::string boot_id();
+
 /// How far a write has come when it returns: past the death of the process, or of the machine.
 enum class Durable { kToKernel, kToDisk };
 
@@ -42,6 +46,10 @@ class Ledger {
   [[nodiscard]] static Result<std::unique_ptr<Ledger>> open(const std::string& dir,
                                                             const std::string& upper_uuid);
   ~Ledger();
+  /// As Quota::bypass().
+  [[nodiscard]] static Status bypass(const std::string& dir);
+  /// The ledger is right again.
+  [[nodiscard]] Status forget_bypass();
 
   [[nodiscard]] Recount found() const noexcept { return found_; }
   /// What was there at open: ascending by id; the total if there was one.

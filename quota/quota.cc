@@ -104,6 +104,8 @@ Result<std::unique_ptr<Quota>> Quota::open(OpenOptions options) {
   return std::unique_ptr<Quota>(new Quota(std::move(impl)));
 }
 
+Status Quota::bypass(const std::string& dir) { return Ledger::bypass(dir); }
+
 Quota::~Quota() { (void)close(); }
 
 Status Quota::close() {
@@ -152,6 +154,29 @@ Status Quota::flush(Sync how) {
   return impl_->books->flush(how == Sync::kToDisk ? Durable::kToDisk : Durable::kToKernel);
 }
 
+Journal* Quota::journal() noexcept { return impl_->books ? &impl_->books->journal() : nullptr; }
+
+// ---- recovery ----
+
+std::optional<std::vector<Intent>> Quota::intents() const {
+  if (!impl_->books || impl_->recount.load() != Recount::kUnclean) return std::nullopt;
+  Journal::Left left = impl_->books->journal().left();
+  if (!left.complete) return std::nullopt;
+  return std::move(left.intents);
+}
+
+Status Quota::amend(const std::vector<Amendment>& amendments) {
+  if (!impl_->books) return {};
+  return impl_->books->amend(amendments);
+}
+
+Status Quota::end_recovery() {
+  impl_->tree.settle();
+  if (impl_->books) CHECK_OK(impl_->books->trust());
+  impl_->recount = Recount::kNotNeeded;
+  return {};
+}
+
 // ---- recount ----
 
 Recount Quota::recount() const noexcept { return impl_->recount.load(); }
@@ -174,6 +199,7 @@ void Quota::count(const InodeKey& key, const InodeRecord& record) {
 Status Quota::end_recount() {
   impl_->tree.settle();
   CHECK_OK(flush(Sync::kToDisk));
+  if (impl_->books) CHECK_OK(impl_->books->trust());
   impl_->recount = Recount::kNotNeeded;
   return {};
 }

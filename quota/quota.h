@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "quota/events.h"
+#include "quota/journal.h"
 #include "quota/result.h"
 #include "quota/state.h"
 #include "quota/types.h"
@@ -60,6 +61,7 @@ enum class Recount {
   kNotNeeded,
   kNewLedger,  ///< there was none
   kUnclean,    ///< the last server did not close it
+  kBypassed,   ///< a mount without quota changed the upper since
   kForeign,    ///< it belongs to another upper
   kCorrupt     ///< RocksDB cannot read it; it was set aside and a new one begun
 };
@@ -92,6 +94,10 @@ class Quota {
   [[nodiscard]] static Result<std::unique_ptr<Quota>> open(OpenOptions options);
   ~Quota();  // as close(), dropping its error
 
+  /// Before the upper is changed without the ledger in `dir`: so that its usage is not trusted
+  /// afterwards. Without a ledger there nothing is done. EBUSY: a server has it open.
+  [[nodiscard]] static Status bypass(const std::string& dir);
+
   /// Writes everything out and marks the ledger clean. Every Reservation must be gone. Idempotent.
   [[nodiscard]] Status close();
 
@@ -120,6 +126,20 @@ class Quota {
   /// `sync`).
   enum class Sync { kToKernel, kToDisk };
   [[nodiscard]] Status flush(Sync how);
+
+  /// Where operations say what they are about to change; null: nothing is kept on disk.
+  [[nodiscard]] Journal* journal() noexcept;
+
+  // ---- recovery -------------------------------------------------------------------------------
+  // After a server was killed, the file system looks at what the journal names and calls amend()
+  // and end_recovery(), before it serves. Where the journal is not complete, a recount follows.
+
+  /// What stands in the journal; absent: only a recount can tell, or none is needed.
+  [[nodiscard]] std::optional<std::vector<Intent>> intents() const;
+  /// Sets the records of inodes to what the upper shows; the usage of their projects follows, past
+  /// limits too. All of it is in the ledger's log on return, or nothing.
+  [[nodiscard]] Status amend(const std::vector<Amendment>& amendments);
+  [[nodiscard]] Status end_recovery();
 
   // ---- recount --------------------------------------------------------------------------------
   /// Why a recount is needed; the file system then calls begin_recount(), record() for every

@@ -303,6 +303,12 @@ void Tree::load(const ProjectState& total, const std::vector<ProjectRecord>& pro
     finish(make(loaded.state.report.id), loaded.state.report);
 }
 
+void Tree::adjust(ProjId id, Usage delta) {
+  const Usage up{std::max<std::int64_t>(0, delta.bytes), std::max<std::int64_t>(0, delta.inodes)};
+  if (auto project = reserve(id, up, Enforce::kForce)) claim(**project, up, {});
+  release(id, up - delta);
+}
+
 void Tree::clear_usage() {
   WriteLock lock(shape_);
   total_.dquot_.load_used({});

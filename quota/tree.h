@@ -74,6 +74,8 @@ class Tree {
   /// Takes over what a ledger remembers, into a tree that nobody charges yet. A parent that would
   /// close a ring is ignored.
   void load(const ProjectState& total, const std::vector<ProjectRecord>& projects) EXCLUDES(shape_);
+  /// Moves the usage of `id` and its ancestors, up by force or down, to what the disk shows.
+  void adjust(ProjId id, Usage delta) EXCLUDES(shape_);
   /// Sets every usage to 0. Nobody charges meanwhile.
   void clear_usage() EXCLUDES(shape_);
   /// Makes timers and margins follow from usage, after a load or a recount.

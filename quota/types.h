@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace troot::quota {
@@ -75,6 +76,12 @@ struct InodeRecord {
   ProjId project = kDefaultProject;
   std::int64_t bytes = 0;
   friend constexpr bool operator==(const InodeRecord&, const InodeRecord&) = default;
+};
+
+/// What a look at the upper found of an inode. Absent: it is not there, so nothing is charged.
+struct Amendment {
+  InodeKey key;
+  std::optional<InodeRecord> record;
 };
 
 /// One project as reports show it. Values of one moment, not locked against each other.

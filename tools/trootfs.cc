@@ -90,8 +90,9 @@ tl::expected<std::unique_ptr<ControlServer>, UsageError> make_control(Overlay& o
                                                                       const MountOptions& options,
                                                                       bool asked) {
   if (options.control.empty()) return nullptr;
-  auto control = ControlServer::start(
-      options.control, overlay, [&session] { session.request_end(); }, options.config.upper);
+  auto control =
+      ControlServer::start(options.control, {overlay, session.requests(), options.config.upper},
+                           [&session] { session.request_end(); });
   if (control) {
     // A world's mount is seen from inside the world, where nobody may change limits.
     if (options.fuse_socket < 0) session.publish_control(options.control);

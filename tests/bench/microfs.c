@@ -1,7 +1,7 @@
 // What owns it: timing single file system calls in a directory, for tests/bench/run.
 // Usage: microfs DIR OPERATION COUNT [PROCESSES]; prints "OPERATION PER_SECOND", summed over the processes.
 //
-// Operations: stat negstat openclose create mkdir unlink churn rename readdir, and with a block size in bytes
+// Operations: stat roundtrip negstat openclose create mkdir unlink churn rename readdir, and with a block size in bytes
 // appended: write read rwrite rread (r: at random places of a file of COUNT blocks).
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -63,6 +63,15 @@ static double op_stat(struct job *j) {
   double start = now();
   for (long i = 0; i < j->count; i++)
     if (stat(j->a, &st)) die("stat");
+  return now() - start;
+}
+// Asks the file system, whatever the kernel remembers: the price of one upcall where there is a server.
+static double op_roundtrip(struct job *j) {
+  struct statx st;
+  make_file(nth(j, j->a, "file", 0), 1);
+  double start = now();
+  for (long i = 0; i < j->count; i++)
+    if (statx(AT_FDCWD, j->a, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st)) die("statx");
   return now() - start;
 }
 static double op_negstat(struct job *j) {
@@ -173,7 +182,7 @@ static const struct operation {
     {"stat", 0, op_stat},     {"negstat", 0, op_negstat}, {"openclose", 0, op_openclose}, {"create", 0, op_create},
     {"mkdir", 0, op_mkdir},   {"unlink", 0, op_unlink},   {"churn", 0, op_churn},         {"rename", 0, op_rename},
     {"readdir", 0, op_readdir}, {"rwrite", 1, op_rwrite}, {"rread", 1, op_rread},         {"write", 1, op_write},
-    {"read", 1, op_read},
+    {"read", 1, op_read},     {"roundtrip", 0, op_roundtrip},
 };
 
 static const struct operation *find(const char *name, size_t *size) {

@@ -3,7 +3,7 @@
 // seed.
 //
 // TROOT_MODEL_SEED=N runs that seed alone; TROOT_MODEL_OPS=N makes N operations of every seed
-// (millions are fine); TROOT_MODEL_REDIRECT=1 renames merged directories in rotated layers too.
+// (millions are fine).
 #include <ctime>
 #include <random>
 
@@ -24,9 +24,6 @@ std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
 class Model {
  public:
   Model(std::uint64_t seed, Kind kind) : kind_(kind), random_(seed) {
-    // A layer whose directories were redirected, once it is a lower, is tried on request alone.
-    rig_.config.redirect_dir =
-        kind == Kind::kPresented || number_of("TROOT_MODEL_REDIRECT", 0) != 0;
     me_ = rig_.caller.uid;
     my_group_ = rig_.caller.gid;
     if (kind == Kind::kNative) {

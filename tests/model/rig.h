@@ -21,6 +21,13 @@
 #include "unit/catch.h"
 #include "unit/scratch.h"
 
+template <>
+struct Catch::StringMaker<troot::quota::Usage> {
+  static std::string convert(const troot::quota::Usage& usage) {
+    return std::to_string(usage.bytes) + " bytes, " + std::to_string(usage.inodes) + " inodes";
+  }
+};
+
 namespace troot::tests {
 
 using namespace fusefs;

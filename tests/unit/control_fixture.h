@@ -37,8 +37,8 @@ class Served {
     overlay = std::move(*opened);
     path = top + "/" + name;
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-    auto started = ControlServer::start(
-        path, *overlay, [this] { ++quits; }, config.upper);
+    auto started =
+        ControlServer::start(path, {*overlay, requests, config.upper}, [this] { ++quits; });
     REQUIRE(started);
     server = std::move(*started);
   }
@@ -74,6 +74,7 @@ class Served {
   std::string top;
   std::string path;
   std::unique_ptr<Overlay> overlay;
+  RequestCounts requests;
   std::unique_ptr<ControlServer> server;
   std::atomic<int> quits{0};
 };

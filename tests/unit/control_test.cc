@@ -2,6 +2,7 @@
 // at once.
 #include "fusefs/control.h"
 
+#include <linux/fuse.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,6 +27,19 @@ TEST_CASE("status tells the limits and the server") {
   CHECK(reply.value("upper") == served.top + "/u");
   CHECK(reply.value("enforcing") == "on");
   CHECK(reply.value("nonsense") == "");
+}
+
+TEST_CASE("requests are counted by kind") {
+  Served served;
+  CHECK(served.ask("requests").lines.empty());
+  served.requests.count(FUSE_LOOKUP);
+  std::thread([&] { served.requests.count(FUSE_LOOKUP); }).join();
+  served.requests.count(63);
+  served.requests.count(4096);
+  const auto reply = served.ask("requests");
+  CHECK(reply.value("lookup") == "2");
+  CHECK(reply.value("opcode-63") == "2");
+  CHECK(reply.value("write") == "");
 }
 
 TEST_CASE("limits change live, those not named stay") {
@@ -127,7 +141,7 @@ TEST_CASE("the socket is private, may lie deep, replaces a stale one and goes aw
     REQUIRE(::stat(path.c_str(), &st) == 0);
     CHECK((st.st_mode & 07777) == 0600);
     CHECK(served.ask("status").error == 0);
-    const auto second = ControlServer::start(path, *served.overlay, [] {});
+    const auto second = ControlServer::start(path, {*served.overlay, served.requests}, [] {});
     REQUIRE_FALSE(second);
     CHECK(second.error() == EADDRINUSE);
   }

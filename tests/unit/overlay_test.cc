@@ -1,119 +1,11 @@
 // The union in-process, on plain directories: each rule of the merge, of copy-up, of whiteouts and
 // of charging, seen through the facade and checked on disk.
-#include "fusefs/overlay.h"
-
-#include <fcntl.h>
 #include <linux/falloc.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
 
-#include <cstring>
-#include <fstream>
-#include <set>
-#include <sstream>
-
-#include "unit/catch.h"
-#include "unit/scratch.h"
+#include "unit/union_fixture.h"
 
 using namespace troot;
-using namespace troot::fusefs;
-using troot::tests::Scratch;
-
-namespace {
-
-void put(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
-std::string get(const std::string& path) {
-  std::ostringstream out;
-  out << std::ifstream(path).rdbuf();
-  return out.str();
-}
-bool is_whiteout(const std::string& path) {
-  struct stat st {};
-  return ::lstat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0;
-}
-std::string xattr(const std::string& path, const char* name) {
-  char value[256];
-  const ssize_t n = ::lgetxattr(path.c_str(), name, value, sizeof value);
-  return n < 0 ? "" : std::string(value, static_cast<std::size_t>(n));
-}
-
-struct Fixture {
-  Scratch dir;
-  std::string lower = dir.make("lower"), upper = dir.make("upper"), work = dir.make("work");
-  Config config;
-  std::unique_ptr<Overlay> overlay;
-  Caller caller;
-
-  Fixture() {
-    config.lowers = {lower};
-    config.upper = upper;
-    config.work = work;
-    config.upper_owner = std::pair<uid_t, gid_t>{0, 0};
-  }
-  Overlay& open() {
-    overlay.reset();
-    auto o = Overlay::open(config);
-    if (!o) FAIL(o.error().message);
-    overlay = std::move(*o);
-    return *overlay;
-  }
-  NodeId id(const std::string& path) {
-    NodeId at = kRootId;
-    std::istringstream parts(path);
-    for (std::string part; std::getline(parts, part, '/');) {
-      auto e = overlay->lookup(at, part);
-      if (!e) return 0;
-      at = e->id;
-    }
-    return at;
-  }
-  int err(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    const NodeId parent = slash == std::string::npos ? kRootId : id(path.substr(0, slash));
-    auto e = overlay->lookup(parent, slash == std::string::npos ? path : path.substr(slash + 1));
-    return e ? 0 : e.error().value();
-  }
-  std::string read(NodeId node) {
-    std::string text(1 << 20, '\0');
-    auto n = overlay->read(node, 0, std::as_writable_bytes(std::span(text)));
-    if (!n) return "error " + std::to_string(n.error().value());
-    text.resize(*n);
-    return text;
-  }
-  Result<Written> write(NodeId node, off_t at, const std::string& text) {
-    return overlay->write(caller, node, at, std::as_bytes(std::span(text)), {});
-  }
-  NodeId create(NodeId parent, const std::string& name) {
-    auto e = overlay->mknod(caller, parent, name, S_IFREG | 0644, 0);
-    REQUIRE(e);
-    return e->id;
-  }
-  std::set<std::string> list(NodeId node) {
-    std::set<std::string> names;
-    REQUIRE(overlay->readdir(node, 0, DirMode::kNames, [&](const DirItem& i) {
-      if (i.name != "." && i.name != "..") REQUIRE(names.insert(std::string(i.name)).second);
-      return true;
-    }));
-    return names;
-  }
-  quota::Usage used() { return overlay->quota()->total().used; }
-  /// The invariant: what is counted from the disk is what was charged.
-  void check_recount() {
-    const quota::Usage before = used();
-    REQUIRE(overlay->quota()->audit());
-    const auto audit = overlay->quota()->audit();
-    quota::Usage sum;
-    for (const auto& p : *audit) sum = sum + p.used;
-    CHECK(sum == before);
-    overlay.reset();
-    boost::filesystem::remove_all(work + "/troot/ledger");
-    open();
-    CHECK(used().bytes == before.bytes);
-    CHECK(used().inodes == before.inodes);
-  }
-};
-
-}  // namespace
+using namespace troot::tests;
 
 TEST_CASE("layers merge: the upper hides, directories join, whiteouts delete") {
   Fixture f;
@@ -238,65 +130,6 @@ TEST_CASE("rename of upper directories") {
   REQUIRE(f.write(x, 1, "y"));
   CHECK(get(f.upper + "/moved/x") == "xy");
   f.check_recount();
-}
-
-TEST_CASE("directories with lower parts are renamed: the kernel's redirect") {
-  Fixture f;
-  f.dir.make("lower/a/b/c");
-  f.dir.make("lower/z");
-  put(f.lower + "/a/top", "top");
-  put(f.lower + "/a/b/file", "file");
-  put(f.lower + "/a/b/c/deep", "deep");
-  put(f.lower + "/z/old", "old");
-  f.open();
-  const NodeId file = f.id("a/b/file");
-  REQUIRE(f.overlay->rename(f.id("a"), "b", kRootId, "moved", 0));
-  CHECK(xattr(f.upper + "/moved", "user.overlay.redirect") == "/a/b");
-  CHECK(is_whiteout(f.upper + "/a/b"));
-  CHECK(f.list(f.id("a")) == std::set<std::string>{"top"});
-  CHECK(f.list(f.id("moved")) == std::set<std::string>{"c", "file"});
-  CHECK(f.id("moved/file") == file);
-  REQUIRE(f.write(file, 4, "!"));
-  CHECK(get(f.upper + "/moved/file") == "file!");
-  // A child of a renamed directory moves out; a renamed one moves on, over a directory that was
-  // emptied.
-  REQUIRE(f.overlay->rename(f.id("moved"), "c", kRootId, "c2", 0));
-  CHECK(xattr(f.upper + "/c2", "user.overlay.redirect") == "/a/b/c");
-  REQUIRE(f.overlay->unlink(f.id("z"), "old"));
-  REQUIRE(f.overlay->rename(kRootId, "moved", kRootId, "z", 0));
-  CHECK(f.list(f.id("z")) == std::set<std::string>{"file"});
-  REQUIRE(f.overlay->rename(kRootId, "c2", kRootId, "z", RENAME_EXCHANGE));
-  CHECK(f.read(f.id("z/deep")) == "deep");
-  CHECK(f.read(f.id("c2/file")) == "file!");
-  f.check_recount();
-  CHECK(f.list(kRootId) == std::set<std::string>{"a", "c2", "z"});
-  CHECK(f.read(f.id("z/deep")) == "deep");
-  CHECK(f.read(f.id("c2/file")) == "file!");
-  auto again = f.overlay->mkdir(f.caller, f.id("a"), "b", 0755);
-  REQUIRE(again);
-  CHECK(f.list(again->id).empty());
-  // The upper as a lower: redirects there are refused, never followed to a wrong place.
-  f.overlay.reset();
-  f.config.lowers = {f.upper, f.lower};
-  f.config.upper = f.dir.make("upper2");
-  f.config.work = f.dir.make("work2");
-  f.open();
-  CHECK(f.err("z") == EIO);
-  CHECK(f.err("c2") == EIO);
-  CHECK(f.list(f.id("a/b")).empty());
-}
-
-TEST_CASE("a corrupt redirect is never followed") {
-  Fixture f;
-  f.dir.make("upper/d");
-  f.dir.make("lower/d");
-  put(f.lower + "/d/x", "x");
-  f.open();
-  for (const char* bad : {"/../etc", "a/b", "..", "/a//b", "/"}) {
-    REQUIRE(::setxattr((f.upper + "/d").c_str(), "user.overlay.redirect", bad, std::strlen(bad),
-                       0) == 0);
-    CHECK(f.err("d") == EIO);
-  }
 }
 
 TEST_CASE("hard links of the upper are one inode") {

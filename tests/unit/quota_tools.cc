@@ -244,7 +244,9 @@ TEST_CASE("xfs_quota: state and dump") {
   CHECK(xfs_dump(kPlace, rows())
             .starts_with("fs = /dev/loop0\n"
                          "1001          1000    4000       3       5\n"
+                         "fs = /dev/loop0\n"
                          "1002             0    2048       0       0\n"
+                         "fs = /dev/loop0\n"
                          "1003        204800  307200 1000000 2000000\n"));
 }
 

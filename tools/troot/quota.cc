@@ -87,6 +87,10 @@ Outcome<int> quota(const QuotaWords& words) {
 void add_quota(CLI::App& app, Invocation& typed) {
   auto* command = app.add_subcommand(
       "quota", "Show or change the limits of a world; a running one obeys at once");
+  command->footer(
+      "Projects of a mount or a running world have verbs of their own, each with --help:\n"
+      "  troot quota set|show|report|list|check|watch|reset-peak ...\n"
+      "  troot quota report -p|limit|state|timer|dump|restore|df ...   in xfs_quota's words");
   auto words = std::make_shared<QuotaWords>();
   command->add_option("NAME", words->name, "The world")->required();
   command->add_option("--limit", words->limit, "Bytes it may use on disk, or none")

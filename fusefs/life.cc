@@ -1,0 +1,257 @@
+// What owns it: the life of inodes: made by a lookup or a create, counted, given back.
+#include <dirent.h>
+
+#include <algorithm>
+
+#include "fusefs/lower_search.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Whether the server's user may not read a lower object. The mode bits answer nearly always.
+bool unreadable(const Core& core, int dirfd, const char* name, const struct statx& sx) {
+  if (core.disk_uid == 0 || (!S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))) return false;
+  if (sx.stx_mode & S_IROTH) return false;
+  if (sx.stx_uid == core.disk_uid && (sx.stx_mode & S_IRUSR)) return false;
+  return !posix::readable(dirfd, name);
+}
+
+/// Fills a fresh inode from the object that is `name` in its topmost layer.
+Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_t layer, int dirfd,
+            const struct statx& sx) {
+  inode->layer.store(layer, std::memory_order_relaxed);
+  inode->ino = presented_ino(core, sx);
+  mode_t type = sx.stx_mode & S_IFMT;
+  std::uint32_t flags = 0;
+  if (layer == kUpper && S_ISLNK(type)) {
+    if (const auto record = core.links.get(key_of(sx)); record && record->origin)
+      inode->ino = *record->origin;
+  } else if (layer == kUpper) {
+    TRY(list, posix::list_xattr(dirfd, name->text));
+    flags = xattr_flags(core, list) | Inode::kXattrsKnown;
+    if (flags & Inode::kSeenOrigin) {
+      TRY(text, posix::get_xattr(dirfd, name->text, core.x.origin.c_str()));
+      if (const auto ino = parse_u64(text)) inode->ino = *ino;
+    }
+    if ((flags & Inode::kOverride) && S_ISREG(type)) {
+      TRY(text, posix::get_xattr(dirfd, name->text, kOverrideStat));
+      if (const auto o = parse_override(text);
+          o && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode)) {
+        type = o->mode & S_IFMT;
+      }
+    }
+  } else if (unreadable(core, dirfd, name->text, sx)) {
+    flags |= Inode::kUnreadable;
+  }
+  inode->flags.store(flags & ~Inode::kSeenMask, std::memory_order_relaxed);
+  inode->type = static_cast<std::uint16_t>(type >> 12);
+  if (S_ISDIR(type)) {
+    inode->dir = new DirData;
+    CHECK_OK(find_lower_dirs(core, dir, name, layer, dirfd, *inode->dir));
+  }
+  return {};
+}
+
+/// One more lookup on the known inode of an upper object with several links.
+Inode* find_linked(Core& core, const struct statx& sx) {
+  MutexLock lock(core.linked_mutex);
+  const auto it = core.linked.find(sx.stx_ino);
+  if (it == core.linked.end()) return nullptr;
+  it->second->refs.fetch_add(1, std::memory_order_acq_rel);
+  return it->second;
+}
+
+/// Gives the name its inode, or, where somebody was faster, returns that one with one more lookup.
+Inode* publish(Name* name, Inode* inode) {
+  Inode* none = nullptr;
+  if (name->inode.compare_exchange_strong(none, inode, std::memory_order_acq_rel)) return inode;
+  none->refs.fetch_add(1, std::memory_order_acq_rel);
+  return none;
+}
+
+/// As publish(). The name and the table of links get the inode both or neither: who loses the race
+/// for the name frees its inode again, and nobody may have found it by its links.
+Inode* publish_linked(Core& core, Name* name, Inode* inode, const struct statx& sx) {
+  MutexLock lock(core.linked_mutex);
+  if (const auto it = core.linked.find(sx.stx_ino); it != core.linked.end()) {
+    it->second->refs.fetch_add(1, std::memory_order_acq_rel);
+    return it->second;
+  }
+  file_data(inode).account.key = key_of(sx);
+  inode->set(Inode::kLinked);
+  Inode* winner = publish(name, inode);
+  if (winner == inode) core.linked.emplace(sx.stx_ino, inode);
+  return winner;
+}
+
+}  // namespace
+
+std::uint64_t presented_ino(Core& core, const struct statx& sx) {
+  const dev_t dev = device_of(sx);
+  std::size_t index = 0;
+  {
+    MutexLock lock(core.devices_mutex);
+    const auto it = std::find(core.devices.begin(), core.devices.end(), dev);
+    index = static_cast<std::size_t>(it - core.devices.begin());
+    if (it == core.devices.end()) core.devices.push_back(dev);
+  }
+  // The first device (the upper's) keeps its numbers; others are told apart in the top byte.
+  return sx.stx_ino ^ (std::uint64_t{index} << 56);
+}
+
+std::uint32_t xattr_flags(const Core& core, const std::string& list) {
+  std::uint32_t flags = 0;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::string_view name(list.c_str() + at);
+    at += name.size() + 1;
+    if (name == kOverrideStat) {
+      flags |= Inode::kOverride;
+    } else if (name == core.x.alloc) {
+      flags |= Inode::kSparse;
+    } else if (name == core.x.origin) {
+      flags |= Inode::kSeenOrigin;
+    } else if (name == core.x.redirect) {
+      flags |= Inode::kSeenRedirect;
+    } else if (name == core.x.project) {
+      flags |= Inode::kSeenProject;
+    } else if (name == core.x.opaque || name == kOpaqueNames[2]) {
+      // Other values ("x": the directory holds xattr whiteouts) do not hide; only "y" is written
+      // here.
+      flags |= Inode::kSeenOpaque;
+    } else if (xattr_from_disk(core, name)) {
+      flags |= Inode::kUserXattrs;
+      if (name.ends_with("security.capability")) flags |= Inode::kCaps;
+    }
+  }
+  return flags;
+}
+
+Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<struct statx>* sx) {
+  if (name->whiteout()) return fail(ENOENT);
+  if (Inode* known = name->inode.load(std::memory_order_acquire)) {
+    // It cannot go away now: that takes the directory's lock alone.
+    known->refs.fetch_add(1, std::memory_order_acq_rel);
+    return known;
+  }
+  // Read once: whoever was faster may copy the object up meanwhile.
+  const std::uint16_t layer = name->layer;
+  TRY(fd, dir_fd(core, dir, layer));
+  TRY(seen, posix::stat_at(fd->get(), name->text));
+  if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
+  const bool linked = layer == kUpper && seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode);
+  if (linked) {
+    if (Inode* known = find_linked(core, seen)) return known;
+  }
+  Inode* inode = core.inodes.allocate();
+  if (auto status = fill(core, inode, dir, name, layer, fd->get(), seen); !status) {
+    core.inodes.free(inode);
+    return fail(status.error());
+  }
+  inode->name = name;
+  inode->parent = dir;
+  inode->refs.store(1, std::memory_order_release);
+  Inode* winner = linked ? publish_linked(core, name, inode, seen) : publish(name, inode);
+  if (winner != inode) {
+    core.inodes.free(inode);
+    return winner;
+  }
+  pin(dir);
+  if (sx != nullptr) *sx = seen;
+  return inode;
+}
+
+Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx) {
+  Inode* inode = core.inodes.allocate();
+  inode->layer.store(kUpper, std::memory_order_relaxed);
+  inode->ino = presented_ino(core, sx);
+  inode->type = static_cast<std::uint16_t>((type & S_IFMT) >> 12);
+  inode->set(Inode::kXattrsKnown);
+  inode->name = name;
+  inode->parent = dir;
+  if (S_ISDIR(type)) {
+    inode->dir = new DirData;
+    inode->dir->layers.push_back(kUpper);
+    inode->dir->loaded = true;
+  }
+  inode->refs.store(1, std::memory_order_release);
+  name->inode.store(inode, std::memory_order_release);
+  pin(dir);
+  return inode;
+}
+
+void pin(Inode* inode) noexcept { inode->refs.fetch_add(Inode::kPin, std::memory_order_acq_rel); }
+
+void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
+  for (;;) {
+    std::uint64_t refs = inode->refs.load(std::memory_order_acquire);
+    if (refs > amount) {
+      if (inode->refs.compare_exchange_weak(refs, refs - amount, std::memory_order_acq_rel)) return;
+      continue;
+    }
+    // The last reference goes only under the lock of the directory that could hand out a new one.
+    // The directory is pinned meanwhile: a rename may take this inode, and its pin, elsewhere.
+    Inode* parent = nullptr;
+    {
+      std::shared_lock loc(inode->loc);
+      parent = inode->parent;
+      if (parent == nullptr) return;  // the root is never given back
+      pin(parent);
+    }
+    bool moved = false, last = false;
+    {
+      std::unique_lock names(parent->dir->lock);
+      {
+        std::shared_lock loc(inode->loc);
+        moved = inode->parent != parent;
+      }
+      if (!moved) {
+        MutexLock linked(core.linked_mutex);
+        last = inode->refs.fetch_sub(amount, std::memory_order_acq_rel) == amount;
+        if (last && inode->has(Inode::kLinked)) {
+          core.linked.erase(file_data(inode).account.key.ino);
+        }
+      }
+      if (last && !inode->has(Inode::kDetached)) {
+        inode->name->inode.store(nullptr, std::memory_order_release);
+      }
+    }
+    if (moved) {
+      unref(core, parent, Inode::kPin);
+      continue;
+    }
+    if (!last) {
+      inode = parent;
+      amount = Inode::kPin;
+      continue;
+    }
+    if (inode->has(Inode::kParked)) discard_parked(core, inode);
+    if (inode->is_dir()) {
+      for (std::size_t i = 0; i < inode->dir->layers.size(); ++i) {
+        core.dirs.drop(FdCache::key(inode->slot, inode->dir->layers[i]));
+      }
+      core.name_count.fetch_sub(inode->dir->names.size(), std::memory_order_relaxed);
+    } else {
+      core.files.drop(FdCache::key(inode->slot, inode->layer.load(std::memory_order_relaxed)));
+    }
+    core.inodes.free(inode);
+    inode = parent;
+    amount = 2 * Inode::kPin;  // the child's and our own
+  }
+}
+
+void detach(Core& core, Inode* dir, Name* name, Inode* inode) {
+  dir->dir->names.take(name);
+  if (name->covers()) {
+    Name* whiteout = new_name(name->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow);
+    (void)dir->dir->names.insert(whiteout);
+  } else {
+    core.name_count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  if (inode->name == name) {
+    inode->set(Inode::kDetached);
+  } else {
+    free_name(name);  // another name of a linked inode
+  }
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,176 @@
+// What owns it: see lower_search.h.
+#include "fusefs/lower_search.h"
+
+#include <spdlog/spdlog.h>
+
+#include <climits>
+
+namespace troot::fusefs {
+namespace {
+
+/// What the xattrs of an object say of the layers below it.
+struct Marks {
+  bool opaque = false;
+  std::optional<std::string> redirect;
+};
+
+Result<Marks> marks_of(const Core& core, int dirfd, const char* name) {
+  TRY(list, posix::list_xattr(dirfd, name));
+  Marks marks;
+  const std::uint32_t flags = xattr_flags(core, list);
+  // Layers of other makers carry the mark under other prefixes.
+  if (list.find("opaque") != std::string::npos) marks.opaque = is_opaque(dirfd, name);
+  if (flags & Inode::kSeenRedirect) {
+    TRY(value, posix::get_xattr(dirfd, name, core.x.redirect.c_str()));
+    marks.redirect = std::move(value);
+  }
+  return marks;
+}
+
+/// Goes down the layers. At each of them the next part is looked for either beside the name, in the
+/// parent's own place there, or, once an absolute redirect was met, by a path from the layer's
+/// root. Every object met on the way may change where the layers below it are asked.
+class LowerSearch {
+ public:
+  LowerSearch(Core& core, Inode* dir, const Name* name, DirData& out)
+      : core_(core), dir_(dir), name_(name), out_(out), path_(name->view()) {}
+
+  Status run(std::uint16_t top, int dirfd) {
+    out_.layers.push_back(top);
+    if (top + 1U >= core_.layers.size()) return {};
+    CHECK_OK(obey(dirfd, name_->text, top, 0));
+    if (top == kUpper && redirected_) moved().path = from_upper();
+    const bool was_redirected = redirected_;
+    for (auto layer = static_cast<std::uint16_t>(top + 1); layer < core_.layers.size(); ++layer) {
+      if (stop_ || (!redirected_ && !name_->below())) break;
+      CHECK_OK(absolute_ ? by_path(layer) : by_name(layer));
+    }
+    if (was_redirected && out_.layers.size() == 1 && !stop_) {
+      spdlog::warn("{}: a directory named {} was renamed, and what lay below it, {}, is gone",
+                   core_.layers[top].path, name_->text, path_);
+    }
+    return {};
+  }
+
+ private:
+  [[nodiscard]] Moved& moved() {
+    if (!out_.moved) out_.moved = std::make_unique<Moved>();
+    return *out_.moved;
+  }
+
+  /// The upper's own redirect as a path that the layers below it, merged, know.
+  [[nodiscard]] std::string from_upper() const {
+    if (absolute_) return path_;
+    std::string above = merged_path(core_, dir_);
+    if (!above.empty()) above += '/';
+    return above + path_;
+  }
+
+  tl::unexpected<Errno> refuse(std::uint16_t layer, const char* name, const char* why, int error) {
+    spdlog::warn("{}: a directory named {} {}", core_.layers[layer].path, name, why);
+    return fail(error);
+  }
+
+  /// Takes in what one directory says of the layers below its own. `rest`: how much of the path
+  /// follows its component.
+  Status obey(int dirfd, const char* name, std::uint16_t layer, std::size_t rest) {
+    TRY(marks, marks_of(core_, dirfd, name));
+    if (marks.opaque) {
+      stop_ = true;
+      return {};
+    }
+    if (!marks.redirect) return {};
+    if (core_.config.redirect_dir == RedirectDir::kNofollow) {
+      return refuse(layer, name, "has a redirect, which redirect_dir=nofollow forbids to follow",
+                    EPERM);
+    }
+    const auto redirect = parse_redirect(*marks.redirect);
+    if (!redirect) return refuse(layer, name, "has a corrupt redirect; it is not followed", EIO);
+    const std::string after = path_.substr(path_.size() - rest);
+    if (redirect->absolute) {
+      // Said of itself, it outweighs what an opaque directory above it says of its names.
+      stop_ = false;
+      absolute_ = true;
+      path_ = redirect->path + after;
+    } else {
+      const std::size_t slash = path_.rfind('/', path_.size() - rest - 1);
+      path_.resize(slash == std::string::npos ? 0 : slash + 1);
+      path_ += redirect->path + after;
+    }
+    redirected_ = true;
+    if (path_.size() < PATH_MAX) return {};
+    return refuse(layer, name, "has redirects that add up to a path too long", EIO);
+  }
+
+  Status by_path(std::uint16_t layer) {
+    // Redirects on the way say where the layers below are asked; here it is this path.
+    const std::string here = path_;
+    FdHandle at = core_.layers[layer].root;
+    for (std::size_t begin = 0; begin < here.size();) {
+      const std::size_t end = std::min(here.find('/', begin), here.size());
+      const CName part(std::string_view(here).substr(begin, end - begin));
+      auto fd = posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY);
+      if (!fd) return missed(fd.error());
+      TRY(sx, posix::stat_fd(fd->get()));
+      if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
+      if (layer + 1U < core_.layers.size())
+        CHECK_OK(obey(at->get(), part.get(), layer, here.size() - end));
+      at = std::make_shared<const Fd>(std::move(*fd));
+      begin = end + 1;
+    }
+    out_.layers.push_back(layer);
+    moved().places.push_back({layer, here});
+    return {};
+  }
+
+  Status by_name(std::uint16_t layer) {
+    if (!parent_has(layer)) return {};
+    const CName here(path_);
+    TRY(fd, dir_fd(core_, dir_, layer));
+    const auto sx = posix::stat_at(fd->get(), here.get());
+    if (!sx) return missed(sx.error());
+    if (!S_ISDIR(sx->stx_mode)) return missed(Errno(ENOTDIR));
+    if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
+    out_.layers.push_back(layer);
+    if (redirected_) {
+      std::string place = place_in(core_, dir_, layer);
+      if (!place.empty()) place += '/';
+      moved().places.push_back({layer, place + here.get()});
+    }
+    return layer + 1U < core_.layers.size() ? obey(fd->get(), here.get(), layer, 0) : Status{};
+  }
+
+  /// Nothing there: the layers below are asked. Something that is no directory ends the merge.
+  Status missed(Errno error) {
+    if (error == ENOENT || error == ENAMETOOLONG) return {};
+    if (!(error == ENOTDIR || error == ELOOP)) return fail(error);
+    stop_ = true;
+    return {};
+  }
+
+  [[nodiscard]] bool parent_has(std::uint16_t layer) const {
+    std::shared_lock loc(dir_->loc);
+    for (std::size_t i = 0; i < dir_->dir->layers.size(); ++i) {
+      if (dir_->dir->layers[i] == layer) return true;
+    }
+    return false;
+  }
+
+  Core& core_;
+  Inode* dir_;
+  const Name* name_;
+  DirData& out_;
+  std::string path_;         ///< a path from the layers' root, or a name in the parent
+  bool absolute_ = false;    ///< path_ is the former
+  bool redirected_ = false;  ///< path_ is no longer the object's own name
+  bool stop_ = false;        ///< nothing further down is merged
+};
+
+}  // namespace
+
+Status find_lower_dirs(Core& core, Inode* dir, const Name* name, std::uint16_t top, int dirfd,
+                       DirData& out) {
+  return LowerSearch(core, dir, name, out).run(top, dirfd);
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,154 @@
+// What owns it: counting the upper again where nothing better is known: all of it, by several
+// threads, with a word on how far it has come every second.
+//
+// A directory that waits is a name below another that waits or waited, not a descriptor: each
+// thread holds one, whatever the depth and the width of the tree.
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <thread>
+#include <unordered_set>
+
+#include "fusefs/core.h"
+
+namespace troot::fusefs {
+namespace {
+
+constexpr std::chrono::seconds kTick{1};
+constexpr unsigned kFewestThreads = 2;  // the disk is waited for more than the processor
+constexpr unsigned kMostThreads = 16;
+
+/// A directory of the upper; the root has no parent.
+struct Node {
+  std::shared_ptr<const Node> parent;
+  std::string name;
+};
+using NodePtr = std::shared_ptr<const Node>;
+
+Result<Fd> open_node(int upper, const NodePtr& node) {
+  std::vector<const Node*> way;
+  for (const Node* at = node.get(); at->parent; at = at->parent.get()) way.push_back(at);
+  if (way.empty()) return posix::open_at(upper, ".", O_RDONLY | O_DIRECTORY);
+  Fd at;
+  for (auto it = way.rbegin(); it != way.rend(); ++it) {
+    const bool last = it + 1 == way.rend();
+    const int flags = (last ? O_RDONLY : O_PATH) | O_DIRECTORY;
+    TRY(next, posix::open_at(at.valid() ? at.get() : upper, (*it)->name.c_str(), flags));
+    at = std::move(next);
+  }
+  return at;
+}
+
+class Counter {
+ public:
+  explicit Counter(Core& core) : core_(core), upper_(core.layers[kUpper].root->get()) {}
+
+  Status run(const std::function<void(std::uint64_t)>& progress) {
+    TRY(sx, posix::stat_at(upper_, "."));
+    CHECK_OK(count_object(upper_, ".", sx));
+    {
+      MutexLock lock(mutex_);
+      waiting_.push_back(std::make_shared<const Node>());
+    }
+    std::vector<std::thread> threads;
+    const unsigned wanted =
+        std::clamp(std::thread::hardware_concurrency(), kFewestThreads, kMostThreads);
+    for (unsigned i = 0; i < wanted; ++i) threads.emplace_back([this] { work(); });
+    tell(progress);
+    for (std::thread& thread : threads) thread.join();
+    MutexLock lock(mutex_);
+    return failed_;
+  }
+
+  [[nodiscard]] std::uint64_t objects() const { return objects_.load(); }
+
+ private:
+  [[nodiscard]] bool over() const REQUIRES(mutex_) {
+    return !failed_ || (waiting_.empty() && busy_ == 0);
+  }
+
+  void tell(const std::function<void(std::uint64_t)>& progress) {
+    MutexLock lock(mutex_);
+    auto next = std::chrono::steady_clock::now() + kTick;
+    while (!over()) {
+      if (moved_.wait_until(mutex_, next)) continue;
+      next += kTick;
+      lock.unlock();
+      if (progress) progress(objects());
+      lock.lock();
+    }
+  }
+
+  void work() {
+    MutexLock lock(mutex_);
+    for (;;) {
+      while (!over() && waiting_.empty()) moved_.wait(mutex_);
+      if (over()) return;
+      // The newest first: so those that wait are few, as in a walk depth first.
+      const NodePtr node = std::move(waiting_.back());
+      waiting_.pop_back();
+      ++busy_;
+      lock.unlock();
+      std::vector<NodePtr> below;
+      const Status status = count_dir(node, below);
+      lock.lock();
+      --busy_;
+      if (!status && failed_) failed_ = status;
+      std::move(below.begin(), below.end(), std::back_inserter(waiting_));
+      if (!waiting_.empty() || over()) moved_.notify_all();
+    }
+  }
+
+  Status count_dir(const NodePtr& node, std::vector<NodePtr>& below) {
+    TRY(fd, open_node(upper_, node));
+    Status status;
+    CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
+      const CName name(d.name);
+      const auto sx = posix::stat_at(fd.get(), name.get());
+      if (!sx) {
+        if (!(sx.error() == ENOENT)) status = fail(sx.error());
+        return static_cast<bool>(status);
+      }
+      if (S_ISCHR(sx->stx_mode) && sx->stx_rdev_major == 0 && sx->stx_rdev_minor == 0) return true;
+      status = count_object(fd.get(), name.get(), *sx);
+      if (status && S_ISDIR(sx->stx_mode))
+        below.push_back(std::make_shared<const Node>(Node{node, std::string(d.name)}));
+      return static_cast<bool>(status);
+    }));
+    return status;
+  }
+
+  Status count_object(int dirfd, const char* name, const struct statx& sx) {
+    if (!S_ISDIR(sx.stx_mode) && sx.stx_nlink > 1) {
+      MutexLock lock(seen_mutex_);
+      if (!seen_.insert(sx.stx_ino).second) return {};
+    }
+    TRY(e, examine(core_, dirfd, name, sx));
+    core_.quota->count(e.account.key, e.account.record());
+    objects_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+
+  Core& core_;
+  const int upper_;
+  std::atomic<std::uint64_t> objects_{0};
+  Mutex mutex_;
+  CondVar moved_;
+  std::vector<NodePtr> waiting_ GUARDED_BY(mutex_);
+  unsigned busy_ GUARDED_BY(mutex_) = 0;
+  Status failed_ GUARDED_BY(mutex_);
+  Mutex seen_mutex_;
+  std::unordered_set<std::uint64_t> seen_ GUARDED_BY(seen_mutex_);  ///< those with several links
+};
+
+}  // namespace
+
+Result<std::uint64_t> recount(Core& core, const std::function<void(std::uint64_t)>& progress) {
+  CHECK_OK(core.quota->begin_recount());
+  Counter counter(core);
+  CHECK_OK(counter.run(progress));
+  CHECK_OK(core.quota->end_recount());
+  return counter.objects();
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,34 @@
+// What owns it: how many requests of each kind the kernel has sent: the upcalls of a mount, which
+// are the first measure of what an operation costs.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace troot::fusefs {
+
+/// Thread-safe. Each thread counts in a shard of its own, as far as there are some, so that
+/// processors do not pull one cache line back and forth.
+class RequestCounts {
+ public:
+  void count(std::uint32_t opcode) noexcept;
+  /// The kinds that came, by the names of <linux/fuse.h> in lower case without FUSE_, as
+  /// `opcode-N` where the name is not known; ascending by opcode.
+  [[nodiscard]] std::vector<std::pair<std::string, std::uint64_t>> list() const;
+
+ private:
+  static constexpr std::size_t kShards = 16;
+  /// Opcodes beyond are counted as the last.
+  static constexpr std::size_t kOpcodes = 64;
+  struct alignas(64) Shard {
+    std::array<std::atomic<std::uint64_t>, kOpcodes> by_opcode{};
+  };
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace troot::fusefs

@@ -1,0 +1,94 @@
+"""What owns it: the file systems that tests/bench/run compares, and the life of one mount of them."""
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+LAYERS = "lowerdir={lower},upperdir={upper},workdir={work}"
+LIMIT = "size=64G,inodes=10000000"
+CONTENDERS = {
+    "native": None,  # a copy of the lower tree: what the backing file system can do
+    "overlay": f"mount -t overlay overlay -o {LAYERS} {{mnt}}",
+    "fuse-overlayfs": f"fuse-overlayfs -o {LAYERS} {{mnt}}",
+    "unionfs-fuse": "unionfs -o cow,allow_other,default_permissions {upper}=RW:{lower}=RO {mnt}",
+    "trootfs": f"{{bin}}/trootfs -o {LAYERS},{LIMIT} {{mnt}}",
+}
+# What the accounting costs; `noquota-again` is noquota once more, and shows the noise of the machine.
+VARIANTS = {
+    "trootfs-unlimited": f"{{bin}}/trootfs -o {LAYERS} {{mnt}}",
+    "noquota": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
+    "noquota-again": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
+}
+
+
+def shell(command):
+    subprocess.run(["sh", "-c", command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.PIPE)
+
+
+class Contender:
+    """One mount over the shared lower tree, or a copy of it."""
+
+    def __init__(self, name, command, lower, directory, binaries):
+        self.name, self.command, self.lower, self.binaries = name, command, lower, binaries
+        self.directory = directory
+        self.mnt = os.path.join(directory, "mnt")
+        for part in ("upper", "work", "mnt"):
+            os.makedirs(os.path.join(directory, part))
+        if command is None:
+            shell(f"cp -a {lower}/. {self.mnt}/")
+        else:
+            self.mount()
+
+    def mount(self):
+        if self.command is not None:
+            shell(self.command.format(lower=self.lower, upper=f"{self.directory}/upper", work=f"{self.directory}/work",
+                                      mnt=self.mnt, bin=self.binaries))
+
+    def umount(self):
+        if self.command is None:
+            return
+        command = ["umount", self.mnt] if os.getuid() == 0 else ["fusermount3", "-u", self.mnt]
+        for _ in range(50):
+            if subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0:
+                return
+            time.sleep(0.1)
+        lazy = ["umount", "-l", self.mnt] if os.getuid() == 0 else ["fusermount3", "-u", "-z", self.mnt]
+        subprocess.run(lazy, stderr=subprocess.DEVNULL)
+
+    def fresh(self):
+        """Caches of the mount emptied, the backing ones left warm."""
+        self.umount()
+        self.mount()
+
+    def server_kib(self):
+        """Resident memory of the process that serves the mount, in KiB; None where there is none."""
+        for entry in os.listdir("/proc"):
+            try:
+                if entry.isdigit() and os.fsencode(self.mnt) in open(f"/proc/{entry}/cmdline", "rb").read().split(b"\0"):
+                    with open(f"/proc/{entry}/status", encoding="ascii") as file:
+                        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+            except OSError:
+                pass
+        return None
+
+
+def choose(only, binaries):
+    """The contenders that can run here: those named, else all but the variants."""
+    unknown = set(only or ()) - set(CONTENDERS) - set(VARIANTS)
+    if unknown:
+        sys.exit(f"tests/bench/run: no such contender: {', '.join(sorted(unknown))}; "
+                 f"known: {', '.join([*CONTENDERS, *VARIANTS])}")
+    chosen = {}
+    for name, command in (CONTENDERS | VARIANTS).items():
+        if name not in only if only else name in VARIANTS:
+            continue
+        program = command.format(bin=binaries, lower="", upper="", work="", mnt="").split()[0] if command else "cp"
+        if not shutil.which(program):
+            print(f"left out: {name}: there is no {program}", file=sys.stderr)
+        elif name == "overlay" and os.getuid() != 0:
+            print("left out: overlay: only root mounts it", file=sys.stderr)
+        else:
+            chosen[name] = command
+    return chosen
