@@ -24,7 +24,7 @@ class Watch:
                                         cwd="/", env={**os.environ, "TZ": "UTC"})
         self.data = b""
         while not self.err_line().endswith(f"watching {m.mnt}"):
-            pass
+            pass  # others, where all are watched
 
     def err_line(self):
         ready, _, _ = select.select([self.process.stderr], [], [], 20)
@@ -103,19 +103,27 @@ def refused_create(path, data=b""):
     raise Failure(f"{path} was written")
 
 
+def of_mount(m, watch):
+    """The next event of this mount; others may be watched too."""
+    while True:
+        event = json.loads(watch.line())
+        if event["mount"] == m.mnt:
+            return event
+
+
 @case("events as JSON, an object a line; without TARGET all mounts are watched", **trootfs)
 def as_json(m):
     limited(m, bsoft=8192)
     watch = Watch(m, "--json", target=False)
     append(m, 8192)
-    event = json.loads(watch.line())
+    event = of_mount(m, watch)
     timer = m.project(7)["bytes_timer"]
     equal({k: event[k] for k in ("mount", "device", "code", "number", "project", "name", "resource", "used", "soft", "hard", "timer")},
           {"mount": m.mnt, "device": m.mnt, "code": "BSOFTWARN", "number": 6, "project": 7, "name": None, "resource": "bytes",
            "used": 3 * PAGE, "soft": 8192, "hard": 0, "timer": timer}, "event")
     equal(event["time"] + 604800, timer, "its time")
     os.unlink(m("p/f"))
-    following = json.loads(watch.line())
+    following = of_mount(m, watch)
     equal((following["code"], following["event"]), ("BSOFTBELOW", event["event"] + 1), "the next")
     watch.process.terminate()
     watch.end()

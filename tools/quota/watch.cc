@@ -103,9 +103,16 @@ cli::Outcome<int> watch(const Call& call, const WatchWords& words) {
   }
   std::vector<Watched> all;
   for (const Server& server : servers) {
-    TAKE(watched, subscribe(server));
-    all.push_back(std::move(watched));
+    auto watched = subscribe(server);
+    if (!watched && !words.target.empty()) return tl::unexpected(watched.error());
+    // Of all mounts one may go, or be full of watchers; the others are still worth watching.
+    if (watched) {
+      all.push_back(std::move(*watched));
+    } else {
+      complain(call, watched.error());
+    }
   }
+  if (all.empty()) return cli::failure("no mount can be watched");
   for (const Watched& one : all) note(call, "watching " + one.place.point);
   int code = 0;
   while (!all.empty()) {
