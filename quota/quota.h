@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "quota/events.h"
 #include "quota/journal.h"
 #include "quota/result.h"
 #include "quota/state.h"
@@ -207,6 +208,12 @@ class Quota {
   void set_enforcement(bool on);
   [[nodiscard]] bool enforcing() const noexcept;
   [[nodiscard]] Status reset_peak(ProjId id);
+  /// An id from `first` on that no object, limit or parent has named since the ledger was begun,
+  /// and that nobody else is given while the mount lives. Nothing where there is none.
+  [[nodiscard]] std::optional<ProjId> new_project(ProjId first);
+
+  /// What crosses limits, for whoever listens.
+  [[nodiscard]] EventRing& events() noexcept;
 
   /// The whole mount: `id` of the answer is meaningless.
   [[nodiscard]] ProjectReport total() const;
