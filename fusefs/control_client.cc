@@ -3,9 +3,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
 #include <charconv>
 #include <chrono>
+#include <vector>
 
 #include "fusefs/control.h"
 #include "fusefs/control_socket.h"
@@ -32,6 +32,7 @@ Status send_request(int fd, const std::string& request) {
 Result<std::string> receive_answer(int fd, Clock::duration patience) {
   const auto until = Clock::now() + patience;
   std::string text;
+  std::vector<char> bytes(64 << 10);  // an answer may be megabytes
   while (!text.ends_with("\n\n")) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count();
@@ -40,7 +41,6 @@ Result<std::string> receive_answer(int fd, Clock::duration patience) {
     if (polled < 0 && errno == EINTR) continue;
     if (polled < 0) return fail_errno();
     if (polled == 0) return fail(ETIMEDOUT);
-    std::array<char, 4096> bytes{};
     const ssize_t got = ::recv(fd, bytes.data(), bytes.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno();
