@@ -80,13 +80,15 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   g.new_pages = wanted;
   quota::Reservation reservation;
   if (g.new_pages > 0 && core.quota) {
-    TRY(held, core.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, how));
-    reservation = std::move(held);
+    auto held = core.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, how);
+    const Errno refused = held ? Errno(EDQUOT) : held.error();
+    if (held) reservation = std::move(*held);
     const std::int64_t room = reservation.held().bytes / quota::kPageSize;
     if (room < g.new_pages) {
+      // Without any room the pages that are there already still take their part.
       TRY(end, end_within(inode, data, fd->get(), g, room));
       const off_t fits = end * quota::kPageSize - offset;
-      if (fits <= 0) return fail(core.config.quota_errno != 0 ? core.config.quota_errno : EDQUOT);
+      if (fits <= 0) return fail(refused);
       length = std::min(length, static_cast<std::size_t>(fits));
       g.end = end;
       g.new_pages = room;
@@ -111,6 +113,13 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
   FdHandle fd;
   {
     std::shared_lock loc(inode->loc);
+    if (inode->has(Inode::kMetacopy)) {
+      // The size is the topmost object's, whatever lies below.
+      TRY(at, where(core, inode));
+      TRY(sx, posix::stat_at(at.fd(), at.text()));
+      const auto left = std::max<off_t>(0, static_cast<off_t>(sx.stx_size) - offset);
+      into = into.first(std::min(into.size(), static_cast<std::size_t>(left)));
+    }
     if (inode->has(Inode::kUnreadable) && !inode->in_upper()) {
       if (core.config.unreadable == Unreadable::kEmpty) return std::size_t{0};
       return fail(EACCES);
@@ -127,7 +136,7 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
   TRY(inode, find(core, id));
   if (inode->is_dir()) return fail(EISDIR);
   const quota::Enforce how = mode.from_mapping ? quota::Enforce::kMapping : quota::Enforce::kLimits;
-  if (!inode->in_upper()) {
+  if (!inode->in_upper() || inode->has(Inode::kMetacopy)) {
     CopyUp copy;
     copy.enforce = how;
     CHECK_OK(ensure_upper(core, caller, inode, copy));
@@ -140,6 +149,9 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
   TRY(n, grow(core, inode, offset, from.size(), how, [&](int fd, off_t at, std::size_t length) {
         return posix::pwrite(fd, from.first(length), at);
       }));
+  // The kernel takes write-back for whole unless it hears an error, which msync then reports.
+  if (mode.from_mapping && n < from.size())
+    return fail(core.config.quota_errno != 0 ? core.config.quota_errno : EDQUOT);
   written.bytes = n;
   return written;
 }

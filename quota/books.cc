@@ -253,7 +253,13 @@ Status Books::amend(const std::vector<Amendment>& amendments) {
   Noted records;
   for (const Amendment& amendment : amendments) records[amendment.key] = amendment.record;
   TRY(deltas, write(records));
-  for (const auto& [id, delta] : deltas) tree_.adjust(ProjId{id}, delta);
+  // What went first, so that the peak of a project above them is no usage that never was.
+  for (const auto& [id, delta] : deltas)
+    tree_.adjust(ProjId{id},
+                 {std::min<std::int64_t>(0, delta.bytes), std::min<std::int64_t>(0, delta.inodes)});
+  for (const auto& [id, delta] : deltas)
+    tree_.adjust(ProjId{id},
+                 {std::max<std::int64_t>(0, delta.bytes), std::max<std::int64_t>(0, delta.inodes)});
   return {};
 }
 

@@ -139,7 +139,8 @@ void Meter::load_used(std::int64_t used) noexcept {
 void Meter::load_history(Seconds timer, std::int64_t peak, std::int64_t margin) noexcept {
   MutexLock lock(edge_);
   timer_.store(timer);
-  peak_.store(peak);
+  // A server that was killed may have left usage that is newer than what it wrote of the peak.
+  peak_.store(std::max(peak, used_.load()));
   margin_.store(margin);
 }
 

@@ -127,7 +127,8 @@ class Quota {
   /// EDQUOT (or refused_errno) when any level refuses; failcnt and events are counted there.
   [[nodiscard]] Result<Reservation> reserve(ProjId id, Usage delta, Enforce how = Enforce::kLimits);
   /// Holds as many whole pages as fit, at least one and at most `want_bytes` (a multiple of a
-  /// page). EDQUOT when not even one fits. For writes, which may be short (rule 9).
+  /// page). EDQUOT when not even one fits. For writes, which may be short (rule 9). failcnt counts
+  /// once where less fits than was wanted.
   [[nodiscard]] Result<Reservation> reserve_up_to(ProjId id, std::int64_t want_bytes,
                                                   Enforce how = Enforce::kLimits);
   /// Takes `amount` off the usage of `id` and its ancestors. Never refused; clears timers (rule 6).

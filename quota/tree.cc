@@ -115,7 +115,12 @@ Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, En
     // Not by charge(): losing a race to somebody is no failed charge.
     Project* node = project;
     while (node != nullptr && node->dquot_.charge({bytes, 0}, now)) node = node->parent_;
-    if (node == nullptr) return Partial{project, bytes};
+    if (node == nullptr) {
+      // What is left over is refused. Counted here, since whoever asked for one part at a time, as
+      // a kernel that splits a write does, would meet the refusal as well.
+      if (bytes < want_bytes) tightest->dquot_.count_failure();
+      return Partial{project, bytes};
+    }
     for (Project* undo = project; undo != node; undo = undo->parent_) {
       undo->dquot_.unreserve({bytes, 0}, now);
     }
