@@ -156,7 +156,7 @@ TEST_CASE("after a power cut the limits are those of the dump, which was on disk
     auto quota = counted(dir.path());
     REQUIRE(quota->set_limits(proj(5), hard_bytes(5)));
     REQUIRE(quota->set_limits(proj(6), hard_bytes(6)));
-    REQUIRE(create(*quota, proj(5), 1, kPage) == 0);
+    REQUIRE(create(*quota, proj(8), 1, kPage) == 0);
   }
   std::string boot;
   SECTION("another boot") { boot = "another"; }
