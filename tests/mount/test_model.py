@@ -278,6 +278,8 @@ def facts(path):
     status = os.lstat(path)
     mode = status.st_mode
     time_ns = status.st_mtime_ns if status.st_mtime_ns < SET_BEFORE_S * 10**9 else None
+    if stat.S_ISFIFO(mode):
+        time_ns = None  # what flows through it is the kernel's own, and FUSE does not tell of it
     found = [mode, status.st_uid, status.st_gid, time_ns]
     if stat.S_ISDIR(mode):
         return found + xattrs(path)
