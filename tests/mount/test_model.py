@@ -109,6 +109,7 @@ class Hands:
     # -- by descriptor
 
     def open(self, slot, path, flags, mode):
+        self.mappings[self.side].pop(slot, None)
         if slot in self.slots[self.side]:
             os.close(self.slots[self.side].pop(slot))
         self.slots[self.side][slot] = os.open(self.at(path), flags | os.O_NONBLOCK, mode)
@@ -121,6 +122,7 @@ class Hands:
         libc_call("linkat", AT_FDCWD, source, AT_FDCWD, os.fsencode(self.at(path)), AT_SYMLINK_FOLLOW)
 
     def close(self, slot):
+        self.mappings[self.side].pop(slot, None)
         os.close(self.fd(slot))
         del self.slots[self.side][slot]
 
@@ -178,16 +180,15 @@ class Hands:
         if not 0 < size < 1 << 24:
             return False
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        self.mappings[self.side][slot] = (mmap.mmap(self.fd(slot), size, mmap.MAP_SHARED, access), self.fd(slot))
+        self.mappings[self.side][slot] = mmap.mmap(self.fd(slot), size, mmap.MAP_SHARED, access)
         return True
 
     def mapped(self, slot):
         """The mapping and how much of it lies in the file: beyond that a touch is a SIGBUS."""
-        if slot not in self.mappings[self.side] or self.mappings[self.side][slot][1] != self.slots[self.side].get(slot):
-            self.mappings[self.side].pop(slot, None)  # its file may be asked for its size no more
+        if slot not in self.mappings[self.side]:
             raise OSError(errno.EBADF, "no mapping")
-        mapping, descriptor = self.mappings[self.side][slot]
-        return mapping, min(len(mapping), os.fstat(descriptor).st_size)
+        mapping = self.mappings[self.side][slot]
+        return mapping, min(len(mapping), os.fstat(self.fd(slot)).st_size)
 
     def load(self, slot):
         mapping, size = self.mapped(slot)
@@ -361,7 +362,7 @@ class Driver:
         return name, arguments
 
     def fail(self, text):
-        raise Failure(f"TROOT_MOUNT_SEED={SEED}: call {self.count}: {text}, after\n  " + "\n  ".join(self.story[-25:]))
+        raise Failure(f"TROOT_MOUNT_SEED={SEED}: call {self.count}: {text}, after\n  " + "\n  ".join(self.story[-int(os.environ.get('TROOT_MOUNT_STORY', 25)):]))
 
     def step(self):
         self.count += 1
@@ -372,7 +373,7 @@ class Driver:
         if how != "done":
             self.fail(f"{told}: {how} {answers}")
         self.story.append(f"{told} = {short(answers[1])}")
-        del self.story[:-200]
+        del self.story[:-4000]
         if answers[0] != answers[1]:
             self.fail(f"{told}: {short(answers[0])} on the mount, {short(answers[1])} on the plain directory")
         if name == "list_under_change" and answers[0][0] == "done" and answers[0][1] != ([], []):

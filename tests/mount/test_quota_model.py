@@ -547,7 +547,8 @@ class Driver:
             project = self.world.projects[number]
             got = {k: int(v) for k, v in line.items() if v.isdigit()}
             equal((got["used_bytes"], got["used_inodes"]), (project.bytes.used, project.inodes.used),
-                  f"operation {self.count}, kill {self.kills}: (bytes, inodes) used of project {number}")
+                  f"operation {self.count}, kill {self.kills}: (bytes, inodes) used of project {number}, after "
+                  f"{[text for _, text in self.history[-20:]]}")
             equal((got["bhard"], got["ihard"]), (project.bytes.hard, project.inodes.hard), f"limits of project {number}")
             if not history_too:
                 check(project.bytes.used <= got["peak_bytes"] <= project.bytes.peak and
