@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "fusefs/control.h"
@@ -40,6 +41,35 @@ Answer status(const ControlSubject& subject) {
   return std::move(lines).ok();
 }
 
+/// Object by object, and mended if that is asked. More differences than a person reads are counted
+/// only.
+Answer check_objects(const ControlSubject& subject, const Arguments& arguments) {
+  constexpr std::size_t kMostShown = 1000;
+  const auto how = arguments.begin();
+  const bool known = arguments.size() == 1 && (how->first == "objects" || how->first == "repair");
+  if (!known || !how->second.empty())
+    return refuse(EINVAL, "check takes nothing, or objects, or repair");
+  const auto mode = how->first == "repair" ? CheckMode::kMend : CheckMode::kLook;
+  const auto found = subject.overlay.check(mode);
+  if (!found) return refuse(found.error());
+  Lines lines;
+  lines.line("objects", found->objects);
+  lines.line("differences", found->differences.size());
+  lines.line("projects_mended", found->projects_mended);
+  for (std::size_t i = 0; i < std::min(kMostShown, found->differences.size()); ++i) {
+    const Difference& one = found->differences[i];
+    lines.pair("path", one.path);
+    const auto add = [&lines](const char* project, const char* bytes,
+                              const std::optional<quota::InodeRecord>& record) {
+      if (record) lines.pair(project, quota::to_u32(record->project)).pair(bytes, record->bytes);
+    };
+    add("ledger_project", "ledger_bytes", one.ledger);
+    add("upper_project", "upper_bytes", one.upper);
+    lines.end();
+  }
+  return std::move(lines).ok();
+}
+
 Answer requests(const RequestCounts& counts) {
   Lines lines;
   for (const auto& [name, count] : counts.list()) lines.line(name.c_str(), count);
@@ -71,16 +101,17 @@ Answer answer_request(const ControlSubject& subject, std::string_view line) {
   const std::string& verb = words[0];
   const auto arguments = parse_arguments(words);
   if (!arguments) return refuse(EINVAL, "a key is given twice");
+  if (verb == "check" && !arguments->empty()) return check_objects(subject, *arguments);
   if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
     return std::move(*answer);
   if (verb == "status" && arguments->empty()) return status(subject);
   if (verb == "requests" && arguments->empty()) return requests(subject.requests);
-  if (verb == "quit" && arguments->empty()) return {"ok\n\n", true};
+  if (verb == "quit" && arguments->empty()) return {"ok\n\n", After::kQuit};
   return refuse(
       EINVAL,
       escape_value(verb) +
           ": not a request; known: status report state limit grace timer parent reset-peak enforce "
-          "check requests sync quit");
+          "check requests new-project watch sync quit");
 }
 
 std::string error_answer(int error, std::string_view text) {
@@ -88,6 +119,8 @@ std::string error_answer(int error, std::string_view text) {
 }
 
 std::string escape_value(std::string_view value) {
+  const auto plain = [](char c) { return c > ' ' && c != '\\' && c != 0x7f; };
+  if (std::all_of(value.begin(), value.end(), plain)) return std::string(value);
   std::string text;
   for (const char c : value) {
     const auto byte = static_cast<unsigned char>(c);
@@ -103,6 +136,7 @@ std::string escape_value(std::string_view value) {
 }
 
 std::string unescape_value(std::string_view value) {
+  if (value.find('\\') == std::string_view::npos) return std::string(value);
   const auto octal = [](char c) { return c >= '0' && c <= '7'; };
   std::string text;
   for (std::size_t i = 0; i < value.size(); ++i) {

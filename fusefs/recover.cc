@@ -103,21 +103,25 @@ Result<bool> amend(Core& core) {
   CHECK_OK(core.quota->amend(amendments));
   if (killed) {
     core.recovered = amendments.size();
-    spdlog::info("recovered {} objects in {} ms", amendments.size(), watch.ms());
+    spdlog::warn("recovered {} objects in {} ms", amendments.size(), watch.ms());
   }
   return true;
 }
 
 Status count(Core& core, const Progress& progress) {
   const Stopwatch watch;
-  spdlog::info("counting {}: {}", core.config.upper, reason(core.quota->recount()));
+  const bool fresh = core.quota->recount() == quota::Recount::kNewLedger;
+  const char* const why = reason(core.quota->recount());
   const Progress tell = [&](std::uint64_t objects) {
-    spdlog::info("counting {}: {} objects so far", core.config.upper, objects);
+    spdlog::warn("counting {}: {} objects so far ({})", core.config.upper, objects, why);
     if (progress) progress(objects);
   };
   TRY(objects, recount(core, tell));
   core.counted = objects;
-  spdlog::info("counted {} objects in {} ms", objects, watch.ms());
+  // Nothing to speak of where all is new.
+  const auto level = fresh && objects == 1 ? spdlog::level::debug : spdlog::level::warn;
+  spdlog::log(level, "counted {} objects of {} in {} ms: {}", objects, core.config.upper,
+              watch.ms(), why);
   return {};
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 #include <utility>
 
 namespace troot::quota {
@@ -15,10 +16,40 @@ constexpr std::chrono::milliseconds kSettleAfter{500};
 constexpr std::size_t kSettleAt = 20'000;
 /// So many at most are held in memory (under 15 MB); any real load is settled long before.
 constexpr std::size_t kMostNoted = 60'000;
+/// The dump is written anew when it has grown by so many lines, and by more than its projects.
+constexpr std::size_t kMostAppended = 1000;
+
+/// How often, and how far apart, a difference in memory must be seen to be one.
+constexpr int kLooks = 5;
+constexpr std::chrono::milliseconds kPause{20};
 
 bool fits_the_dump(const std::string& uuid) {
   return std::all_of(uuid.begin(), uuid.end(),
                      [](char c) { return static_cast<unsigned char>(c) > ' ' && c != 0x7f; });
+}
+
+/// Settings as the dump has them, the rest as the ledger has it. Who has no line has no settings.
+void take_settings(const Settings& dump, ProjectState& total,
+                   std::vector<ProjectRecord>& projects) {
+  const auto take = [](ProjectState& into, const ProjectState& from) {
+    into.report.limits = from.report.limits;
+    into.grace = from.grace;
+    into.parent = from.parent;
+  };
+  take(total, dump.total);
+  std::unordered_map<std::uint32_t, std::size_t> places;
+  for (std::size_t i = 0; i < projects.size(); ++i) {
+    places[to_u32(projects[i].state.report.id)] = i;
+    take(projects[i].state, {});
+  }
+  for (const ProjectState& state : dump.projects) {
+    const auto place = places.find(to_u32(state.report.id));
+    if (place != places.end()) {
+      take(projects[place->second].state, state);
+    } else {
+      projects.push_back({state, {}});
+    }
+  }
 }
 
 }  // namespace
@@ -45,7 +76,9 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
   TRY(ledger, Ledger::open(dir, upper_uuid));
   TRY(journal, Journal::open(dir + "/journal", upper_uuid, boot_id()));
   std::optional<Settings> dump;
-  if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt) {
+  // Each change is in the dump, on disk, before it is in the ledger.
+  if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt ||
+      (ledger->machine_went_down() && ledger->found() != Recount::kForeign)) {
     TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
     dump = std::move(read);
   }
@@ -58,10 +91,7 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
 Status Books::begin(const std::optional<Settings>& dump) {
   std::vector<ProjectRecord> projects = ledger_->projects();
   ProjectState total = ledger_->total().value_or(ProjectRecord{}).state;
-  if (dump) {
-    total = dump->total;
-    for (const ProjectState& state : dump->projects) projects.push_back({state, {}});
-  }
+  if (dump) take_settings(*dump, total, projects);
   tree_.load(total, projects);
   {
     MutexLock lock(settle_);
@@ -73,12 +103,13 @@ Status Books::begin(const std::optional<Settings>& dump) {
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean ||
                        found() == Recount::kBypassed;
     fresh_ = !known;
-    Changes changes = known ? Changes{} : everything();
+    Changes changes = known && !dump ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);
     // Before the mark says that the journal counts.
     if (found() == Recount::kNotNeeded) journal_->restart();
     CHECK_OK(ledger_->write(changes, Durable::kToDisk));
-    CHECK_OK(write_dump());
+    // One that is whole has every change already.
+    if (!known || !settings_are_whole(dump_path(), upper_uuid_)) CHECK_OK(write_dump());
   }
   journal_->on_crowded([this] {
     { MutexLock lock(wake_); }
@@ -222,7 +253,13 @@ Status Books::amend(const std::vector<Amendment>& amendments) {
   Noted records;
   for (const Amendment& amendment : amendments) records[amendment.key] = amendment.record;
   TRY(deltas, write(records));
-  for (const auto& [id, delta] : deltas) tree_.adjust(ProjId{id}, delta);
+  // What went first, so that the peak of a project above them is no usage that never was.
+  for (const auto& [id, delta] : deltas)
+    tree_.adjust(ProjId{id},
+                 {std::min<std::int64_t>(0, delta.bytes), std::min<std::int64_t>(0, delta.inodes)});
+  for (const auto& [id, delta] : deltas)
+    tree_.adjust(ProjId{id},
+                 {std::max<std::int64_t>(0, delta.bytes), std::max<std::int64_t>(0, delta.inodes)});
   return {};
 }
 
@@ -263,20 +300,41 @@ Changes Books::everything() const {
 }
 
 Status Books::write_dump() {
-  return write_settings(dir_ + "/limits.txt",
-                        render_settings(upper_uuid_, {tree_.total(), tree_.states()}));
+  CHECK_OK(
+      write_settings(dump_path(), render_settings(upper_uuid_, {tree_.total(), tree_.states()})));
+  appended_ = 0;
+  return {};
 }
 
-Status Books::save(std::optional<ProjId> id) {
+Status Books::append_dump(const std::string& line) {
+  if (appended_ >= kMostAppended && appended_ > 2 * own_.size()) return write_dump();
+  const auto status = append_settings(dump_path(), upper_uuid_, line);
+  if (!status && status.error() == ENOENT) return write_dump();
+  if (status) ++appended_;
+  return status;
+}
+
+Status Books::save(std::optional<ProjId> id, Durable how) {
   MutexLock lock(settle_);
   Changes changes;
+  std::string line;
   if (id) {
     changes.projects.push_back(project_record(*id, own(*id)));
+    line = render_project(changes.projects.back().state);
   } else {
     changes.total = ProjectRecord{tree_.total(), {}};
+    line = render_total(changes.total->state);
   }
-  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
-  return write_dump();
+  // The dump first: where it cannot be written, the ledger has not changed yet. It is the dump that
+  // a power cut leaves, and from which begin() takes settings then: one wait for the disk is
+  // enough.
+  CHECK_OK(append_dump(line));
+  return ledger_->write(changes, how);
+}
+
+void Books::unsave(std::optional<ProjId> id) {
+  MutexLock lock(settle_);
+  (void)append_dump(id ? render_project(tree_.state(*id)) : render_total(tree_.total()));
 }
 
 // ---- recount, audit, close ----
@@ -320,6 +378,62 @@ Result<std::vector<ProjectReport>> Books::audit() {
   return reports;
 }
 
+Books::Deltas Books::off_the_sums() {
+  MutexLock lock(settle_);
+  if (!settle()) return {};
+  Deltas off;
+  for (const auto& [id, sum] : own_) off[id] = off[id] - sum;
+  for (const ProjectState& state : tree_.states()) {
+    const std::uint32_t id = to_u32(state.report.id);
+    off[id] = off[id] + state.report.used;
+    // Its usage is in that of the project above it as well.
+    if (state.parent) off[to_u32(*state.parent)] = off[to_u32(*state.parent)] - state.report.used;
+  }
+  std::erase_if(off, [](const auto& one) { return one.second == Usage{}; });
+  return off;
+}
+
+Result<std::uint64_t> Books::mend_sums() {
+  std::unordered_set<std::uint32_t> wrong;
+  {
+    MutexLock lock(settle_);
+    CHECK_OK(settle());
+    Deltas sums;
+    CHECK_OK(ledger_->scan([&sums](const InodeKey&, const InodeRecord& record) {
+      Usage& sum = sums[to_u32(record.project)];
+      sum = sum + Usage{record.bytes, 1};
+    }));
+    TRY(projects, ledger_->read_projects());
+    for (const ProjectRecord& project : projects) sums.try_emplace(to_u32(project.state.report.id));
+    std::unordered_map<std::uint32_t, Usage> written;
+    for (const ProjectRecord& project : projects)
+      written[to_u32(project.state.report.id)] = project.own;
+    Changes changes;
+    for (const auto& [id, sum] : sums) {
+      if (written[id] == sum && own(ProjId{id}) == sum) continue;
+      wrong.insert(id);
+      changes.projects.push_back(project_record(ProjId{id}, sum));
+    }
+    if (!changes.projects.empty()) CHECK_OK(ledger_->write(changes, Durable::kToKernel));
+    own_ = std::move(sums);
+  }
+  // An operation has its usage before its record: only what stays the same is a difference.
+  Deltas off = off_the_sums();
+  for (int again = 0; again < kLooks && !off.empty(); ++again) {
+    std::this_thread::sleep_for(kPause);
+    const Deltas now = off_the_sums();
+    std::erase_if(off, [&now](const auto& one) {
+      const auto same = now.find(one.first);
+      return same == now.end() || same->second != one.second;
+    });
+  }
+  for (const auto& [id, delta] : off) {
+    tree_.adjust(ProjId{id}, -delta);
+    wrong.insert(id);
+  }
+  return wrong.size();
+}
+
 void Books::stop() {
   {
     MutexLock lock(wake_);
@@ -337,7 +451,7 @@ Status Books::close(Ending ending) {
   const bool clean = ending == Ending::kClean && !lost_.load();
   changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
   if (!clean) journal_->invalidate();
-  CHECK_OK(write_dump());
+  if (appended_ != 0) CHECK_OK(write_dump());
   CHECK_OK(ledger_->write(changes, Durable::kToDisk));
   return ledger_->compact_log();
 }

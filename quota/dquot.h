@@ -23,17 +23,37 @@ struct Terms {
   std::int64_t margin_bytes = 0;  ///< how far kMapping may go past a limit
 };
 
+/// What a charge or a release crossed: bits. Each becomes an event (quota/events.h), so they are
+/// said once, not for every charge.
+using Signals = unsigned;
+inline constexpr Signals kPassedSoft = 1;   ///< the timer started
+inline constexpr Signals kRefusedHard = 2;  ///< refused, or forced past it by a mapping
+inline constexpr Signals kRefusedSoft = 4;  ///< refused, since grace is over
+inline constexpr Signals kBelowSoft = 8;    ///< the timer was cleared
+inline constexpr Signals kBelowHard = 16;
+
+/// Of both meters.
+struct Crossed {
+  Signals bytes = 0;
+  Signals inodes = 0;
+  [[nodiscard]] bool any() const noexcept { return (bytes | inodes) != 0; }
+};
+
 /// One counted resource of a project: its bytes, or its inodes.
 class Meter {
  public:
   /// Holds `delta` (>= 0) unless a limit refuses it. Never passes the hard limit, whoever races.
-  [[nodiscard]] bool charge(std::int64_t delta, const Terms& terms) noexcept;
+  [[nodiscard]] bool charge(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept;
+  /// Says that a charge of `delta` was refused, where charge() was not asked for it.
+  void refuse(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept;
   /// Turns `amount` of what is held into usage.
   void claim(std::int64_t amount) noexcept;
   /// Gives back `amount` of what is held but not claimed.
-  void unreserve(std::int64_t amount, const Terms& terms) noexcept { shrink(amount, terms); }
+  void unreserve(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept {
+    shrink(amount, terms, crossed);
+  }
   /// Gives back `amount` of usage.
-  void release(std::int64_t amount, const Terms& terms) noexcept;
+  void release(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept;
   /// The largest delta that charge() would take now; a very large number where nothing bounds it.
   [[nodiscard]] std::int64_t room(const Terms& terms) const noexcept;
 
@@ -51,6 +71,7 @@ class Meter {
   [[nodiscard]] std::int64_t peak() const noexcept { return peak_.load(); }
   [[nodiscard]] std::int64_t margin() const noexcept { return margin_.load(); }
   void reset_peak() noexcept { peak_.store(used_.load()); }
+  void raise_peak(std::int64_t peak) noexcept;
 
   /// Sets usage without a check, with nothing held: what a ledger remembers, or 0 before a recount.
   void load_used(std::int64_t used) noexcept;
@@ -60,12 +81,15 @@ class Meter {
   void settle(const Terms& terms) noexcept;
 
  private:
-  [[nodiscard]] bool charge_margin(std::int64_t delta, const Terms& terms) noexcept;
+  [[nodiscard]] bool charge_margin(std::int64_t delta, const Terms& terms,
+                                   Signals& crossed) noexcept;
   /// The smallest limit that refuses growth now; a very large number where there is none.
   [[nodiscard]] std::int64_t refusing_limit(Seconds now) const noexcept;
-  void shrink(std::int64_t amount, const Terms& terms) noexcept;
+  /// What was charged before it.
+  std::int64_t shrink(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept;
   [[nodiscard]] bool over_soft() const noexcept;
-  void adjust_timer(const Terms& terms) noexcept EXCLUDES(edge_);
+  /// What came of it: kPassedSoft, kBelowSoft, or nothing.
+  Signals adjust_timer(const Terms& terms) noexcept EXCLUDES(edge_);
   void trim_margin(Seconds now) noexcept EXCLUDES(edge_);
 
   /// used + reserved: the one number that charge() compares with the limits, so that no race passes
@@ -78,6 +102,7 @@ class Meter {
   std::atomic<std::int64_t> peak_{0};
   std::atomic<Seconds> timer_{0};
   std::atomic<std::int64_t> margin_{0};  ///< what kMapping holds past a limit
+  std::atomic<bool> warned_{false};      ///< a refusal was signalled since usage last shrank
   Mutex edge_;  ///< serialises the writers of timer_ and margin_; readers look at the atomics
 };
 
@@ -85,15 +110,18 @@ class Meter {
 class Dquot {
  public:
   /// Holds both parts of `delta`, or nothing. A refusal is not counted: see count_failure().
-  [[nodiscard]] bool charge(Usage delta, const Terms& terms) noexcept;
+  [[nodiscard]] bool charge(Usage delta, const Terms& terms, Crossed& crossed) noexcept;
+  void refuse_bytes(std::int64_t delta, const Terms& terms, Crossed& crossed) noexcept;
   void claim(Usage amount) noexcept;
-  void unreserve(Usage amount, const Terms& terms) noexcept;
-  void release(Usage amount, const Terms& terms) noexcept;
+  void unreserve(Usage amount, const Terms& terms, Crossed& crossed) noexcept;
+  void release(Usage amount, const Terms& terms, Crossed& crossed) noexcept;
   void count_failure() noexcept { failcnt_.fetch_add(1); }
 
   void set_limits(const Limits& limits, const Terms& terms) noexcept;
   void set_grace(const Grace& grace) noexcept;
   void reset_peak() noexcept;
+  /// Undoes a reset: the peak is at least `peak` again.
+  void raise_peak(Usage peak) noexcept;
   void load_used(Usage used) noexcept;
   /// Takes timers, peak, failcnt and margin from `report`.
   void load_history(const ProjectReport& report) noexcept;
@@ -105,6 +133,7 @@ class Dquot {
   [[nodiscard]] ProjectReport report(ProjId id) const noexcept;
   [[nodiscard]] const Meter& bytes() const noexcept { return bytes_; }
   [[nodiscard]] Meter& bytes() noexcept { return bytes_; }
+  [[nodiscard]] const Meter& inodes() const noexcept { return inodes_; }
   [[nodiscard]] Meter& inodes() noexcept { return inodes_; }
 
  private:

@@ -11,11 +11,13 @@
 #include <cstring>
 #include <thread>
 
+#include "quota/journal_guard.h"
+
 namespace troot::quota {
 namespace {
 
-constexpr std::uint32_t kVersion = 1;
-constexpr char kMagic[8] = {'t', 'r', 'o', 'o', 't', 'j', 'n', 'l'};
+constexpr std::uint32_t kJournalVersion = 1;
+constexpr char kJournalMagic[8] = {'t', 'r', 'o', 'o', 't', 'j', 'n', 'l'};
 constexpr std::size_t kHead_bytes = 4096;
 constexpr std::size_t kEpoch_bytes = std::size_t{Journal::kUnit_bytes} * Journal::kUnits;
 constexpr std::size_t kFile_bytes = kHead_bytes + 2 * kEpoch_bytes;
@@ -116,6 +118,12 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
   void* map = MAP_FAILED;
   if (ready) {
     map = ::mmap(nullptr, kFile_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED && errno == ENODEV) {
+      // A file system without shared mappings (9p, say): no file is left, and a kill means a count.
+      (void)::unlink(path.c_str());
+      map =
+          ::mmap(nullptr, kFile_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
     if (map == MAP_FAILED) ready = fail_errno();
   }
   if (!ready) {
@@ -124,6 +132,7 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
     return fail(ready.error());
   }
   std::unique_ptr<Journal> journal(new Journal(fd, static_cast<unsigned char*>(map)));
+  (void)guard_mapping(map, kFile_bytes, path.c_str());
   if (journal->head_fits(owner, boot)) {
     journal->retired_.store(journal->head().retired.load());
     journal->current_.store(journal->head().retired.load() + 1);
@@ -137,6 +146,7 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
 }
 
 Journal::~Journal() {
+  unguard_mapping(map_);
   ::munmap(map_, kFile_bytes);
   ::close(fd_);
 }
@@ -151,16 +161,16 @@ unsigned char* Journal::unit(Epoch epoch, std::uint32_t index) const noexcept {
 
 bool Journal::head_fits(const std::string& owner, const std::string& boot) const {
   const Head& h = head();
-  return std::memcmp(h.magic, kMagic, sizeof kMagic) == 0 && h.version == kVersion &&
-         h.units == kUnits && h.sum == h.checksum() &&
+  return std::memcmp(h.magic, kJournalMagic, sizeof kJournalMagic) == 0 &&
+         h.version == kJournalVersion && h.units == kUnits && h.sum == h.checksum() &&
          h.owner == mix(1, owner.data(), owner.size()) &&
          h.boot == mix(2, boot.data(), boot.size());
 }
 
 void Journal::write_head(const std::string& owner, const std::string& boot) {
   Head& h = head();
-  std::memcpy(h.magic, kMagic, sizeof kMagic);
-  h.version = kVersion;
+  std::memcpy(h.magic, kJournalMagic, sizeof kJournalMagic);
+  h.version = kJournalVersion;
   h.units = kUnits;
   h.owner = mix(1, owner.data(), owner.size());
   h.boot = mix(2, boot.data(), boot.size());

@@ -13,11 +13,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "quota/events.h"
 #include "quota/journal.h"
 #include "quota/result.h"
 #include "quota/state.h"
@@ -25,8 +28,28 @@
 
 namespace troot::quota {
 
+class Dquot;    // the state of one project (quota/dquot.h)
 class Project;  // one node of the tree (quota/tree.h)
 class Quota;
+
+/// While it lives, a refused charge of this thread is not yet counted; when it ends it is, once,
+/// whatever was refused. For an operation that may be tried again. Not across threads.
+class HeldRefusal {
+ public:
+  HeldRefusal() noexcept;
+  ~HeldRefusal();
+  HeldRefusal(const HeldRefusal&) = delete;
+  HeldRefusal& operator=(const HeldRefusal&) = delete;
+  /// It is tried again: what comes of that counts.
+  void drop() noexcept { refused_ = nullptr; }
+  /// The tree's: a charge was refused by `dquot`.
+  static void note(Dquot& dquot) noexcept;
+
+ private:
+  static thread_local HeldRefusal* holder_;
+  HeldRefusal* const outer_;
+  Dquot* refused_ = nullptr;
+};
 
 /// A held charge. Whatever of it is not claimed goes back when it is destroyed.
 /// Not thread-safe itself; moved, never copied. A default-constructed one holds nothing, so that
@@ -155,6 +178,18 @@ class Quota {
   /// project records say something else; ENOTSUP: nothing is kept on disk.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit();
 
+  // ---- checks ---------------------------------------------------------------------------------
+  /// The records of `keys`, in their order: with all that was recorded so far, or without the last.
+  enum class Records { kSettled, kOnDisk };
+  [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> records(
+      std::span<const InodeKey> keys, Records which);
+  /// Calls `visit` for every record, ascending by key, with all that was recorded so far.
+  [[nodiscard]] Status each_record(
+      const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
+  /// Makes the sums of projects, on disk and in memory, those of their records. What operations
+  /// under way hold is not taken for a difference. Returns the number of projects that were wrong.
+  [[nodiscard]] Result<std::uint64_t> mend_sums();
+
   // ---- limits and reports ---------------------------------------------------------------------
   /// Set at once, for open files too (rule 14). Lowering below usage is allowed (rule 6). On disk
   /// when it returns. Project 0 takes no limit of its own (EINVAL): that is what the total is for
@@ -173,6 +208,12 @@ class Quota {
   void set_enforcement(bool on);
   [[nodiscard]] bool enforcing() const noexcept;
   [[nodiscard]] Status reset_peak(ProjId id);
+  /// An id from `first` on that no object, limit or parent has named since the ledger was begun,
+  /// and that nobody else is given while the mount lives. Nothing where there is none.
+  [[nodiscard]] std::optional<ProjId> new_project(ProjId first);
+
+  /// What crosses limits, for whoever listens.
+  [[nodiscard]] EventRing& events() noexcept;
 
   /// The whole mount: `id` of the answer is meaningless.
   [[nodiscard]] ProjectReport total() const;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "quota/dquot.h"
+#include "quota/events.h"
 #include "quota/mutex.h"
 #include "quota/result.h"
 #include "quota/state.h"
@@ -59,10 +60,19 @@ class Tree {
   void set_grace(std::optional<ProjId> id, const Grace& grace) EXCLUDES(shape_);
   [[nodiscard]] Grace grace() const EXCLUDES(shape_);
   void set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) EXCLUDES(shape_);
-  [[nodiscard]] Status set_parent(ProjId id, std::optional<ProjId> parent) EXCLUDES(shape_);
+  [[nodiscard]] Status set_parent(ProjId id, std::optional<ProjId> parent,
+                                  Enforce how = Enforce::kLimits) EXCLUDES(shape_);
   void reset_peak(ProjId id) EXCLUDES(shape_);
+  /// Sets the settings of a project, or of the total, back to `before`, where they could not be
+  /// saved. Its parent is not among them: that is set_parent() by force.
+  void set_back(std::optional<ProjId> id, const ProjectState& before) EXCLUDES(shape_);
   void set_enforcement(bool on) noexcept { enforcing_.store(on); }
   [[nodiscard]] bool enforcing() const noexcept { return enforcing_.load(); }
+
+  /// Makes and returns the lowest project from `first` on that the tree has never seen; nothing
+  /// where there is none. Nobody else is given it.
+  [[nodiscard]] std::optional<ProjId> make_new(ProjId first) EXCLUDES(shape_);
+  [[nodiscard]] EventRing& events() noexcept { return events_; }
 
   // ---- what the ledger needs ----
   /// Takes over what a ledger remembers, into a tree that nobody charges yet. A parent that would
@@ -89,16 +99,25 @@ class Tree {
   [[nodiscard]] Project& make(ProjId id) REQUIRES(shape_);
   /// Sees to it that `id` has a node; nodes never go away.
   void ensure(ProjId id) EXCLUDES(shape_);
-  /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing.
+  /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing. Who
+  /// refused, or null. What was crossed is published.
+  [[nodiscard]] Project* climb(Project* first, const Project* end, Usage delta, const Terms& terms)
+      REQUIRES_SHARED(shape_);
+  /// The same, with a refusal counted.
   [[nodiscard]] bool charge(Project* first, const Project* end, Usage delta, const Terms& terms)
+      REQUIRES_SHARED(shape_);
+  void give_back(Project* first, const Project* end, Usage amount, const Terms& terms) noexcept
       REQUIRES_SHARED(shape_);
   /// The first node that both chains share.
   [[nodiscard]] static Project* meeting(Project* a, Project* b);
+  void publish(const Project& project, const Crossed& crossed, Seconds now) noexcept;
+  void publish(const Project& project, Warning warning, Seconds now) noexcept;
   [[nodiscard]] ProjectState state_of(const Project& project) const REQUIRES_SHARED(shape_);
 
   const Clock clock_;
   const std::int64_t margin_bytes_;
   std::atomic<bool> enforcing_;
+  EventRing events_;
   mutable SharedMutex shape_;
   Grace grace_ GUARDED_BY(shape_);
   Project total_;

@@ -92,6 +92,16 @@ TEST_CASE("unlink of lower hard links counts down, and copies no data") {
   CHECK(f.used() == quota::Usage{8192, 2});
 }
 
+TEST_CASE("a check of the ledger knows objects that have a name below only") {
+  Links f;
+  REQUIRE(f.overlay->unlink(kRootId, "a"));
+  const auto before = f.used();
+  const auto checked = f.overlay->check(CheckMode::kMend);
+  REQUIRE(checked);
+  CHECK(checked->differences.empty());
+  CHECK(f.used() == before);
+}
+
 TEST_CASE("at the limit lower hard links are removed all the same") {
   Links f;
   REQUIRE(f.overlay->quota()->set_total_limits({{0, 4096}, {0, 1}}));

@@ -183,6 +183,21 @@ TEST_CASE("a journal that cannot be trusted counts for nothing") {
   }
 }
 
+TEST_CASE("a page that cannot be had costs the journal, not the server") {
+  Fixture f;
+  {
+    const auto journal = f.armed();
+    REQUIRE(say(*journal, "said") != 0);
+    // What is past the end of a file answers as a disk that fails.
+    std::filesystem::resize_file(f.path, 0);
+    for (std::uint32_t i = 0; i + 1 < Journal::kUnits; ++i) REQUIRE(say(*journal, "n") != 0);
+    REQUIRE(journal->close_epoch());
+    journal->retire();
+  }
+  CHECK_FALSE(std::filesystem::exists(f.path));
+  CHECK_FALSE(complete(f));
+}
+
 TEST_CASE("garbage of any kind is read without harm") {
   Fixture f;
   std::mt19937_64 random(7);
