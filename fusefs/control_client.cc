@@ -17,6 +17,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(10);
+/// For a request that looks at every object of the upper.
+constexpr auto kLongPatience = std::chrono::minutes(30);
 /// More than a report of 100,000 projects takes.
 constexpr std::size_t kMostAnswerBytes = 64u << 20;
 
@@ -28,8 +30,9 @@ Status send_request(int fd, const std::string& request) {
 }
 
 /// Up to and with `end`, or the empty line that ends an answer.
-Result<std::string> receive_answer(int fd, std::string_view end = "\n\n") {
-  const auto until = Clock::now() + kPatience;
+Result<std::string> receive_answer(int fd, Clock::duration patience,
+                                   std::string_view end = "\n\n") {
+  const auto until = Clock::now() + patience;
   std::string text;
   while (!text.ends_with("\n\n") && text != end) {
     const auto left =
@@ -98,7 +101,8 @@ Result<ControlReply> control_request(const std::string& path, const std::string&
   TRY(fd, connect_socket(path));
   auto answer = [&]() -> Result<std::string> {
     CHECK_OK(send_request(fd, request));
-    return receive_answer(fd);
+    const bool longer = request.starts_with("check ");
+    return receive_answer(fd, longer ? Clock::duration(kLongPatience) : kPatience);
   }();
   ::close(fd);
   if (!answer) return fail(answer.error());
@@ -109,7 +113,7 @@ Result<EventStream> EventStream::open(const std::string& path, ControlReply& rep
   TRY(fd, connect_socket(path));
   EventStream stream(fd);
   CHECK_OK(send_request(fd, "watch"));
-  TRY(head, receive_answer(fd, "ok\n"));
+  TRY(head, receive_answer(fd, kPatience, "ok\n"));
   TRY(parsed, parse_answer(head));
   reply = std::move(parsed);
   return stream;

@@ -40,6 +40,35 @@ Answer status(const ControlSubject& subject) {
   return std::move(lines).ok();
 }
 
+/// Object by object, and mended if that is asked. More differences than a person reads are counted
+/// only.
+Answer check_objects(const ControlSubject& subject, const Arguments& arguments) {
+  constexpr std::size_t kMostShown = 1000;
+  const auto how = arguments.begin();
+  const bool known = arguments.size() == 1 && (how->first == "objects" || how->first == "repair");
+  if (!known || !how->second.empty())
+    return refuse(EINVAL, "check takes nothing, or objects, or repair");
+  const auto mode = how->first == "repair" ? CheckMode::kMend : CheckMode::kLook;
+  const auto found = subject.overlay.check(mode);
+  if (!found) return refuse(found.error());
+  Lines lines;
+  lines.line("objects", found->objects);
+  lines.line("differences", found->differences.size());
+  lines.line("projects_mended", found->projects_mended);
+  for (std::size_t i = 0; i < std::min(kMostShown, found->differences.size()); ++i) {
+    const Difference& one = found->differences[i];
+    lines.pair("path", one.path);
+    const auto add = [&lines](const char* project, const char* bytes,
+                              const std::optional<quota::InodeRecord>& record) {
+      if (record) lines.pair(project, quota::to_u32(record->project)).pair(bytes, record->bytes);
+    };
+    add("ledger_project", "ledger_bytes", one.ledger);
+    add("upper_project", "upper_bytes", one.upper);
+    lines.end();
+  }
+  return std::move(lines).ok();
+}
+
 Answer requests(const RequestCounts& counts) {
   Lines lines;
   for (const auto& [name, count] : counts.list()) lines.line(name.c_str(), count);
@@ -71,6 +100,7 @@ Answer answer_request(const ControlSubject& subject, std::string_view line) {
   const std::string& verb = words[0];
   const auto arguments = parse_arguments(words);
   if (!arguments) return refuse(EINVAL, "a key is given twice");
+  if (verb == "check" && !arguments->empty()) return check_objects(subject, *arguments);
   if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
     return std::move(*answer);
   if (verb == "status" && arguments->empty()) return status(subject);

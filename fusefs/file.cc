@@ -80,13 +80,15 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   g.new_pages = wanted;
   quota::Reservation reservation;
   if (g.new_pages > 0 && core.quota) {
-    TRY(held, core.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, how));
-    reservation = std::move(held);
+    auto held = core.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, how);
+    const Errno refused = held ? Errno(EDQUOT) : held.error();
+    if (held) reservation = std::move(*held);
     const std::int64_t room = reservation.held().bytes / quota::kPageSize;
     if (room < g.new_pages) {
+      // Without any room the pages that are there already still take their part.
       TRY(end, end_within(inode, data, fd->get(), g, room));
       const off_t fits = end * quota::kPageSize - offset;
-      if (fits <= 0) return fail(core.config.quota_errno != 0 ? core.config.quota_errno : EDQUOT);
+      if (fits <= 0) return fail(refused);
       length = std::min(length, static_cast<std::size_t>(fits));
       g.end = end;
       g.new_pages = room;
@@ -141,6 +143,9 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
   TRY(n, grow(core, inode, offset, from.size(), how, [&](int fd, off_t at, std::size_t length) {
         return posix::pwrite(fd, from.first(length), at);
       }));
+  // The kernel takes write-back for whole unless it hears an error, which msync then reports.
+  if (mode.from_mapping && n < from.size())
+    return fail(core.config.quota_errno != 0 ? core.config.quota_errno : EDQUOT);
   written.bytes = n;
   return written;
 }

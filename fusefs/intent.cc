@@ -8,7 +8,7 @@ using Kind = quota::Intent;
 
 quota::Epoch Intent::say(int kind, const InodeKey& key, const InodeKey& dir,
                          std::string_view name) {
-  said_ = change_.journal()->say(static_cast<std::uint8_t>(kind), key, dir, name);
+  said_ = change_.journal()->say(change_.epoch(), static_cast<std::uint8_t>(kind), key, dir, name);
   return said_;
 }
 

@@ -216,7 +216,8 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   name.keep(want.mode);
   reservation.claim();
   Inode* unseen = nullptr;
-  auto entry = introduce(core, dir, name.get(), dirfd, want, std::move(made), project, said, unseen);
+  auto entry =
+      introduce(core, dir, name.get(), dirfd, want, std::move(made), project, said, unseen);
   names.unlock();
   if (unseen != nullptr) unref(core, unseen, 1);
   return entry;

@@ -186,6 +186,34 @@ Status apply_size(Core& core) {
   return core.quota->set_total_limits(limits);
 }
 
+/// What to do about a ledger that cannot be opened or written.
+const char* cure(Errno e) {
+  switch (e.value()) {
+    case EPROTONOSUPPORT:
+      return "a newer troot wrote it; use that one, or mount with noquota";
+    case ENOSPC:
+    case EDQUOT:
+      return "there is no space left below for it (a few MiB); free some, or mount with noquota";
+    case EROFS:
+      return "its file system is read-only; remount that for writing, or leave upperdir and "
+             "workdir "
+             "out for a read-only mount";
+    case EACCES:
+    case EPERM:
+      return "this user may not write it; chown it, or mount as its owner";
+    case EBUSY:
+      return "another server has it open; unmount that first";
+    default:
+      return nullptr;
+  }
+}
+
+tl::unexpected<OpenError> refuse_ledger(const std::string& dir, Errno e) {
+  const char* const what = cure(e);
+  if (what == nullptr) return refuse_errno("the ledger " + dir, e);
+  return refuse("the ledger " + dir + ": " + what, e.value());
+}
+
 /// The ledger, and what the server before this one left.
 Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progress) {
   const Config& c = core.config;
@@ -198,19 +226,11 @@ Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progres
   o.refused_errno = c.quota_errno;
   o.enforce = c.enforce;
   auto quota = quota::Quota::open(std::move(o));
-  if (!quota) {
-    if (quota.error() == EPROTONOSUPPORT) {
-      return refuse(
-          "the ledger " + dir + " was written by a newer troot; use that, or mount with noquota",
-          EPROTONOSUPPORT);
-    }
-    return refuse_errno("the ledger " + dir, quota.error());
-  }
+  if (!quota) return refuse_ledger(dir, quota.error());
   core.quota = std::move(*quota);
   if (auto s = recover(core, progress); !s)
     return refuse_errno("upperdir " + c.upper + ": recovery", s.error());
-  if (auto s = apply_size(core); !s)
-    return refuse_errno("the ledger " + dir + ": limits", s.error());
+  if (auto s = apply_size(core); !s) return refuse_ledger(dir, s.error());
   return {};
 }
 
@@ -282,7 +302,7 @@ tl::expected<std::unique_ptr<Core>, OpenError> open_core(
   if (!core->read_only && config.quota) ACCEPT(open_quota(*core, progress));
   if (!core->read_only && !config.quota) {
     const std::string dir = config.work + "/troot/ledger";
-    if (auto s = quota::Quota::bypass(dir); !s) return refuse_errno("the ledger " + dir, s.error());
+    if (auto s = quota::Quota::bypass(dir); !s) return refuse_ledger(dir, s.error());
     if (auto s = recover(*core, progress); !s)
       return refuse_errno("workdir " + config.work + ": cannot be cleaned", s.error());
   }

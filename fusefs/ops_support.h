@@ -54,10 +54,12 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
 template <std::invocable Operation>
 [[nodiscard]] auto with_room(Served& served, Operation&& operation) {
   const auto forgets = served.workers->forgets();
+  quota::HeldRefusal refusal;
   auto result = operation();
   if (result || !(result.error() == EDQUOT || result.error() == ENOSPC)) return result;
   served.workers->drain();
   if (served.workers->forgets() == forgets) return result;
+  refusal.drop();
   return operation();
 }
 

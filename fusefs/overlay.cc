@@ -1,6 +1,7 @@
 // What owns it: the facade: each operation handed to the concern that owns it.
 #include "fusefs/overlay.h"
 
+#include "fusefs/check.h"
 #include "fusefs/file.h"
 #include "fusefs/namei.h"
 #include "fusefs/open.h"
@@ -125,6 +126,7 @@ Status Overlay::fsyncdir(NodeId id, bool data_only) {
 }
 
 quota::Quota* Overlay::quota() noexcept { return core_->quota.get(); }
+Result<CheckResult> Overlay::check(CheckMode mode) { return check_ledger(*core_, mode); }
 OverlayStats Overlay::stats() const {
   OverlayStats s;
   s.inodes = core_->inodes.live();

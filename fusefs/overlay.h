@@ -133,6 +133,19 @@ struct DirItem {
 using DirSink = std::function<bool(const DirItem&)>;
 enum class DirMode { kNames, kPlus };
 
+/// What a check does about what it finds.
+enum class CheckMode { kLook, kMend };
+/// An object whose record is not what the upper shows.
+struct Difference {
+  std::string path;  ///< from the mount's root; empty: no object has this record
+  std::optional<quota::InodeRecord> ledger, upper;
+};
+struct CheckResult {
+  std::uint64_t objects = 0;
+  std::vector<Difference> differences;
+  std::uint64_t projects_mended = 0;  ///< whose sums were not those of their records
+};
+
 /// Counts for status, doctor and tests.
 struct OverlayStats {
   std::uint64_t inodes = 0;      ///< known to the kernel now
@@ -140,8 +153,8 @@ struct OverlayStats {
   std::uint64_t open_files = 0;  ///< descriptors in our caches
   std::uint64_t parked = 0;      ///< unlinked, waiting for FORGET
   std::uint64_t copied_up = 0;   ///< since the mount
-  std::uint64_t recovered = 0;   ///< looked at again by this mount, since the last server was killed
-  std::uint64_t counted = 0;     ///< looked at by this mount because the whole upper was counted
+  std::uint64_t recovered = 0;  ///< looked at again by this mount, since the last server was killed
+  std::uint64_t counted = 0;    ///< looked at by this mount because the whole upper was counted
 };
 
 class Overlay {
@@ -213,6 +226,9 @@ class Overlay {
   /// Null when the mount was made with noquota.
   [[nodiscard]] quota::Quota* quota() noexcept;
   [[nodiscard]] OverlayStats stats() const;
+  /// Compares every record of the ledger with the upper while the mount is in use, and mends what
+  /// differs if that is asked. EOPNOTSUPP with noquota.
+  [[nodiscard]] Result<CheckResult> check(CheckMode mode);
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;

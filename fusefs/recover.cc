@@ -91,8 +91,8 @@ Result<bool> amend(Core& core) {
   TRY(left, look_at_leftovers(core));
   if (!killed && !left.any) return true;
   std::vector<quota::Amendment> amendments;
-  if (const auto known = replay(core, intents.value_or(std::vector<quota::Intent>()), left,
-                                amendments);
+  if (const auto known =
+          replay(core, intents.value_or(std::vector<quota::Intent>()), left, amendments);
       !known) {
     spdlog::warn("{}: {}, looked at for the journal", core.config.upper,
                  std::strerror(known.error().value()));
@@ -103,21 +103,25 @@ Result<bool> amend(Core& core) {
   CHECK_OK(core.quota->amend(amendments));
   if (killed) {
     core.recovered = amendments.size();
-    spdlog::info("recovered {} objects in {} ms", amendments.size(), watch.ms());
+    spdlog::warn("recovered {} objects in {} ms", amendments.size(), watch.ms());
   }
   return true;
 }
 
 Status count(Core& core, const Progress& progress) {
   const Stopwatch watch;
-  spdlog::info("counting {}: {}", core.config.upper, reason(core.quota->recount()));
+  const bool fresh = core.quota->recount() == quota::Recount::kNewLedger;
+  const char* const why = reason(core.quota->recount());
   const Progress tell = [&](std::uint64_t objects) {
-    spdlog::info("counting {}: {} objects so far", core.config.upper, objects);
+    spdlog::warn("counting {}: {} objects so far ({})", core.config.upper, objects, why);
     if (progress) progress(objects);
   };
   TRY(objects, recount(core, tell));
   core.counted = objects;
-  spdlog::info("counted {} objects in {} ms", objects, watch.ms());
+  // Nothing to speak of where all is new.
+  const auto level = fresh && objects == 1 ? spdlog::level::debug : spdlog::level::warn;
+  spdlog::log(level, "counted {} objects of {} in {} ms: {}", objects, core.config.upper,
+              watch.ms(), why);
   return {};
 }
 
@@ -125,8 +129,8 @@ Status count(Core& core, const Progress& progress) {
 
 Result<Leftovers> look_at_leftovers(Core& core) {
   struct Found {
-    std::uint32_t links;    ///< in all
-    std::uint32_t here;     ///< of these, here
+    std::uint32_t links;  ///< in all
+    std::uint32_t here;   ///< of these, here
     std::optional<quota::InodeRecord> record;
   };
   std::map<quota::InodeKey, Found> all;
@@ -159,8 +163,7 @@ Status remove_leftovers(Core& core) {
 Status recover(Core& core, const Progress& progress) {
   if (!core.quota) return remove_leftovers(core);
   const auto before = core.quota->recount();
-  const bool amendable =
-      before == quota::Recount::kNotNeeded || before == quota::Recount::kUnclean;
+  const bool amendable = before == quota::Recount::kNotNeeded || before == quota::Recount::kUnclean;
   TRY(known, amendable ? amend(core) : Result<bool>(false));
   // Until the leftovers are gone the journal of the server before counts: it is not yet restarted.
   CHECK_OK(remove_leftovers(core));

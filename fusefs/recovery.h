@@ -22,8 +22,7 @@ struct Leftovers {
 /// What the ledger must be told of the objects that `intents` name, so that it is right. False: not
 /// all of it can be found out this way.
 [[nodiscard]] Result<bool> replay(Core& core, const std::vector<quota::Intent>& intents,
-                                  const Leftovers& left,
-                                  std::vector<quota::Amendment>& amendments);
+                                  const Leftovers& left, std::vector<quota::Amendment>& amendments);
 
 /// Counts the whole upper. Returns the number of objects.
 [[nodiscard]] Result<std::uint64_t> recount(Core& core,

@@ -7,8 +7,8 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
-#include "fusefs/namei.h"
 #include "fusefs/intent.h"
+#include "fusefs/namei.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {

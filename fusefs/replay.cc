@@ -1,9 +1,9 @@
 // What owns it: recovery from the journal of a server that was killed: looks again at the objects
 // that it named, and at nothing else.
 //
-// What stands in the journal are hints where to look: what the upper shows is what counts. A changed
-// object that is at none of the places that were named, and that nobody was about to remove, cannot
-// be found this way (it may have other links): then nothing is decided here.
+// What stands in the journal are hints where to look: what the upper shows is what counts. A
+// changed object that is at none of the places that were named, and that nobody was about to
+// remove, cannot be found this way (it may have other links): then nothing is decided here.
 #include <map>
 #include <set>
 

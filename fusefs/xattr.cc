@@ -30,10 +30,11 @@ Result<std::string> get_at(Core& core, Inode* inode, const Where& at, std::strin
   return plain == *disk ? value : posix::get_xattr(at.fd(), at.text(), plain.c_str());
 }
 
-/// Applies a change to the xattrs of an upper object and settles its charge. `grows_bytes`: what it
-/// adds at most.
+/// Applies a change to the xattrs of an upper object and settles its charge. `name`: the one that
+/// changes; `size_bytes`: what name and value take afterwards, 0 if it goes.
 template <typename Change>
-Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) {
+Status change(Core& core, Inode* inode, std::string_view name, std::int64_t size_bytes,
+              Change apply) {
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
   std::lock_guard charge(account_lock(inode));
@@ -44,6 +45,12 @@ Status change(Core& core, Inode* inode, std::int64_t grows_bytes, Change apply) 
     TRY(list, posix::list_xattr(at.fd(), at.text()));
     TRY(bytes, user_xattr_bytes(core, at.fd(), at.text(), list));
     before = bytes;
+  }
+  // A value that takes the place of as large a one needs no room (quota.md rule 5).
+  std::int64_t grows_bytes = size_bytes;
+  if (before > 0) {
+    if (const auto old = get_at(core, inode, at, name))
+      grows_bytes -= static_cast<std::int64_t>(name.size() + old->size());
   }
   const std::int64_t most = quota::xattr_charge(before + grows_bytes) - quota::xattr_charge(before);
   TRY(reservation, reserve(core, account->project, {std::max<std::int64_t>(0, most), 0}));
@@ -152,8 +159,8 @@ Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_
   CHECK_OK(ensure_upper(core, caller, inode));
   const auto disk = xattr_to_disk(core, name);
   if (disk->size() > XATTR_NAME_MAX) return fail(ERANGE);
-  const auto grows = static_cast<std::int64_t>(name.size() + value.size());
-  CHECK_OK(change(core, inode, grows, [&](const Where& at) {
+  const auto size = static_cast<std::int64_t>(name.size() + value.size());
+  CHECK_OK(change(core, inode, name, size, [&](const Where& at) {
     return posix::set_xattr(at.fd(), at.text(), disk->c_str(), value, flags);
   }));
   if (name == "security.capability") inode->set(Inode::kCaps);
@@ -174,7 +181,7 @@ Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::stri
   }
   CHECK_OK(ensure_upper(core, caller, inode));
   const auto disk = xattr_to_disk(core, name);
-  return change(core, inode, 0, [&](const Where& at) {
+  return change(core, inode, name, 0, [&](const Where& at) {
     return posix::remove_xattr(at.fd(), at.text(), disk->c_str());
   });
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 #include <utility>
 
 namespace troot::quota {
@@ -15,6 +16,12 @@ constexpr std::chrono::milliseconds kSettleAfter{500};
 constexpr std::size_t kSettleAt = 20'000;
 /// So many at most are held in memory (under 15 MB); any real load is settled long before.
 constexpr std::size_t kMostNoted = 60'000;
+/// The dump is written anew when it has grown by so many lines, and by more than its projects.
+constexpr std::size_t kMostAppended = 1000;
+
+/// How often, and how far apart, a difference in memory must be seen to be one.
+constexpr int kLooks = 5;
+constexpr std::chrono::milliseconds kPause{20};
 
 bool fits_the_dump(const std::string& uuid) {
   return std::all_of(uuid.begin(), uuid.end(),
@@ -78,7 +85,8 @@ Status Books::begin(const std::optional<Settings>& dump) {
     // Before the mark says that the journal counts.
     if (found() == Recount::kNotNeeded) journal_->restart();
     CHECK_OK(ledger_->write(changes, Durable::kToDisk));
-    CHECK_OK(write_dump());
+    // One that is whole has every change already.
+    if (!known || !settings_are_whole(dump_path(), upper_uuid_)) CHECK_OK(write_dump());
   }
   journal_->on_crowded([this] {
     { MutexLock lock(wake_); }
@@ -222,7 +230,13 @@ Status Books::amend(const std::vector<Amendment>& amendments) {
   Noted records;
   for (const Amendment& amendment : amendments) records[amendment.key] = amendment.record;
   TRY(deltas, write(records));
-  for (const auto& [id, delta] : deltas) tree_.adjust(ProjId{id}, delta);
+  // What went first, so that the peak of a project above them is no usage that never was.
+  for (const auto& [id, delta] : deltas)
+    tree_.adjust(ProjId{id},
+                 {std::min<std::int64_t>(0, delta.bytes), std::min<std::int64_t>(0, delta.inodes)});
+  for (const auto& [id, delta] : deltas)
+    tree_.adjust(ProjId{id},
+                 {std::max<std::int64_t>(0, delta.bytes), std::max<std::int64_t>(0, delta.inodes)});
   return {};
 }
 
@@ -263,20 +277,39 @@ Changes Books::everything() const {
 }
 
 Status Books::write_dump() {
-  return write_settings(dir_ + "/limits.txt",
-                        render_settings(upper_uuid_, {tree_.total(), tree_.states()}));
+  CHECK_OK(
+      write_settings(dump_path(), render_settings(upper_uuid_, {tree_.total(), tree_.states()})));
+  appended_ = 0;
+  return {};
+}
+
+Status Books::append_dump(const std::string& line) {
+  if (appended_ >= kMostAppended && appended_ > 2 * own_.size()) return write_dump();
+  const auto status = append_settings(dump_path(), upper_uuid_, line);
+  if (!status && status.error() == ENOENT) return write_dump();
+  if (status) ++appended_;
+  return status;
 }
 
 Status Books::save(std::optional<ProjId> id) {
   MutexLock lock(settle_);
   Changes changes;
+  std::string line;
   if (id) {
     changes.projects.push_back(project_record(*id, own(*id)));
+    line = render_project(changes.projects.back().state);
   } else {
     changes.total = ProjectRecord{tree_.total(), {}};
+    line = render_total(changes.total->state);
   }
-  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
-  return write_dump();
+  // The dump first: where it cannot be written, the ledger has not changed yet.
+  CHECK_OK(append_dump(line));
+  return ledger_->write(changes, Durable::kToDisk);
+}
+
+void Books::unsave(std::optional<ProjId> id) {
+  MutexLock lock(settle_);
+  (void)append_dump(id ? render_project(tree_.state(*id)) : render_total(tree_.total()));
 }
 
 // ---- recount, audit, close ----
@@ -320,6 +353,62 @@ Result<std::vector<ProjectReport>> Books::audit() {
   return reports;
 }
 
+Books::Deltas Books::off_the_sums() {
+  MutexLock lock(settle_);
+  if (!settle()) return {};
+  Deltas off;
+  for (const auto& [id, sum] : own_) off[id] = off[id] - sum;
+  for (const ProjectState& state : tree_.states()) {
+    const std::uint32_t id = to_u32(state.report.id);
+    off[id] = off[id] + state.report.used;
+    // Its usage is in that of the project above it as well.
+    if (state.parent) off[to_u32(*state.parent)] = off[to_u32(*state.parent)] - state.report.used;
+  }
+  std::erase_if(off, [](const auto& one) { return one.second == Usage{}; });
+  return off;
+}
+
+Result<std::uint64_t> Books::mend_sums() {
+  std::unordered_set<std::uint32_t> wrong;
+  {
+    MutexLock lock(settle_);
+    CHECK_OK(settle());
+    Deltas sums;
+    CHECK_OK(ledger_->scan([&sums](const InodeKey&, const InodeRecord& record) {
+      Usage& sum = sums[to_u32(record.project)];
+      sum = sum + Usage{record.bytes, 1};
+    }));
+    TRY(projects, ledger_->read_projects());
+    for (const ProjectRecord& project : projects) sums.try_emplace(to_u32(project.state.report.id));
+    std::unordered_map<std::uint32_t, Usage> written;
+    for (const ProjectRecord& project : projects)
+      written[to_u32(project.state.report.id)] = project.own;
+    Changes changes;
+    for (const auto& [id, sum] : sums) {
+      if (written[id] == sum && own(ProjId{id}) == sum) continue;
+      wrong.insert(id);
+      changes.projects.push_back(project_record(ProjId{id}, sum));
+    }
+    if (!changes.projects.empty()) CHECK_OK(ledger_->write(changes, Durable::kToKernel));
+    own_ = std::move(sums);
+  }
+  // An operation has its usage before its record: only what stays the same is a difference.
+  Deltas off = off_the_sums();
+  for (int again = 0; again < kLooks && !off.empty(); ++again) {
+    std::this_thread::sleep_for(kPause);
+    const Deltas now = off_the_sums();
+    std::erase_if(off, [&now](const auto& one) {
+      const auto same = now.find(one.first);
+      return same == now.end() || same->second != one.second;
+    });
+  }
+  for (const auto& [id, delta] : off) {
+    tree_.adjust(ProjId{id}, -delta);
+    wrong.insert(id);
+  }
+  return wrong.size();
+}
+
 void Books::stop() {
   {
     MutexLock lock(wake_);
@@ -337,7 +426,7 @@ Status Books::close(Ending ending) {
   const bool clean = ending == Ending::kClean && !lost_.load();
   changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
   if (!clean) journal_->invalidate();
-  CHECK_OK(write_dump());
+  if (appended_ != 0) CHECK_OK(write_dump());
   CHECK_OK(ledger_->write(changes, Durable::kToDisk));
   return ledger_->compact_log();
 }

@@ -57,11 +57,24 @@ class Books {
   [[nodiscard]] Status flush(Durable how) EXCLUDES(settle_);
   /// Writes the settings of one project, or of the total, to the ledger and to the dump, durably.
   [[nodiscard]] Status save(std::optional<ProjId> id) EXCLUDES(settle_);
+  /// After a save() that failed, and with memory set back: the dump is too.
+  void unsave(std::optional<ProjId> id) EXCLUDES(settle_);
   /// Drops all inode records and sums; what has been noted is dropped too.
   [[nodiscard]] Status restart() EXCLUDES(settle_);
   /// Flushes, then sums up the inode records on disk. EUCLEAN: they are not what the project
   /// records say.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit() EXCLUDES(settle_);
+
+  /// As the methods of Quota of the same names; without settling first.
+  [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> records(
+      std::span<const InodeKey> keys) {
+    return ledger_->lookup(keys);
+  }
+  [[nodiscard]] Status each_record(
+      const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {
+    return ledger_->scan(visit);
+  }
+  [[nodiscard]] Result<std::uint64_t> mend_sums() EXCLUDES(settle_);
 
   /// What the mark in the ledger may say after close().
   enum class Ending {
@@ -102,7 +115,12 @@ class Books {
   [[nodiscard]] Usage own(ProjId id) const REQUIRES(settle_);
   /// Every project and the total as they stand in memory.
   [[nodiscard]] Changes everything() const REQUIRES(settle_);
+  /// All of the dump, where the file is not whole or has grown by too many lines.
   [[nodiscard]] Status write_dump() REQUIRES(settle_);
+  [[nodiscard]] Status append_dump(const std::string& line) REQUIRES(settle_);
+  [[nodiscard]] std::string dump_path() const { return dir_ + "/limits.txt"; }
+  /// By how much the usage in memory is off the sums of records, by project.
+  [[nodiscard]] Deltas off_the_sums() EXCLUDES(settle_);
   void stop() EXCLUDES(wake_);
   void make_room();
   void log_outcome(const Status& status) REQUIRES(settle_);
@@ -122,6 +140,7 @@ class Books {
   std::unordered_map<std::uint32_t, Usage> own_ GUARDED_BY(settle_);
   /// The ledger was begun by this open and has no inodes so far.
   bool fresh_ GUARDED_BY(settle_) = false;
+  std::size_t appended_ GUARDED_BY(settle_) = 0;  ///< lines of the dump since it was written whole
 
   Mutex wake_;
   CondVar woken_;

@@ -76,10 +76,12 @@ bool Meter::charge_margin(std::int64_t delta, const Terms& terms, Signals& cross
 }
 
 void Meter::claim(std::int64_t amount) noexcept {
-  if (amount == 0) return;
-  const std::int64_t used = used_.fetch_add(amount) + amount;
+  if (amount != 0) raise_peak(used_.fetch_add(amount) + amount);
+}
+
+void Meter::raise_peak(std::int64_t to) noexcept {
   std::int64_t peak = peak_.load();
-  while (used > peak && !peak_.compare_exchange_weak(peak, used)) {
+  while (to > peak && !peak_.compare_exchange_weak(peak, to)) {
   }
 }
 
@@ -152,7 +154,8 @@ void Meter::load_used(std::int64_t used) noexcept {
 void Meter::load_history(Seconds timer, std::int64_t peak, std::int64_t margin) noexcept {
   MutexLock lock(edge_);
   timer_.store(timer);
-  peak_.store(peak);
+  // A server that was killed may have left usage that is newer than what it wrote of the peak.
+  peak_.store(std::max(peak, used_.load()));
   margin_.store(margin);
 }
 
@@ -208,6 +211,11 @@ void Dquot::set_grace(const Grace& grace) noexcept {
 void Dquot::reset_peak() noexcept {
   bytes_.reset_peak();
   inodes_.reset_peak();
+}
+
+void Dquot::raise_peak(Usage peak) noexcept {
+  bytes_.raise_peak(peak.bytes);
+  inodes_.raise_peak(peak.inodes);
 }
 
 void Dquot::load_used(Usage used) noexcept {

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <thread>
 
+#include "quota/journal_guard.h"
+
 namespace troot::quota {
 namespace {
 
@@ -116,6 +118,12 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
   void* map = MAP_FAILED;
   if (ready) {
     map = ::mmap(nullptr, kFile_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED && errno == ENODEV) {
+      // A file system without shared mappings (9p, say): no file is left, and a kill means a count.
+      (void)::unlink(path.c_str());
+      map =
+          ::mmap(nullptr, kFile_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
     if (map == MAP_FAILED) ready = fail_errno();
   }
   if (!ready) {
@@ -124,6 +132,7 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
     return fail(ready.error());
   }
   std::unique_ptr<Journal> journal(new Journal(fd, static_cast<unsigned char*>(map)));
+  (void)guard_mapping(map, kFile_bytes, path.c_str());
   if (journal->head_fits(owner, boot)) {
     journal->retired_.store(journal->head().retired.load());
     journal->current_.store(journal->head().retired.load() + 1);
@@ -137,6 +146,7 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
 }
 
 Journal::~Journal() {
+  unguard_mapping(map_);
   ::munmap(map_, kFile_bytes);
   ::close(fd_);
 }
@@ -197,9 +207,9 @@ bool Journal::read_epoch(Epoch epoch, std::vector<Intent>& into) const {
     std::memcpy(&body, at + kSeal_bytes, bytes);
     if (seal != seal_of(head().salt, epoch, body, bytes)) return false;
     into.push_back({body.kind,
-                             {body.key_ino, body.key_birth},
-                             {body.dir_ino, body.dir_birth},
-                             std::string(body.name, body.name_length)});
+                    {body.key_ino, body.key_birth},
+                    {body.dir_ino, body.dir_birth},
+                    std::string(body.name, body.name_length)});
     index += units;
   }
   return true;
@@ -246,7 +256,7 @@ void Journal::miss() noexcept {
   }
 }
 
-Epoch Journal::say(std::uint8_t kind, const InodeKey& key, const InodeKey& dir,
+Epoch Journal::say(Epoch own, std::uint8_t kind, const InodeKey& key, const InodeKey& dir,
                    std::string_view name) noexcept {
   if (name.size() > UINT8_MAX) {
     miss();
@@ -263,21 +273,28 @@ Epoch Journal::say(std::uint8_t kind, const InodeKey& key, const InodeKey& dir,
   body.name_length = static_cast<std::uint8_t>(name.size());
   std::memcpy(body.name, name.data(), name.size());
   const auto units = static_cast<std::uint32_t>((kSeal_bytes + bytes - 1) / kUnit_bytes + 1);
+  const auto put = [&](Epoch epoch) {
+    const std::uint32_t index = tail_[epoch & 1].fetch_add(units);
+    if (index > kUnits - units) {
+      tail_[epoch & 1].store(kUnits);  // lest those who come later make it wrap round
+      return false;
+    }
+    unsigned char* at = unit(epoch, index);
+    std::memcpy(at + kSeal_bytes, &body, bytes);
+    const std::uint64_t seal = seal_of(head().salt, epoch, body, bytes);
+    std::atomic_ref(*reinterpret_cast<std::uint64_t*>(at)).store(seal, std::memory_order_release);
+    if (index < kUnits / 2 && index + units >= kUnits / 2 && wake_) wake_();
+    return true;
+  };
   for (;;) {
     const Epoch epoch = current_.load();
     if (head().missed.load(std::memory_order_relaxed) >= epoch) return 0;
-    const std::uint32_t index = tail_[epoch & 1].fetch_add(units);
-    if (index <= kUnits - units) {
-      unsigned char* at = unit(epoch, index);
-      std::memcpy(at + kSeal_bytes, &body, bytes);
-      const std::uint64_t seal = seal_of(head().salt, epoch, body, bytes);
-      std::atomic_ref(*reinterpret_cast<std::uint64_t*>(at)).store(seal, std::memory_order_release);
-      if (index < kUnits / 2 && index + units >= kUnits / 2 && wake_) wake_();
-      return epoch;
-    }
-    // Kept from wrapping round by those who come later.
-    tail_[epoch & 1].store(kUnits);
-    if (!wait_for_room(epoch)) {
+    if (put(epoch)) return epoch;
+    // A new epoch begins only when the one before has ended; if that is this operation's own, it
+    // would wait for itself.
+    const bool blocks = own < epoch;
+    if (blocks && put(own)) return own;
+    if (blocks || !wait_for_room(epoch)) {
       miss();
       return 0;
     }

@@ -8,8 +8,8 @@
 // Intents belong to epochs. The one that is written to is current; at most the one before it waits
 // to be retired. An operation enters the current epoch before its first change and leaves it after
 // it has noted its charges. An epoch is retired when its operations have left and all they noted is
-// in the ledger's log; epochs retire in their order, and an intent is always written to the current
-// one, so none goes before the changes that it stands for.
+// in the ledger's log; epochs retire in their order, and an intent is written to the current one or
+// to that of its operation, so none goes before the changes that it stands for.
 //
 // A crash of the machine may lose pages of the file. So its head holds the boot, and another boot's
 // journal counts for nothing.
@@ -36,8 +36,8 @@ namespace troot::quota {
 /// Counts from 1; 0 is before all.
 using Epoch = std::uint32_t;
 
-/// One thing to look at again. The place is a name in a directory, and the directory is named by its
-/// key, since an ordinary user cannot open an object by its number.
+/// One thing to look at again. The place is a name in a directory, and the directory is named by
+/// its key, since an ordinary user cannot open an object by its number.
 struct Intent {
   enum Kind : std::uint8_t {
     kLook = 1,       ///< what lies at the place, or has the key, may have changed
@@ -45,8 +45,8 @@ struct Intent {
     kGone = 4        ///< `key` is about to be removed for good
   };
   std::uint8_t kind = 0;
-  InodeKey key;   ///< ino 0: not known
-  InodeKey dir;   ///< ino 0: no place (the root of the upper, or the parking place)
+  InodeKey key;  ///< ino 0: not known
+  InodeKey dir;  ///< ino 0: no place (the root of the upper, or the parking place)
   std::string name;
 };
 
@@ -81,10 +81,10 @@ class Journal {
   [[nodiscard]] Epoch enter() noexcept;
   void leave(Epoch epoch) noexcept;
   [[nodiscard]] Epoch current() const noexcept { return current_.load(); }
-  /// Writes an intent; only between enter() and leave(). Returns the epoch it stands in, or 0: there
-  /// was no room for too long, and a crash now means that the upper is counted. Waits for a settle
-  /// at most kPatience.
-  Epoch say(std::uint8_t kind, const InodeKey& key, const InodeKey& dir,
+  /// Writes an intent of an operation that entered `own` and has not left. Returns the epoch it
+  /// stands in, or 0: there was no room for too long, and a crash now means that the upper is
+  /// counted. Where there is none it waits for a settle, for a fifth of a second at most.
+  Epoch say(Epoch own, std::uint8_t kind, const InodeKey& key, const InodeKey& dir,
             std::string_view name) noexcept;
   /// An intent could not even be made.
   void miss() noexcept;

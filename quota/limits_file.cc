@@ -91,18 +91,26 @@ bool parse_state(std::istream& in, ProjectState& state) {
   return words->empty();
 }
 
-bool parse_line(const std::string& line, Settings& settings) {
+/// Of lines of the same project the last one counts.
+using ById = std::map<std::uint32_t, ProjectState>;
+
+bool parse_line(const std::string& line, ProjectState& total, ById& projects) {
   std::istringstream in(line);
   std::string kind;
   if (!(in >> kind) || kind.front() == '#') return true;
-  if (kind == "total") return parse_state(in, settings.total);
+  if (kind == "total") {
+    ProjectState read;
+    if (!parse_state(in, read)) return false;
+    total = read;
+    return true;
+  }
   std::string text;
   if (kind != "project" || !(in >> text)) return false;
   const auto id = number<std::uint32_t>(text);
   ProjectState state;
   if (!id || !parse_state(in, state)) return false;
   state.report.id = ProjId{*id};
-  settings.projects.push_back(state);
+  projects[*id] = state;
   return true;
 }
 
@@ -144,20 +152,30 @@ Status sync_directory_of(const std::string& path) {
 std::string render_settings(const std::string& upper_uuid, const Settings& settings) {
   std::string text(kTitle);
   text += ' ' + std::to_string(kVersion) + '\n';
-  text += "# Limits in bytes and inodes (0: none), grace in seconds. Kept by the server;\n";
-  text += "# read back only where the ledger is lost.\n";
+  text +=
+      "# Limits in bytes and inodes (0: none), grace in seconds. Kept by the server; a later "
+      "line\n";
+  text += "# with the same id rules. Read back only where the ledger is lost.\n";
   text += "upper " + upper_uuid + '\n';
-  text += "total " + limits_text(settings.total.report.limits) + ' ' +
-          grace_text(settings.total.grace.value_or(Grace{})) + '\n';
+  text += render_total(settings.total);
   for (const ProjectState& state : settings.projects) {
     if (state.report.limits == Limits{} && !state.grace && !state.parent) continue;
-    text += "project " + std::to_string(to_u32(state.report.id)) + ' ' +
-            limits_text(state.report.limits);
-    if (state.grace) text += ' ' + grace_text(*state.grace);
-    if (state.parent) text += " parent=" + std::to_string(to_u32(*state.parent));
-    text += '\n';
+    text += render_project(state);
   }
   return text;
+}
+
+std::string render_total(const ProjectState& total) {
+  return "total " + limits_text(total.report.limits) + ' ' +
+         grace_text(total.grace.value_or(Grace{})) + '\n';
+}
+
+std::string render_project(const ProjectState& state) {
+  std::string text =
+      "project " + std::to_string(to_u32(state.report.id)) + ' ' + limits_text(state.report.limits);
+  if (state.grace) text += ' ' + grace_text(*state.grace);
+  if (state.parent) text += " parent=" + std::to_string(to_u32(*state.parent));
+  return text + '\n';
 }
 
 Result<std::optional<Settings>> read_settings(const std::string& path,
@@ -176,15 +194,19 @@ Result<std::optional<Settings>> read_settings(const std::string& path,
   }
   if (version > kVersion) return fail(EPROTONOSUPPORT);
   Settings settings;
+  ById projects;
   bool ours = false;
   for (int number = 2; std::getline(in, line); ++number) {
-    if (line.starts_with("upper ")) {
+    if (in.eof()) {
+      spdlog::warn("{}:{}: not finished, left out: {}", path, number, line);
+    } else if (line.starts_with("upper ")) {
       ours = line.substr(6) == upper_uuid;
-    } else if (!parse_line(line, settings)) {
+    } else if (!parse_line(line, settings.total, projects)) {
       spdlog::warn("{}:{}: cannot be read, left out: {}", path, number, line);
     }
   }
   if (!ours) return std::optional<Settings>{};
+  for (const auto& [_, state] : projects) settings.projects.push_back(state);
   return std::optional<Settings>{std::move(settings)};
 }
 
@@ -202,6 +224,47 @@ Status write_settings(const std::string& path, const std::string& text) {
     return status;
   }
   return sync_directory_of(path);
+}
+
+namespace {
+
+/// The file, open for appending. ENOENT where nothing can be appended to it.
+Result<int> open_whole(const std::string& path, const std::string& upper_uuid) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return fail_errno();
+  // The head is as render_settings() makes it; a person's own edition is written anew.
+  const std::string head = render_settings(upper_uuid, {});
+  const std::string wanted = head.substr(0, head.find("total "));
+  std::string found(wanted.size(), '\0');
+  struct stat st {};
+  char last = 0;
+  const bool whole =
+      ::pread(fd, found.data(), found.size(), 0) == static_cast<ssize_t>(found.size()) &&
+      found == wanted && ::fstat(fd, &st) == 0 && ::pread(fd, &last, 1, st.st_size - 1) == 1 &&
+      last == '\n';
+  if (whole) return fd;
+  ::close(fd);
+  return fail(ENOENT);
+}
+
+}  // namespace
+
+bool settings_are_whole(const std::string& path, const std::string& upper_uuid) {
+  const auto fd = open_whole(path, upper_uuid);
+  if (fd) ::close(*fd);
+  return fd.has_value();
+}
+
+Status append_settings(const std::string& path, const std::string& upper_uuid,
+                       const std::string& line) {
+  TRY(fd, open_whole(path, upper_uuid));
+  struct stat st {};
+  Status status = ::fstat(fd, &st) == 0 ? write_all(fd, line) : fail_errno();
+  if (status && ::fdatasync(fd) != 0) status = fail_errno();
+  // Nothing half-made stays on a full disk.
+  if (!status && st.st_size > 0) (void)!::ftruncate(fd, st.st_size);
+  ::close(fd);
+  return status;
 }
 
 }  // namespace troot::quota

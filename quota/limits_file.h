@@ -1,6 +1,9 @@
 // What owns it: the text dump of limits, grace periods and parents beside the ledger, so that they
 // survive the loss of the database (docs/FORMAT.md, "limits.txt"). A person may read it, and may
 // edit it while no server runs and there is no database.
+//
+// A change appends one line, which rules over earlier ones of the same project: what a change costs
+// does not grow with the number of projects. Now and then the file is written anew.
 #pragma once
 
 #include <optional>
@@ -20,14 +23,24 @@ struct Settings {
 
 /// Projects without a setting of their own have no line.
 [[nodiscard]] std::string render_settings(const std::string& upper_uuid, const Settings& settings);
+/// One line, with its newline.
+[[nodiscard]] std::string render_total(const ProjectState& total);
+[[nodiscard]] std::string render_project(const ProjectState& state);
 
 /// Reads the dump at `path`. Absent where there is none, or it names another upper. A line that
-/// cannot be read is left out with a warning: the limits in the other lines count. EPROTONOSUPPORT:
-/// a newer version.
+/// cannot be read is left out with a warning: the limits in the other lines count. A last line
+/// without its newline was not finished, and does not count. EPROTONOSUPPORT: a newer version.
 [[nodiscard]] Result<std::optional<Settings>> read_settings(const std::string& path,
                                                             const std::string& upper_uuid);
 
 /// Replaces the file by `text` at once and durably; nothing is done where it has that text already.
 [[nodiscard]] Status write_settings(const std::string& path, const std::string& text);
+
+/// Adds a line, durably. ENOENT: the file is not there, or is not whole (of another upper, or its
+/// last line is unfinished): it must be written anew.
+[[nodiscard]] Status append_settings(const std::string& path, const std::string& upper_uuid,
+                                     const std::string& line);
+/// Whether lines can be appended to what is there.
+[[nodiscard]] bool settings_are_whole(const std::string& path, const std::string& upper_uuid);
 
 }  // namespace troot::quota

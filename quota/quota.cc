@@ -2,6 +2,8 @@
 // the ledger.
 #include "quota/quota.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <ctime>
 #include <limits>
@@ -84,6 +86,8 @@ struct Quota::Impl {
     return fail(e == EDQUOT ? Errno(refused) : e);
   }
   Status save(std::optional<ProjId> id);
+  /// Where it cannot be saved, memory and dump are as `before`.
+  Status save_or_set_back(std::optional<ProjId> id, const ProjectState& before);
 
   const int refused;
   Tree tree;
@@ -201,6 +205,7 @@ Status Quota::end_recount() {
   CHECK_OK(flush(Sync::kToDisk));
   if (impl_->books) CHECK_OK(impl_->books->trust());
   impl_->recount = Recount::kNotNeeded;
+  (void)::malloc_trim(0);  // what the count took is not needed again
   return {};
 }
 
@@ -209,34 +214,57 @@ Result<std::vector<ProjectReport>> Quota::audit() {
   return impl_->books->audit();
 }
 
+Result<std::vector<std::optional<InodeRecord>>> Quota::records(std::span<const InodeKey> keys,
+                                                               Records which) {
+  if (!impl_->books) return fail(ENOTSUP);
+  if (which == Records::kSettled) CHECK_OK(flush(Sync::kToKernel));
+  return impl_->books->records(keys);
+}
+
+Status Quota::each_record(const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {
+  if (!impl_->books) return fail(ENOTSUP);
+  CHECK_OK(flush(Sync::kToKernel));
+  return impl_->books->each_record(visit);
+}
+
+Result<std::uint64_t> Quota::mend_sums() {
+  if (!impl_->books) return fail(ENOTSUP);
+  return impl_->books->mend_sums();
+}
+
 // ---- limits and reports ----
 
 Status Quota::Impl::save(std::optional<ProjId> id) { return books ? books->save(id) : Status{}; }
 
+Status Quota::Impl::save_or_set_back(std::optional<ProjId> id, const ProjectState& before) {
+  auto saved = save(id);
+  if (saved) return saved;
+  tree.set_back(id, before);
+  if (books) books->unsave(id);
+  return saved;
+}
+
 Status Quota::set_limits(ProjId id, const Limits& limits) {
   if (id == kDefaultProject) return fail(EINVAL);
   MutexLock lock(impl_->settings);
-  const Limits old = impl_->tree.state(id).report.limits;
+  const ProjectState before = impl_->tree.state(id);
   impl_->tree.set_limits(id, limits);
-  auto saved = impl_->save(id);
-  if (!saved) impl_->tree.set_limits(id, old);
-  return saved;
+  return impl_->save_or_set_back(id, before);
 }
 
 Status Quota::set_total_limits(const Limits& limits) {
   MutexLock lock(impl_->settings);
-  const Limits old = impl_->tree.total().report.limits;
+  const ProjectState before = impl_->tree.total();
   impl_->tree.set_limits(std::nullopt, limits);
-  auto saved = impl_->save(std::nullopt);
-  if (!saved) impl_->tree.set_limits(std::nullopt, old);
-  return saved;
+  return impl_->save_or_set_back(std::nullopt, before);
 }
 
 Status Quota::set_grace(std::optional<ProjId> id, const Grace& grace) {
   if (!sane(grace.bytes_s) || !sane(grace.inodes_s)) return fail(EINVAL);
   MutexLock lock(impl_->settings);
+  const ProjectState before = id ? impl_->tree.state(*id) : impl_->tree.total();
   impl_->tree.set_grace(id, grace);
-  return impl_->save(id);
+  return impl_->save_or_set_back(id, before);
 }
 
 Grace Quota::grace() const { return impl_->tree.grace(); }
@@ -244,15 +272,22 @@ Grace Quota::grace() const { return impl_->tree.grace(); }
 Status Quota::set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) {
   if (bytes_end < 0 || inodes_end < 0) return fail(EINVAL);
   MutexLock lock(impl_->settings);
+  const ProjectState before = impl_->tree.state(id);
   impl_->tree.set_timers(id, bytes_end, inodes_end);
-  return impl_->save(id);
+  return impl_->save_or_set_back(id, before);
 }
 
 Status Quota::set_parent(ProjId id, std::optional<ProjId> parent) {
   MutexLock lock(impl_->settings);
+  const ProjectState before = impl_->tree.state(id);
   auto moved = impl_->tree.set_parent(id, parent);
   if (!moved) return impl_->refusal(moved.error());
-  return impl_->save(id);
+  auto saved = impl_->save(id);
+  if (saved) return saved;
+  // Back to where it was: by force, since it had its place there.
+  (void)impl_->tree.set_parent(id, before.parent, Enforce::kForce);
+  if (impl_->books) impl_->books->unsave(id);
+  return saved;
 }
 
 void Quota::set_enforcement(bool on) { impl_->tree.set_enforcement(on); }
@@ -260,8 +295,9 @@ bool Quota::enforcing() const noexcept { return impl_->tree.enforcing(); }
 
 Status Quota::reset_peak(ProjId id) {
   MutexLock lock(impl_->settings);
+  const ProjectState before = impl_->tree.state(id);
   impl_->tree.reset_peak(id);
-  return impl_->save(id);
+  return impl_->save_or_set_back(id, before);
 }
 
 std::optional<ProjId> Quota::new_project(ProjId first) { return impl_->tree.make_new(first); }

@@ -13,8 +13,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,27 @@ namespace troot::quota {
 
 class Project;  // one node of the tree (quota/tree.h)
 class Quota;
+
+/// While it lives, a refused charge of this thread is not yet counted; when it ends it is, once,
+/// whatever was refused. For an operation that may be tried again. Not across threads.
+class HeldRefusal {
+ public:
+  HeldRefusal() noexcept;
+  ~HeldRefusal();
+  HeldRefusal(const HeldRefusal&) = delete;
+  HeldRefusal& operator=(const HeldRefusal&) = delete;
+  /// It is tried again: what comes of that counts.
+  void drop() noexcept;
+  /// The tree's: a charge was refused by `by`, which crossed something with it.
+  static void note(Project& by, const Crossed& crossed, Seconds now) noexcept;
+
+ private:
+  static thread_local HeldRefusal* holder_;
+  HeldRefusal* const outer_;
+  Project* by_ = nullptr;
+  Crossed crossed_;
+  Seconds when_ = 0;
+};
 
 /// A held charge. Whatever of it is not claimed goes back when it is destroyed.
 /// Not thread-safe itself; moved, never copied. A default-constructed one holds nothing, so that
@@ -106,7 +129,8 @@ class Quota {
   /// EDQUOT (or refused_errno) when any level refuses; failcnt and events are counted there.
   [[nodiscard]] Result<Reservation> reserve(ProjId id, Usage delta, Enforce how = Enforce::kLimits);
   /// Holds as many whole pages as fit, at least one and at most `want_bytes` (a multiple of a
-  /// page). EDQUOT when not even one fits. For writes, which may be short (rule 9).
+  /// page). EDQUOT when not even one fits. For writes, which may be short (rule 9). failcnt counts
+  /// once where less fits than was wanted.
   [[nodiscard]] Result<Reservation> reserve_up_to(ProjId id, std::int64_t want_bytes,
                                                   Enforce how = Enforce::kLimits);
   /// Takes `amount` off the usage of `id` and its ancestors. Never refused; clears timers (rule 6).
@@ -154,6 +178,18 @@ class Quota {
   /// (so without the projects below it). Flushes first. Order: ascending id. EUCLEAN: the ledger's
   /// project records say something else; ENOTSUP: nothing is kept on disk.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit();
+
+  // ---- checks ---------------------------------------------------------------------------------
+  /// The records of `keys`, in their order: with all that was recorded so far, or without the last.
+  enum class Records { kSettled, kOnDisk };
+  [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> records(
+      std::span<const InodeKey> keys, Records which);
+  /// Calls `visit` for every record, ascending by key, with all that was recorded so far.
+  [[nodiscard]] Status each_record(
+      const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
+  /// Makes the sums of projects, on disk and in memory, those of their records. What operations
+  /// under way hold is not taken for a difference. Returns the number of projects that were wrong.
+  [[nodiscard]] Result<std::uint64_t> mend_sums();
 
   // ---- limits and reports ---------------------------------------------------------------------
   /// Set at once, for open files too (rule 14). Lowering below usage is allowed (rule 6). On disk

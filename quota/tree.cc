@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "quota/quota.h"
 #include "quota/unit.h"
 
 namespace troot::quota {
@@ -13,6 +14,35 @@ namespace {
 // The number only keeps a mistake from becoming an endless loop.
 constexpr int kRaces = 10000;
 }  // namespace
+
+thread_local HeldRefusal* HeldRefusal::holder_ = nullptr;
+
+HeldRefusal::HeldRefusal() noexcept : outer_(std::exchange(holder_, this)) {}
+
+HeldRefusal::~HeldRefusal() {
+  holder_ = outer_;
+  if (by_ == nullptr) return;
+  by_->dquot_.count_failure();
+  by_->tree().publish(*by_, crossed_, when_);
+}
+
+void HeldRefusal::drop() noexcept {
+  if (by_ != nullptr) by_->dquot_.forget_refusal(crossed_);
+  by_ = nullptr;
+}
+
+void HeldRefusal::note(Project& by, const Crossed& crossed, Seconds now) noexcept {
+  if (holder_ == nullptr) {
+    by.dquot_.count_failure();
+    by.tree().publish(by, crossed, now);
+  } else if (holder_->by_ == nullptr) {
+    holder_->by_ = &by;
+    holder_->crossed_ = crossed;
+    holder_->when_ = now;
+  } else {
+    by.dquot_.forget_refusal(crossed);
+  }
+}
 
 Tree::Tree(Clock clock, std::int64_t margin_bytes, bool enforce)
     : clock_(std::move(clock)),
@@ -51,7 +81,7 @@ void Tree::ensure(ProjId id) {
   (void)make(id);
 }
 
-Project* Tree::climb(Project* first, const Project* end, Usage delta, const Terms& terms) {
+Tree::Refusal Tree::climb(Project* first, const Project* end, Usage delta, const Terms& terms) {
   // Crossings are rare; nothing is allocated without one.
   std::vector<std::pair<const Project*, Crossed>> all;
   for (Project* node = first; node != end; node = node->parent_) {
@@ -64,17 +94,16 @@ Project* Tree::climb(Project* first, const Project* end, Usage delta, const Term
     for (Project* undo = first; undo != node; undo = undo->parent_) {
       undo->dquot_.unreserve(delta, terms, never);
     }
-    publish(*node, crossed, terms.now);
-    return node;
+    return {node, crossed};
   }
   for (const auto& [node, crossed] : all) publish(*node, crossed, terms.now);
-  return nullptr;
+  return {};
 }
 
 bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& terms) {
-  Project* const refusing = climb(first, end, delta, terms);
-  if (refusing != nullptr) refusing->dquot_.count_failure();
-  return refusing == nullptr;
+  const Refusal refusal = climb(first, end, delta, terms);
+  if (refusal.by != nullptr) HeldRefusal::note(*refusal.by, refusal.crossed, terms.now);
+  return refusal.by == nullptr;
 }
 
 void Tree::publish(const Project& project, const Crossed& crossed, Seconds now) noexcept {
@@ -117,6 +146,15 @@ Result<Project*> Tree::reserve(ProjId id, Usage delta, Enforce how) {
   return project;
 }
 
+void Tree::refuse_rest(Project& tightest, const Terms& terms) {
+  // Whoever asked for one part at a time, as a kernel that splits a write does, would meet the
+  // refusal as well.
+  Crossed crossed;
+  tightest.dquot_.refuse_bytes(kPageSize, terms, crossed);
+  tightest.dquot_.count_failure();
+  publish(tightest, crossed, terms.now);
+}
+
 Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
   if (want_bytes < kPageSize) return fail(EINVAL);
   const Terms now = terms(how);
@@ -137,12 +175,16 @@ Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, En
     if (bytes == 0) {
       Crossed crossed;
       tightest->dquot_.refuse_bytes(kPageSize, now, crossed);
-      tightest->dquot_.count_failure();
-      publish(*tightest, crossed, now.now);
+      HeldRefusal::note(*tightest, crossed, now.now);
       return fail(EDQUOT);
     }
+    const Refusal refusal = climb(project, nullptr, {bytes, 0}, now);
+    if (refusal.by == nullptr) {
+      if (bytes < want_bytes) refuse_rest(*tightest, now);
+      return Partial{project, bytes};
+    }
     // Not by charge(): losing a race to somebody is no failed charge.
-    if (climb(project, nullptr, {bytes, 0}, now) == nullptr) return Partial{project, bytes};
+    refusal.by->dquot_.forget_refusal(refusal.crossed);
   }
   return fail(EDQUOT);
 }
@@ -241,9 +283,9 @@ std::optional<ProjId> Tree::make_new(ProjId first) {
   return std::nullopt;
 }
 
-Status Tree::set_parent(ProjId id, std::optional<ProjId> parent) {
+Status Tree::set_parent(ProjId id, std::optional<ProjId> parent, Enforce how) {
   if (parent == id) return fail(ELOOP);
-  const Terms now = terms(Enforce::kLimits);
+  const Terms now = terms(how);
   WriteLock lock(shape_);
   Project& project = make(id);
   Project* const above = parent ? &make(*parent) : &total_;
@@ -271,6 +313,24 @@ Status Tree::set_parent(ProjId id, std::optional<ProjId> parent) {
 void Tree::reset_peak(ProjId id) {
   WriteLock lock(shape_);
   make(id).dquot_.reset_peak();
+}
+
+void Tree::set_back(std::optional<ProjId> id, const ProjectState& before) {
+  const ProjectReport& report = before.report;
+  if (!id) {
+    set_grace(std::nullopt, before.grace.value_or(Grace{}));
+  }
+  const Terms now = terms(Enforce::kLimits);
+  WriteLock lock(shape_);
+  Project& project = id ? make(*id) : total_;
+  if (id) {
+    project.grace_ = before.grace;
+    project.dquot_.set_grace(before.grace.value_or(grace_));
+  }
+  project.dquot_.set_limits(report.limits, now);
+  if (report.bytes_timer != 0) project.dquot_.bytes().move_timer(report.bytes_timer);
+  if (report.inodes_timer != 0) project.dquot_.inodes().move_timer(report.inodes_timer);
+  project.dquot_.raise_peak(report.peak);
 }
 
 void Tree::load(const ProjectState& total, const std::vector<ProjectRecord>& projects) {

@@ -118,8 +118,11 @@ tl::expected<void, UsageError> serve(Overlay& overlay, Start& start, Daemon& dae
 }
 
 tl::expected<void, UsageError> open_and_serve(Start& start, Daemon& daemon) {
-  auto overlay = Overlay::open(
-      start.options.config, [](std::uint64_t seen) { spdlog::info("recount: {} objects", seen); });
+  // A server in the foreground has its log there.
+  const bool tells = !start.options.foreground;
+  auto overlay = Overlay::open(start.options.config, [tells](std::uint64_t seen) {
+    if (tells) say("counting the upper: " + std::to_string(seen) + " objects so far");
+  });
   if (!overlay) return tl::unexpected(UsageError{overlay.error().message, kExitCannot});
   auto done = serve(**overlay, start, daemon);
   if (auto closed = (*overlay)->close(); !closed && done)

@@ -278,7 +278,7 @@ class Bed:
         end = time.monotonic() + SERVER_SECONDS
         ready = [lambda: mounted(self.mnt)]
         if "upperdir=" in self.layer_options():
-            ready.append(lambda: os.path.exists(self.control_socket()))
+            ready.append(self.answers)
         while not all(condition() for condition in ready):
             if self.server.poll() is not None:
                 raise Failure(f"trootfs ended with {self.server.returncode}: {self.server_says()}")
@@ -357,6 +357,13 @@ class Bed:
         first, *lines = data.decode().split("\n")
         check(first == "ok", f"control '{request}': {first}")
         return [dict(w.split("=", 1) for w in line.split(" ") if "=" in w) for line in lines if line]
+
+    def answers(self):
+        """Whether a server listens; the socket of one that was killed stays behind."""
+        try:
+            return bool(self.control("status"))
+        except OSError:
+            return False
 
     def status(self):
         merged = {}

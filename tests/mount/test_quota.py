@@ -56,6 +56,35 @@ def short_write(m):
     equal(read(m("f")), pattern(2 * MIB)[:room], "content")
 
 
+@case("rule 9: a write without room for a page takes the pages that are there, cached or not", options=["size=1M"],
+      **trootfs)
+def room_in_old_pages(m):
+    for cached in (False, True):
+        write(m("f"), pattern(100))
+        fill(m("g"))
+        m.remount("size=1M")  # the kernel's pages go
+        if cached:
+            read(m("f"))
+        failcnt = m.status()["failcnt"]
+        descriptor = os.open(m("f"), os.O_WRONLY)
+        equal(os.pwrite(descriptor, pattern(5000), 100), PAGE - 100, f"count of the write, cached: {cached}")
+        equal(m.status()["failcnt"], failcnt + 1, f"failcnt, cached: {cached}")
+        os.close(descriptor)
+        equal(read(m("f")), pattern(100) + pattern(5000)[:PAGE - 100], "content")
+        os.unlink(m("g"))
+
+
+@case("rule 5: at the limit an xattr gives way to one as large, not to a larger one", options=["size=1M"],
+      **trootfs)
+def xattr_replaced(m):
+    write(m("f"), "x")
+    os.setxattr(m("f"), "user.a", b"1" * 3000)
+    fill(m("g"))
+    os.setxattr(m("f"), "user.a", b"2" * 3000)
+    refused(errno.EDQUOT, os.setxattr, m("f"), "user.a", b"3" * 9000)
+    equal(os.getxattr(m("f"), "user.a"), b"2" * 3000, "the xattr")
+
+
 @case("an O_DIRECT write trimmed by the limit returns the short count and keeps its data", options=["size=1M"], **trootfs)
 def direct(m):
     room = MIB - m.used()

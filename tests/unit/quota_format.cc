@@ -136,7 +136,7 @@ TEST_CASE("a dump that is damaged or newer") {
         "troot-limits 1\nupper u\n\n# note\ntotal bhard=10\nproject 1 bhard=5\nproject x bhard=5\n"
         "project 2 bhard=\nproject 3 bhard=-1\nproject 4 bhard=5 bhard=6\nproject 5 color=1\n"
         "project 6 bgrace=1\nproject 7 bhard\nproject 4294967296 bhard=1\nrubbish\n"
-        "project 9 parent=4294967296\nproject 10 ihard=7 parent=1");
+        "project 9 parent=4294967296\nproject 10 ihard=7 parent=1\n");
     const auto read = read_settings(path, "u");
     REQUIRE((read && *read));
     CHECK((*read)->total.report.limits == hard_bytes(10));

@@ -1,5 +1,6 @@
 // What owns it: the rules of one project (quota rules 5, 6, 7, 8, 9, 11, 13, 14), with a clock that
 // the test moves.
+#include "quota/dquot.h"
 #include "quota/unit.h"
 #include "unit/quota_fixture.h"
 
@@ -225,11 +226,21 @@ TEST_CASE("rule 9: a write is trimmed to the whole pages that fit on every level
   CHECK(fit(11 * kPage) == kPage);
   REQUIRE(charge(*quota, proj(1), kPage) == 0);
   CHECK(fit(kPage) == -EDQUOT);
-  CHECK(quota->total().failcnt == 1);
-  CHECK(quota->project(kP).failcnt == 0);
+  // What was trimmed was refused in part.
+  CHECK(quota->total().failcnt == 3);
+  CHECK(quota->project(kP).failcnt == 1);
   CHECK(fit(0) == -EINVAL);
   CHECK(quota->total().used.bytes == 3 * kPage);
   CHECK(quota->reserve_up_to(kP, kPage, Enforce::kForce)->held().bytes == kPage);
+}
+
+TEST_CASE("a peak that is older than the usage is raised to it") {
+  Dquot dquot;
+  dquot.load_used({3 * kPage, 2});
+  ProjectReport old;
+  old.peak = {kPage, 5};
+  dquot.load_history(old);
+  CHECK(dquot.report(kP).peak == Usage{3 * kPage, 5});
 }
 
 TEST_CASE("rule 9: past grace nothing fits") {

@@ -127,32 +127,72 @@ cli::Outcome<int> report(const std::string& target, bool json) {
   return 0;
 }
 
-cli::Outcome<int> check(const std::string& target, bool json) {
+/// The words for a record, or for its absence.
+std::string record_text(const std::map<std::string, std::string>& line, const std::string& whose,
+                        const Projects& names) {
+  const auto project = line.find(whose + "_project");
+  if (project == line.end()) return "nothing";
+  return line.at(whose + "_bytes") + " bytes in project " +
+         names.name(static_cast<std::uint32_t>(std::stoul(project->second)));
+}
+
+enum class Check { kLook, kRepair };
+
+/// Each object beside its record, then each project's usage beside the sum of its records. Exit
+/// code 1: something was wrong.
+cli::Outcome<int> check(const std::string& target, Check how, bool json) {
   const Projects names = Projects::of_machine();
   TAKE(server, server_of_target(target));
-  TAKE(reply, server.ask("check"));
-  Json differences = Json::array();
-  for (const auto& line : reply.lines) {
+  TAKE(objects, server.ask(how == Check::kRepair ? "check repair" : "check objects"));
+  TAKE(sums, server.ask("check"));
+  Json wrong_objects = Json::array(), wrong_sums = Json::array();
+  for (const auto& line : objects.lines) {
+    if (!line.contains("path")) continue;
+    const std::string& path = line.at("path");
+    if (!json) {
+      std::printf(
+          "%s: the ledger has %s, the upper %s\n", path.empty() ? "(no such object)" : path.c_str(),
+          record_text(line, "ledger", names).c_str(), record_text(line, "upper", names).c_str());
+    }
+    Json one{{"path", path}};
+    for (const auto& [key, value] : line) {
+      if (key != "path") one[key] = std::stoll(value);
+    }
+    wrong_objects.push_back(std::move(one));
+  }
+  for (const auto& line : sums.lines) {
     if (!line.contains("project")) continue;
     Json one;
     for (const auto& [key, value] : line) one[key] = std::stoll(value);
-    differences.push_back(std::move(one));
+    if (!json) {
+      std::printf(
+          "project %s: the ledger has %lld bytes, %lld inodes; usage is %lld bytes, %lld inodes\n",
+          names.name(one["project"].get<std::uint32_t>()).c_str(),
+          one["ledger_bytes"].get<long long>(), one["ledger_inodes"].get<long long>(),
+          one["used_bytes"].get<long long>(), one["used_inodes"].get<long long>());
+    }
+    wrong_sums.push_back(std::move(one));
   }
+  const long long found = std::stoll(objects.value("differences"));
+  const long long mended = std::stoll(objects.value("projects_mended"));
+  const bool clean = found == 0 && mended == 0 && wrong_sums.empty();
   if (json) {
-    print_json({{"projects", std::stoll(reply.value("projects"))}, {"differences", differences}});
-  } else if (differences.empty()) {
-    std::printf("%s: the ledger and usage agree (%s projects)\n", server.place().point.c_str(),
-                reply.value("projects").c_str());
+    print_json({{"projects", std::stoll(sums.value("projects"))},
+                {"differences", wrong_sums},
+                {"objects", std::stoll(objects.value("objects"))},
+                {"object_differences", found},
+                {"objects_that_differ", wrong_objects},
+                {"projects_mended", mended},
+                {"repaired", how == Check::kRepair && !clean}});
+  } else if (clean) {
+    std::printf("%s: the ledger and usage agree (%s projects, %s objects)\n",
+                server.place().point.c_str(), sums.value("projects").c_str(),
+                objects.value("objects").c_str());
+  } else if (how == Check::kRepair) {
+    std::printf("%s: mended %lld objects and %lld projects\n", server.place().point.c_str(), found,
+                mended);
   }
-  for (const auto& one : differences) {
-    if (json) break;
-    std::printf(
-        "project %s: the ledger has %lld bytes, %lld inodes; usage is %lld bytes, %lld inodes\n",
-        names.name(one["project"].get<std::uint32_t>()).c_str(),
-        one["ledger_bytes"].get<long long>(), one["ledger_inodes"].get<long long>(),
-        one["used_bytes"].get<long long>(), one["used_inodes"].get<long long>());
-  }
-  return differences.empty() ? 0 : 1;
+  return clean ? 0 : 1;
 }
 
 }  // namespace
@@ -184,10 +224,13 @@ cli::Outcome<int> verb_list(const Call& call) {
     Json all = Json::array();
     std::vector<std::vector<std::string>> cells;
     for (const Server& server : all_servers(call.tool)) {
-      TAKE(state, server.state());
-      all.push_back(json_of_state(server.place(), state));
-      cells.push_back({server.place().point, cli::format_size(state.total.bytes.used),
-                       cli::format_limit(state.total.bytes.hard), state.enforcing ? "on" : "off"});
+      const auto state = server.state();
+      // One that went meanwhile is not listed.
+      if (!state) continue;
+      all.push_back(json_of_state(server.place(), *state));
+      cells.push_back({server.place().point, cli::format_size(state->total.bytes.used),
+                       cli::format_limit(state->total.bytes.hard),
+                       state->enforcing ? "on" : "off"});
     }
     if (json) {
       print_json(all);
@@ -207,13 +250,15 @@ cli::Outcome<int> verb_list(const Call& call) {
 
 cli::Outcome<int> verb_check(const Call& call) {
   CLI::App app(
-      "Compare usage with the sum over the ledger's records; exit code 1 where they differ",
+      "Compare the ledger with the upper, and usage with the ledger; exit code 1 where they differ",
       call.tool);
   std::string target;
-  bool json = false;
+  bool json = false, repair = false;
   app.add_option("TARGET", target, kTargetHelp)->required();
+  app.add_flag("--repair", repair, "Mend what differs");
   app.add_flag("--json", json, "As JSON");
-  return parse_verb(app, call, [&] { return check(target, json); });
+  return parse_verb(app, call,
+                    [&] { return check(target, repair ? Check::kRepair : Check::kLook, json); });
 }
 
 }  // namespace troot::quota_tools

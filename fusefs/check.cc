@@ -1,0 +1,263 @@
+// What owns it: `troot quota check`: a walk over the upper beside the ledger's records.
+//
+// The walk takes no lock, so what is being changed may look wrong to it. Whatever differs is looked
+// at again, alone, under the locks that a change of it would need, after the ledger was settled:
+// what differs then is wrong. A record whose object was not met may belong to one that moved
+// meanwhile: before it is called wrong, the upper is walked once more with no name changing.
+#include "fusefs/check.h"
+
+#include <algorithm>
+#include <memory>
+#include <shared_mutex>
+
+#include "fusefs/intent.h"
+#include "fusefs/namei.h"
+#include "fusefs/readdir.h"
+
+namespace troot::fusefs {
+namespace {
+
+using quota::InodeKey;
+using quota::InodeRecord;
+
+constexpr std::size_t kBatch = 512;
+
+/// A name on the way down; the root has no parent.
+struct Step {
+  std::shared_ptr<const Step> parent;
+  std::string name;
+};
+using StepPtr = std::shared_ptr<const Step>;
+
+std::vector<std::string> names_of(const StepPtr& step) {
+  std::vector<std::string> names;
+  for (const Step* at = step.get(); at->parent; at = at->parent.get()) names.push_back(at->name);
+  std::reverse(names.begin(), names.end());
+  return names;
+}
+
+std::string path_of(const StepPtr& step) {
+  std::string path;
+  for (const std::string& name : names_of(step)) path += "/" + name;
+  return path.empty() ? "/" : path;
+}
+
+/// An inode found by its names, with the lookups that were counted on the way.
+class Found {
+ public:
+  Found(Core& core, const std::vector<std::string>& names) : core_(core), inode_(core.root) {
+    for (const std::string& name : names) {
+      const auto entry = look_up(core, inode_->id(), name);
+      inode_ = entry ? core.inodes.find(entry->id) : nullptr;
+      if (inode_ == nullptr) return;
+      held_.push_back(inode_);
+    }
+  }
+  ~Found() {
+    for (Inode* inode : held_) {
+      if (inode != core_.root) unref(core_, inode, 1);
+    }
+  }
+  Found(const Found&) = delete;
+  Found& operator=(const Found&) = delete;
+  /// Null: it is not there any more.
+  [[nodiscard]] Inode* inode() const { return inode_; }
+
+ private:
+  Core& core_;
+  Inode* inode_;
+  std::vector<Inode*> held_;
+};
+
+class Checker {
+ public:
+  Checker(Core& core, CheckMode mode) : core_(core), mode_(mode) {}
+
+  Result<CheckResult> run() {
+    CHECK_OK(core_.quota->each_record(
+        [this](const InodeKey& key, const InodeRecord&) { before_.push_back(key); }));
+    met_.assign(before_.size(), false);
+    CHECK_OK(walk([this](const StepPtr& step, int dirfd, const char* name, const struct statx& sx) {
+      return compare(step, dirfd, name, sx);
+    }));
+    CHECK_OK(compare_batch());
+    CHECK_OK(meet_parked());
+    for (const StepPtr& step : suspects_) CHECK_OK(look_closer(step));
+    CHECK_OK(find_stale());
+    if (mode_ == CheckMode::kMend) {
+      TRY(projects, core_.quota->mend_sums());
+      result_.projects_mended = projects;
+    }
+    return std::move(result_);
+  }
+
+ private:
+  using Visit = std::function<Status(const StepPtr&, int, const char*, const struct statx&)>;
+
+  /// Every object of the upper that is charged. One descriptor, whatever the depth; what goes away
+  /// under it is passed over.
+  Status walk(const Visit& visit) {
+    const int upper = core_.layers[kUpper].root->get();
+    std::vector<StepPtr> waiting{std::make_shared<const Step>()};
+    TRY(root, posix::stat_at(upper, "."));
+    CHECK_OK(visit(waiting.back(), upper, ".", root));
+    while (!waiting.empty()) {
+      const StepPtr step = std::move(waiting.back());
+      waiting.pop_back();
+      auto fd = open_step(upper, step);
+      if (!fd && is_gone(fd.error())) continue;
+      if (!fd) return fail(fd.error());
+      Status status;
+      CHECK_OK(posix::list(fd->get(), [&](const DirName& d) {
+        const CName name(d.name);
+        const auto sx = posix::stat_at(fd->get(), name.get());
+        if (!sx) return true;
+        if (S_ISCHR(sx->stx_mode) && sx->stx_rdev_major == 0 && sx->stx_rdev_minor == 0)
+          return true;
+        auto child = std::make_shared<const Step>(Step{step, std::string(d.name)});
+        status = visit(child, fd->get(), name.get(), *sx);
+        if (S_ISDIR(sx->stx_mode)) waiting.push_back(std::move(child));
+        return static_cast<bool>(status);
+      }));
+      CHECK_OK(status);
+    }
+    return {};
+  }
+
+  static bool is_gone(Errno e) { return e == ENOENT || e == ENOTDIR || e == ELOOP || e == ESTALE; }
+
+  static Result<Fd> open_step(int upper, const StepPtr& step) {
+    TRY(at, posix::open_at(upper, ".", O_RDONLY | O_DIRECTORY));
+    for (const std::string& name : names_of(step)) {
+      TRY(next, posix::open_at(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY));
+      at = std::move(next);
+    }
+    return at;
+  }
+
+  void meet(const InodeKey& key) {
+    const auto it = std::lower_bound(before_.begin(), before_.end(), key);
+    if (it != before_.end() && *it == key)
+      met_[static_cast<std::size_t>(it - before_.begin())] = true;
+  }
+
+  Status compare(const StepPtr& step, int dirfd, const char* name, const struct statx& sx) {
+    const auto e = examine(core_, dirfd, name, sx);
+    ++result_.objects;
+    meet(key_of(sx));
+    if (!e) {
+      suspects_.push_back(step);
+      return {};
+    }
+    batch_.push_back({step, e->account.key, e->account.record()});
+    return batch_.size() < kBatch ? Status{} : compare_batch();
+  }
+
+  Status compare_batch() {
+    std::vector<InodeKey> keys;
+    for (const Seen& seen : batch_) keys.push_back(seen.key);
+    TRY(records, core_.quota->records(keys, quota::Quota::Records::kOnDisk));
+    for (std::size_t i = 0; i < batch_.size(); ++i) {
+      if (records[i] != batch_[i].record) suspects_.push_back(batch_[i].step);
+    }
+    batch_.clear();
+    return {};
+  }
+
+  Status meet_parked() {
+    for (const int dirfd : {core_.parked.get(), core_.stage.get()}) {
+      TRY(fd, posix::open_at(dirfd, ".", O_RDONLY | O_DIRECTORY));
+      CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
+        if (const auto sx = posix::stat_at(fd.get(), CName(d.name).get())) meet(key_of(*sx));
+        return true;
+      }));
+    }
+    return {};
+  }
+
+  /// One object under its own locks, the ledger settled.
+  Status look_closer(const StepPtr& step) {
+    const Found found(core_, names_of(step));
+    Inode* inode = found.inode();
+    if (inode == nullptr || !inode->in_upper()) return {};
+    std::shared_lock loc(inode->loc);
+    if (inode->has(Inode::kDead)) return {};
+    std::lock_guard charge(account_lock(inode));
+    TRY(account, account_held(core_, inode));
+    TRY(at, where(core_, inode));
+    TRY(sx, posix::stat_at(at.fd(), at.text()));
+    TRY(e, examine(core_, at.fd(), at.text(), sx));
+    TRY(records,
+        core_.quota->records(std::span(&e.account.key, 1), quota::Quota::Records::kSettled));
+    const InodeRecord upper = e.account.record();
+    if (records[0] == upper && account->record() == upper) return {};
+    result_.differences.push_back(
+        {path_of(step), records[0] == upper ? account->record() : records[0], upper});
+    if (mode_ == CheckMode::kLook) return {};
+    const Intent intent(core_, inode, *account);
+    e.account.said = account->said;
+    *account = e.account;
+    if (!inode->is_dir()) {
+      FileData& data = file_data(inode);
+      data.size = e.size;
+      data.preallocated = e.preallocated.empty()
+                              ? nullptr
+                              : std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
+    }
+    record(core_, *account);
+    return {};
+  }
+
+  /// Records that belong to nothing.
+  Status find_stale() {
+    TRY(maybe, still_recorded());
+    if (maybe.empty()) return {};
+    const std::unique_lock rename(core_.rename);
+    CHECK_OK(walk([this](const StepPtr&, int, const char*, const struct statx& sx) -> Status {
+      meet(key_of(sx));
+      return {};
+    }));
+    CHECK_OK(meet_parked());
+    TRY(stale, still_recorded());
+    for (const auto& [key, record] : stale) {
+      result_.differences.push_back({"", record, std::nullopt});
+      if (mode_ == CheckMode::kMend) core_.quota->erase(key);
+    }
+    return {};
+  }
+
+  Result<std::vector<std::pair<InodeKey, InodeRecord>>> still_recorded() {
+    std::vector<InodeKey> keys;
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      if (!met_[i]) keys.push_back(before_[i]);
+    }
+    TRY(records, core_.quota->records(keys, quota::Quota::Records::kSettled));
+    std::vector<std::pair<InodeKey, InodeRecord>> still;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (records[i]) still.emplace_back(keys[i], *records[i]);
+    }
+    return still;
+  }
+
+  struct Seen {
+    StepPtr step;
+    InodeKey key;
+    InodeRecord record;
+  };
+  Core& core_;
+  const CheckMode mode_;
+  CheckResult result_;
+  std::vector<InodeKey> before_;  ///< recorded when the check began; ascending
+  std::vector<bool> met_;         ///< of these, in the upper
+  std::vector<Seen> batch_;
+  std::vector<StepPtr> suspects_;
+};
+
+}  // namespace
+
+Result<CheckResult> check_ledger(Core& core, CheckMode mode) {
+  if (!core.quota) return fail(EOPNOTSUPP);
+  return Checker(core, mode).run();
+}
+
+}  // namespace troot::fusefs
