@@ -55,7 +55,7 @@ Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
   for (std::size_t at = 0; at < list.size();) {
     const std::string disk(list.c_str() + at);
     at += disk.size() + 1;
-    const auto shown = xattr_from_disk(core, disk);
+    const auto shown = xattr_from_disk(core, disk, kUpper);
     if (!shown) continue;
     const auto value = posix::get_xattr(dirfd, name, disk.c_str());
     if (!value) {
@@ -79,7 +79,7 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
     return e;
   }
   TRY(list, posix::list_xattr(dirfd, name));
-  e.flags = xattr_flags(core, list);
+  e.flags = xattr_flags(core, list, kUpper);
   if (e.flags & Inode::kSeenProject) {
     TRY(text, posix::get_xattr(dirfd, name, core.x.project.c_str()));
     if (const auto p = parse_project(text)) {
@@ -93,6 +93,8 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
   }
   if (S_ISDIR(sx.stx_mode)) {
     e.account.data_bytes = quota::kDirectoryBytes;
+  } else if (e.flags & Inode::kSeenMetacopy) {
+    // Its data lies below: what was brought along before a crash counts once all of it is there.
   } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
     TRY(text, posix::get_xattr(dirfd, name, core.x.alloc.c_str()));
     if (auto ranges = parse_ranges(text)) e.preallocated = std::move(*ranges);

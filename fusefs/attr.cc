@@ -1,22 +1,23 @@
 // What owns it: what stat(2) shows of an object, and the owner and mode that objects of the upper
 // are given.
+#include <algorithm>
+
+#include "fusefs/acl.h"
 #include "fusefs/core.h"
 
 namespace troot::fusefs {
 namespace {
 
-/// st_blocks of a lower object: its data's pages. Never 0 where there is data, since archivers take
-/// that for a hole.
-blkcnt_t lower_blocks(const struct statx& sx) {
-  if (S_ISDIR(sx.stx_mode)) return quota::kDirectoryBytes / 512;
-  if (!S_ISREG(sx.stx_mode)) return 0;
-  const std::int64_t dense = quota::dense_charge(static_cast<std::int64_t>(sx.stx_size));
-  const std::int64_t held = quota::dense_charge(static_cast<std::int64_t>(sx.stx_blocks) * 512);
-  const bool small = sx.stx_size <= static_cast<std::uint64_t>(quota::kPageSize);
-  return (small || held >= dense ? dense : held) / 512;
+/// The part of st_blocks that lies below. The object itself may be shorter: a truncation was cut
+/// off there.
+blkcnt_t blocks_below(Inode* inode, const struct statx& sx) {
+  if (!inode->has(Inode::kMetacopy)) return 0;
+  return std::min(file_data(inode).below->blocks,
+                  quota::dense_charge(static_cast<std::int64_t>(sx.stx_size)) / 512);
 }
 
-/// st_blocks of an upper object: what it is charged.
+/// st_blocks of an upper object: what it is charged, and the pages of data that lies below. The
+/// caller holds loc.
 Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) {
   if (inode->is_dir()) {
     if (!inode->has(Inode::kUserXattrs)) return quota::kDirectoryBytes / 512;
@@ -25,16 +26,25 @@ Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) 
     return account->bytes() / 512;
   }
   if (!inode->is_file() && !inode->has(Inode::kUserXattrs)) return 0;
-  if (!inode->has(Inode::kSparse | Inode::kUserXattrs)) {
+  if (!inode->has(Inode::kSparse | Inode::kUserXattrs | Inode::kMetacopy)) {
     return quota::dense_charge(static_cast<std::int64_t>(sx.stx_size)) / 512;
   }
   FileData& data = file_data(inode);
   std::lock_guard io(data.io);
   TRY(account, account_held(core, inode));
-  return account->bytes() / 512;
+  return account->bytes() / 512 + blocks_below(inode, sx);
 }
 
 }  // namespace
+
+blkcnt_t lower_blocks(const struct statx& sx) {
+  if (S_ISDIR(sx.stx_mode)) return quota::kDirectoryBytes / 512;
+  if (!S_ISREG(sx.stx_mode)) return 0;
+  const std::int64_t dense = quota::dense_charge(static_cast<std::int64_t>(sx.stx_size));
+  const std::int64_t held = quota::dense_charge(static_cast<std::int64_t>(sx.stx_blocks) * 512);
+  const bool small = sx.stx_size <= static_cast<std::uint64_t>(quota::kPageSize);
+  return (small || held >= dense ? dense : held) / 512;
+}
 
 quota::InodeKey key_of(const struct statx& sx) {
   quota::InodeKey key;
@@ -59,18 +69,23 @@ Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struc
     }
     return disk;
   }
-  if (!inode->has(Inode::kOverride)) return disk;
-  auto text = posix::get_xattr(at.fd(), at.text(), kOverrideStat);
-  if (!text) {
-    if (text.error() == ENODATA) return disk;
-    return fail(text.error());
+  if (inode->has(Inode::kOverride)) {
+    auto text = posix::get_xattr(at.fd(), at.text(), kOverrideStat);
+    if (!text && !(text.error() == ENODATA)) return fail(text.error());
+    // A value that cannot be read is bad data on disk: the object shows what the disk alone says.
+    if (const auto o = text ? parse_override(*text) : std::nullopt) {
+      disk = *o;
+      disk.mode = (o->mode & 07777) | (static_cast<mode_t>(inode->type) << 12);
+      disk.has_type = true;
+    }
   }
-  // A value that cannot be read is bad data on disk: the object shows what the disk alone says.
-  auto o = parse_override(*text);
-  if (!o) return disk;
-  o->mode = (o->mode & 07777) | (static_cast<mode_t>(inode->type) << 12);
-  o->has_type = true;
-  return *o;
+  if (!inode->has(Inode::kAccessAcl)) return disk;
+  // An ACL and the mode are one thing, changed by one system call: so the ACL rules.
+  const auto acl = posix::get_xattr(at.fd(), at.text(), core.x.access_acl.c_str());
+  if (!acl && !(acl.error() == ENODATA)) return fail(acl.error());
+  if (const auto bits = acl ? acl_mode(*acl) : std::nullopt)
+    disk.mode = (disk.mode & ~static_cast<mode_t>(0777)) | *bits;
+  return disk;
 }
 
 Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const struct statx& sx) {
@@ -102,7 +117,7 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
     st.st_size = 0;
     st.st_blocks = 0;
   } else {
-    st.st_blocks = lower_blocks(sx);
+    st.st_blocks = inode->has(Inode::kMetacopy) ? blocks_below(inode, sx) : lower_blocks(sx);
     if (inode->has(Inode::kDetached)) st.st_nlink = 0;
   }
   return st;

@@ -6,14 +6,13 @@
 // readers go on with the lower object meanwhile and nobody else waits at all.
 #include <algorithm>
 
+#include "fusefs/copy_data.h"
 #include "fusefs/intent.h"
+#include "fusefs/metacopy.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
 namespace {
-
-/// What is copied at once before anybody may interrupt.
-constexpr std::size_t kChunk = std::size_t{8} << 20;
 
 /// A lower object as found, before anything is built.
 struct Source {
@@ -23,15 +22,40 @@ struct Source {
   FdHandle fd;     ///< of a regular file that is read
   off_t size = 0;  ///< what is brought along
   std::int64_t pages = 0;
+  std::unique_ptr<DataBelow> below;  ///< the data stays where it is
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
+  [[nodiscard]] DataSource data() const {
+    return {fd ? fd->get() : -1, size, size == static_cast<off_t>(sx.stx_size), sparse()};
+  }
 };
+
+/// Where the data of a lower file is that gets an object of its own without it.
+DataBelow data_below(Core& core, Inode* inode, const struct statx& sx) {
+  const auto name = inode->name->view();
+  const auto joined = [&](std::string dir) {
+    if (!dir.empty()) dir += '/';
+    return dir.append(name);
+  };
+  DataBelow below;
+  if (inode->has(Inode::kMetacopy)) {
+    const DataBelow& known = *file_data(inode).below;
+    below.place = known.place;
+    below.blocks = known.blocks;
+  } else {
+    const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
+    below.place = {layer, joined(place_in(core, inode->parent, layer))};
+    below.blocks = lower_blocks(sx);
+  }
+  below.merged = joined(merged_path(core, inode->parent));
+  return below;
+}
 
 Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   std::shared_lock loc(inode->loc);
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(owner, owner_of(core, inode, at, sx));
-  Source s{std::move(at), sx, owner, nullptr, 0, 0};
+  Source s{std::move(at), sx, owner, nullptr, 0, 0, nullptr};
   if (!inode->is_file()) return s;
   if (inode->has(Inode::kUnreadable)) {
     if (core.config.unreadable == Unreadable::kDeny) return fail(EACCES);
@@ -39,6 +63,10 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   }
   s.size = std::min(static_cast<off_t>(sx.stx_size), how.keep);
   if (s.size == 0) return s;
+  if (how.bring == Bring::kMetadata && core.config.metacopy && !inode->has(Inode::kDetached)) {
+    s.below = std::make_unique<DataBelow>(data_below(core, inode, sx));
+    return s;
+  }
   TRY(fd, file_fd(core, inode));
   s.fd = std::move(fd);
   s.pages = quota::pages_of(s.size);
@@ -47,60 +75,6 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
     s.pages = held;
   }
   return s;
-}
-
-Status copy_by_hand(int from, int to, off_t at, off_t end) {
-  std::vector<std::byte> buffer(std::size_t{1} << 20);
-  while (at < end) {
-    const auto want = std::min(buffer.size(), static_cast<std::size_t>(end - at));
-    TRY(n, posix::pread(from, std::span(buffer).first(want), at));
-    if (n == 0) return {};  // the lower file shrank; the rest reads as zeros
-    TRY(put, posix::pwrite(to, std::span<const std::byte>(buffer).first(n), at));
-    if (put != n) return fail(ENOSPC);
-    at += static_cast<off_t>(n);
-  }
-  return {};
-}
-
-/// One extent of data, by copy_file_range where the file systems can.
-Status copy_extent(const Caller& caller, int from, int to, off_t at, off_t end) {
-  while (at < end) {
-    if (caller.interrupted && caller.interrupted()) return fail(EINTR);
-    const off_t stop = std::min(end, at + static_cast<off_t>(kChunk));
-    auto n = posix::copy_range(from, at, to, at, static_cast<std::size_t>(stop - at));
-    if (n && *n > 0) {
-      at += static_cast<off_t>(*n);
-      continue;
-    }
-    if (!n && n.error() == ENOSPC) return fail(ENOSPC);
-    // EXDEV, EOPNOTSUPP, EINVAL and the like: these two file systems do not do it (0: /proc-like
-    // files).
-    CHECK_OK(copy_by_hand(from, to, at, stop));
-    at = stop;
-  }
-  return {};
-}
-
-Status copy_data(const Caller& caller, const Source& s, int to) {
-  if (s.size == 0) return {};
-  const int from = s.fd->get();
-  if (s.size == static_cast<off_t>(s.sx.stx_size) && posix::clone(from, to)) return {};
-  for (off_t at = 0; at < s.size;) {
-    off_t data = at, hole = s.size;
-    if (s.sparse()) {
-      const auto next = posix::seek(from, at, SEEK_DATA);
-      if (!next) {
-        if (next.error() == ENXIO) break;
-        return fail(next.error());
-      }
-      data = *next;
-      TRY(end, posix::seek(from, data, SEEK_HOLE));
-      hole = end;
-    }
-    CHECK_OK(copy_extent(caller, from, to, data, std::min(hole, s.size)));
-    at = hole;
-  }
-  return posix::truncate(to, s.size);
 }
 
 /// Makes the object in the stage, without its metadata. `opened` stays open for a regular file.
@@ -118,7 +92,10 @@ Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, St
     CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), s.owner.mode, to_stat(s.sx).st_rdev));
   }
   staged.made();
-  return opened.valid() ? copy_data(caller, s, opened.get()) : Status{};
+  if (!opened.valid()) return {};
+  // Without its data it is a hole of its size, as the kernel's are.
+  if (s.below) return posix::truncate(opened.get(), s.size);
+  return copy_data(caller, s.data(), opened.get());
 }
 
 /// Keeps st_ino: the number that the object had below. Not for one of several lower links, which
@@ -155,8 +132,14 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, b
   if (!inode->is_symlink()) {
     TRY(bytes, copy_xattrs(core, s.at, staged.dirfd(), staged.name()));
     b.account.xattr_bytes = quota::xattr_charge(bytes);
-    if (bytes > 0) b.flags |= Inode::kUserXattrs | Inode::kCaps;
-    if (s.sparse()) {
+    if (bytes > 0) {
+      TRY(list, posix::list_xattr(staged.dirfd(), staged.name()));
+      b.flags |= xattr_flags(core, list, kUpper) & ~Inode::kSeenMask;
+    }
+    if (s.below) {
+      CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.metacopy.c_str(), ""));
+      b.flags |= Inode::kMetacopy;
+    } else if (s.sparse()) {
       CHECK_OK(
           posix::set_xattr(staged.dirfd(), staged.name(), core.x.alloc.c_str(), encode_ranges({})));
       b.flags |= Inode::kSparse;
@@ -191,8 +174,7 @@ Status publish(Core& core, Inode* inode, Staged& staged) {
 }
 
 /// The inode is of the upper from here on. The caller holds loc alone.
-void take_over(Core& core, Inode* inode, const Source& s, const Built& b, bool keeps_ino) {
-  const std::uint16_t old_layer = inode->layer.load(std::memory_order_relaxed);
+void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_ino) {
   if (!inode->has(Inode::kDetached)) {
     inode->name->layer = kUpper;
     inode->name->flags |= Name::kBelow;
@@ -206,7 +188,9 @@ void take_over(Core& core, Inode* inode, const Source& s, const Built& b, bool k
     std::lock_guard io(data.io);
     data.account = b.account;
     data.size = s.size;
-    core.files.drop(FdCache::key(inode->slot, old_layer));
+    core.files.drop(FdCache::key(inode->slot, data_layer(inode)));
+    inode->clear(Inode::kMetacopy);
+    data.below = std::move(s.below);
     if (!keeps_ino) inode->ino = presented_ino(core, b.sx);
   }
   inode->clear(Inode::kUnreadable);
@@ -228,7 +212,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   TRY(built, dress(core, inode, source, staged, keeps_ino));
   TRY(more, reserve(core, quota::kDefaultProject, {built.account.xattr_bytes, 0}, how.enforce));
   // Data that was safe below must be safe above before it takes the other's place.
-  if (source.size > 0 && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
+  if (source.fd && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
   Intent intent(core);
   {
     std::unique_lock loc(inode->loc);
@@ -245,28 +229,36 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   return {};
 }
 
+/// Whether the upper has all of the object that is asked for.
+bool is_there(Inode* inode, const CopyUp& how) {
+  return inode->in_upper() && (how.bring == Bring::kMetadata || !inode->has(Inode::kMetacopy));
+}
+
 /// The ancestors first, then the object itself.
 Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
-  if (inode->in_upper()) return {};
+  if (is_there(inode, how)) return {};
   if (core.read_only) return fail(EROFS);
-  Inode* parent = nullptr;
-  bool detached = false;
-  {
-    std::shared_lock loc(inode->loc);
-    parent = inode->parent;
-    detached = inode->has(Inode::kDetached);
-    if (inode->has(Inode::kDead)) return fail(ENOENT);
-    // A rename may take the child, and with it the parent's pin, elsewhere meanwhile.
-    if (!detached) pin(parent);
-  }
-  if (!detached) {
-    const Status above = ensure(core, caller, parent, {INT64_MAX, how.enforce});
-    unref(core, parent, Inode::kPin);
-    CHECK_OK(above);
+  if (!inode->in_upper()) {
+    Inode* parent = nullptr;
+    bool detached = false;
+    {
+      std::shared_lock loc(inode->loc);
+      parent = inode->parent;
+      detached = inode->has(Inode::kDetached);
+      if (inode->has(Inode::kDead)) return fail(ENOENT);
+      // A rename may take the child, and with it the parent's pin, elsewhere meanwhile.
+      if (!detached) pin(parent);
+    }
+    if (!detached) {
+      const Status above = ensure(core, caller, parent, {INT64_MAX, how.enforce, Bring::kAll});
+      unref(core, parent, Inode::kPin);
+      CHECK_OK(above);
+    }
   }
   std::lock_guard lock(inode->copy_up);
-  if (inode->in_upper()) return {};
-  return copy_up(core, caller, inode, how);
+  if (is_there(inode, how)) return {};
+  return inode->in_upper() ? bring_data(core, caller, inode, how)
+                           : copy_up(core, caller, inode, how);
 }
 
 }  // namespace
@@ -276,7 +268,7 @@ Status ensure_upper(Core& core, const Caller& caller, Inode* inode, const CopyUp
 }
 
 Status ensure_upper_dir(Core& core, Inode* dir, quota::Enforce how) {
-  return ensure(core, Caller{}, dir, {INT64_MAX, how});
+  return ensure(core, Caller{}, dir, {INT64_MAX, how, Bring::kAll});
 }
 
 }  // namespace troot::fusefs

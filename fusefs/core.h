@@ -112,8 +112,11 @@ struct Overlay::Core {
 [[nodiscard]] bool is_opaque(int dirfd, const char* name);
 /// Where the topmost object of `inode` is. The caller holds loc.
 [[nodiscard]] Result<Where> where(Core& core, Inode* inode);
-/// A descriptor for data: O_RDWR of an upper file, O_RDONLY of a lower one. The caller holds loc.
+/// A descriptor for data: O_RDWR of an upper file, O_RDONLY where the data is in a lower layer. The
+/// caller holds loc.
 [[nodiscard]] Result<FdHandle> file_fd(Core& core, Inode* inode);
+/// The layer that has a file's data. The caller holds loc.
+[[nodiscard]] std::uint16_t data_layer(Inode* inode);
 /// The number a file is parked under.
 [[nodiscard]] CName parked_name(const Inode* inode);
 
@@ -145,8 +148,9 @@ void pin(Inode* inode) noexcept;
 void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
 /// st_ino of an object of a layer.
 [[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx);
-/// The flags that the xattrs of an upper object give its inode.
-[[nodiscard]] std::uint32_t xattr_flags(const Core& core, const std::string& list);
+/// The flags that the xattrs of an object of a layer give its inode.
+[[nodiscard]] std::uint32_t xattr_flags(const Core& core, const std::string& list,
+                                        std::uint16_t layer);
 /// Cuts the name loose from its table: the inode owns it from now on. Leaves a whiteout's name in
 /// its place if something lies below. The caller holds the directory's lock and the inode's loc
 /// alone.
@@ -166,6 +170,9 @@ void detach(Core& core, Inode* dir, Name* name, Inode* inode);
 [[nodiscard]] Result<bool> set_owner(Core& core, int dirfd, const char* name,
                                      const struct statx& sx, const Override& want, bool had);
 [[nodiscard]] quota::InodeKey key_of(const struct statx& sx);
+/// st_blocks of a lower object: its data's pages. Never 0 where there is data, since archivers take
+/// that for a hole.
+[[nodiscard]] blkcnt_t lower_blocks(const struct statx& sx);
 
 // ---- account.cc: what objects are charged
 // --------------------------------------------------------
@@ -204,11 +211,17 @@ void record(Core& core, const Account& account);
 
 // ---- staging.h, copy_up.cc
 // ------------------------------------------------------------------------
-/// How much of a file's data a copy-up must bring along.
-struct CopyUp {
-  off_t keep = INT64_MAX;  ///< bytes from the start; a truncation needs no more
-  quota::Enforce enforce = quota::Enforce::kLimits;
+/// What a copy-up must bring along.
+enum class Bring {
+  kAll,
+  kMetadata  ///< the data may stay below (metacopy)
 };
+struct CopyUp {
+  off_t keep = INT64_MAX;  ///< of the data, bytes from the start; a truncation needs no more
+  quota::Enforce enforce = quota::Enforce::kLimits;
+  Bring bring = Bring::kAll;
+};
+inline constexpr CopyUp kMetadataOnly{INT64_MAX, quota::Enforce::kLimits, Bring::kMetadata};
 /// Brings the object and its ancestors into the upper. The caller holds no lock; `inode` is pinned.
 [[nodiscard]] Status ensure_upper(Core& core, const Caller& caller, Inode* inode,
                                   const CopyUp& how = {});
@@ -220,7 +233,8 @@ struct CopyUp {
 /// The name on disk of an xattr that a user names; nullopt: one that may not be.
 [[nodiscard]] std::optional<std::string> xattr_to_disk(const Core& core, std::string_view shown);
 /// The name shown for one on disk; nullopt: ours, hidden.
-[[nodiscard]] std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk);
+[[nodiscard]] std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk,
+                                                         std::uint16_t layer);
 /// Copies the shown xattrs of a lower object to an object in the stage. Returns the bytes they
 /// count for.
 [[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd,

@@ -213,8 +213,8 @@ Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off
     TRY(opened, file_fd(core, source));
     fd = std::move(opened);
   }
-  TRY(sx, posix::stat_fd(fd->get()));
-  const auto size = static_cast<off_t>(sx.stx_size);
+  TRY(st, attr(core, source));
+  const off_t size = st.st_size;
   if (from_offset >= size) return std::size_t{0};
   // One call does not hold the file for longer than this much data takes.
   constexpr std::size_t kMost = std::size_t{64} << 20;

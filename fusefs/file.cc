@@ -114,6 +114,13 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
   FdHandle fd;
   {
     std::shared_lock loc(inode->loc);
+    if (inode->has(Inode::kMetacopy)) {
+      // The size is the topmost object's, whatever lies below.
+      TRY(at, where(core, inode));
+      TRY(sx, posix::stat_at(at.fd(), at.text()));
+      const auto left = std::max<off_t>(0, static_cast<off_t>(sx.stx_size) - offset);
+      into = into.first(std::min(into.size(), static_cast<std::size_t>(left)));
+    }
     if (inode->has(Inode::kUnreadable) && !inode->in_upper()) {
       if (core.config.unreadable == Unreadable::kEmpty) return std::size_t{0};
       return fail(EACCES);
@@ -130,7 +137,7 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
   TRY(inode, find(core, id));
   if (inode->is_dir()) return fail(EISDIR);
   const quota::Enforce how = mode.from_mapping ? quota::Enforce::kMapping : quota::Enforce::kLimits;
-  if (!inode->in_upper()) {
+  if (!inode->in_upper() || inode->has(Inode::kMetacopy)) {
     CopyUp copy;
     copy.enforce = how;
     CHECK_OK(ensure_upper(core, caller, inode, copy));

@@ -35,6 +35,9 @@ void give_back(Core& core, FileData& data, std::int64_t pages);
 // setattr.cc
 [[nodiscard]] Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id,
                                            const SetAttr& set);
+/// Changes the nine permission bits of an upper object whose ownership is presented, as they stand
+/// beside an ACL. The caller holds loc.
+[[nodiscard]] Status set_permissions(Core& core, Inode* inode, mode_t bits);
 /// What a write does to suid, sgid and capabilities of an upper file. True: something was taken
 /// away.
 [[nodiscard]] Result<bool> kill_privileges(Core& core, Inode* inode);

@@ -39,10 +39,13 @@ XattrNames::XattrNames(XattrSpace space)
     : prefix(space == XattrSpace::kTrusted ? "trusted.overlay." : "user.overlay."),
       opaque(prefix + "opaque"),
       redirect(prefix + "redirect"),
+      metacopy(prefix + "metacopy"),
       project(prefix + "troot.project"),
       alloc(prefix + "troot.alloc"),
       origin(prefix + "troot.origin"),
       uuid(prefix + "troot.uuid"),
+      access_acl(prefix + "troot.x.system.posix_acl_access"),
+      default_acl(prefix + "troot.x.system.posix_acl_default"),
       stash(prefix + "troot.x.") {}
 
 std::string encode_override(const Override& o) {

@@ -22,11 +22,14 @@ struct XattrNames {
   std::string prefix;    ///< "trusted.overlay." or "user.overlay."
   std::string opaque;    ///< "y": nothing below is merged
   std::string redirect;  ///< where the lower parts of a renamed directory lie
+  std::string metacopy;  ///< there: the file's data lies below
   std::string project;   ///< ProjectAttr
   std::string alloc;     ///< present: the file was made sparse; the value keeps preallocated ranges
   std::string origin;    ///< the st_ino that a copied-up object keeps
   std::string uuid;      ///< on the upper's root: names it to the ledger
-  std::string stash;     ///< prefix of a user's xattrs that may not lie on the host as they are
+  std::string access_acl;   ///< an ACL where ownership is presented: acts on the mount alone
+  std::string default_acl;  ///< likewise
+  std::string stash;        ///< prefix of a user's xattrs that may not lie on the host as they are
 };
 
 /// The opaque mark under each prefix that container stores and kernels use.

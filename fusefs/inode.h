@@ -47,12 +47,28 @@ struct Account {
   [[nodiscard]] quota::InodeRecord record() const { return {project, bytes()}; }
 };
 
+/// Where something lies in a lower layer: a path from the layer's root, without a leading slash.
+struct LowerPlace {
+  std::uint16_t layer = 0;
+  std::string path;
+};
+
+/// Where the data of a file is whose own object has none (metacopy of overlayfs.rst).
+struct DataBelow {
+  LowerPlace place;
+  /// Where the layers below the upper, merged, show it: what a redirect says.
+  std::string merged;
+  bool redirected = false;  ///< the upper object says so on disk
+  std::int64_t blocks = 0;  ///< st_blocks
+};
+
 /// What a file needs beyond Inode once it is in the upper and in use.
 struct FileData {
   SmallMutex io;  ///< guards the rest: one writer at a time changes size and charge
   Account account;
   off_t size = 0;  ///< of the upper file; valid when account.loaded
   std::unique_ptr<std::vector<PageRange>> preallocated;  ///< null: none
+  std::unique_ptr<DataBelow> below;  ///< guarded by the inode's loc; there while kMetacopy
 };
 
 /// The layers in which a directory lies, topmost first. Few nearly always.
@@ -72,12 +88,6 @@ class LayerList {
   std::uint16_t count_ = 0;
   std::array<std::uint16_t, kInline> near_{};
   std::unique_ptr<std::vector<std::uint16_t>> far_;
-};
-
-/// Where something lies in a lower layer: a path from the layer's root, without a leading slash.
-struct LowerPlace {
-  std::uint16_t layer = 0;
-  std::string path;
 };
 
 /// A directory whose lower parts do not lie beside its name: it, or an older version of it in a
@@ -114,12 +124,16 @@ struct Inode {
     kCaps = 1 << 8,         ///< it may have security.capability
     kUnreadable = 1 << 9,   ///< a lower object that the server may not read
     kLinked = 1 << 10,      ///< an upper object with several links: in the table of links
+    kMetacopy = 1 << 11,    ///< the topmost object has no data of its own: FileData::below
+    kAccessAcl = 1 << 12,   ///< an upper object whose mode an ACL says that we keep
+    kDefaultAcl = 1 << 13,  ///< a directory of the upper with a default ACL
     // What a list of xattrs said, used while an inode is made; never kept.
+    kSeenMetacopy = 1 << 26,
     kSeenRedirect = 1 << 27,
     kSeenOrigin = 1 << 28,
     kSeenOpaque = 1 << 29,
     kSeenProject = 1 << 30,
-    kSeenMask = 15U << 27
+    kSeenMask = 31U << 26
   };
 
   Name* name = nullptr;

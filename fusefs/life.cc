@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "fusefs/acl.h"
 #include "fusefs/lower_search.h"
 
 namespace troot::fusefs {
@@ -28,7 +29,7 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_
       inode->ino = *record->origin;
   } else if (layer == kUpper) {
     TRY(list, posix::list_xattr(dirfd, name->text));
-    flags = xattr_flags(core, list) | Inode::kXattrsKnown;
+    flags = xattr_flags(core, list, layer) | Inode::kXattrsKnown;
     if (flags & Inode::kSeenOrigin) {
       TRY(text, posix::get_xattr(dirfd, name->text, core.x.origin.c_str()));
       if (const auto ino = parse_u64(text)) inode->ino = *ino;
@@ -42,9 +43,19 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_
     }
   } else if (unreadable(core, dirfd, name->text, sx)) {
     flags |= Inode::kUnreadable;
+  } else if (S_ISREG(type) &&
+             (layer + 1U < core.layers.size() || (sx.stx_blocks == 0 && sx.stx_size > 0))) {
+    // In the lowest layer there is nothing below, but a hole must not pass for data either.
+    TRY(list, posix::list_xattr(dirfd, name->text));
+    flags |= xattr_flags(core, list, layer) & Inode::kSeenMetacopy;
   }
   inode->flags.store(flags & ~Inode::kSeenMask, std::memory_order_relaxed);
   inode->type = static_cast<std::uint16_t>(type >> 12);
+  if ((flags & Inode::kSeenMetacopy) && S_ISREG(type)) {
+    TRY(below, find_lower_data(core, dir, name->text, layer, dirfd));
+    file_data(inode).below = std::make_unique<DataBelow>(std::move(below));
+    inode->set(Inode::kMetacopy);
+  }
   if (S_ISDIR(type)) {
     inode->dir = new DirData;
     CHECK_OK(find_lower_dirs(core, dir, name, layer, dirfd, *inode->dir));
@@ -99,7 +110,7 @@ std::uint64_t presented_ino(Core& core, const struct statx& sx) {
   return sx.stx_ino ^ (std::uint64_t{index} << 56);
 }
 
-std::uint32_t xattr_flags(const Core& core, const std::string& list) {
+std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16_t layer) {
   std::uint32_t flags = 0;
   for (std::size_t at = 0; at < list.size();) {
     const std::string_view name(list.c_str() + at);
@@ -112,14 +123,18 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list) {
       flags |= Inode::kSeenOrigin;
     } else if (name == core.x.redirect) {
       flags |= Inode::kSeenRedirect;
+    } else if (name == core.x.metacopy) {
+      flags |= Inode::kSeenMetacopy;
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
     } else if (name == core.x.opaque || name == kOpaqueNames[2]) {
       // Other values ("x": the directory holds xattr whiteouts) do not hide; only "y" is written
       // here.
       flags |= Inode::kSeenOpaque;
-    } else if (xattr_from_disk(core, name)) {
+    } else if (const auto shown = xattr_from_disk(core, name, layer)) {
       flags |= Inode::kUserXattrs;
+      if (layer == kUpper && *shown == kDefaultAcl) flags |= Inode::kDefaultAcl;
+      if (name == core.x.access_acl && core.ids.presented()) flags |= Inode::kAccessAcl;
       if (name.ends_with("security.capability")) flags |= Inode::kCaps;
     }
   }
@@ -231,7 +246,7 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
       }
       core.name_count.fetch_sub(inode->dir->names.size(), std::memory_order_relaxed);
     } else {
-      core.files.drop(FdCache::key(inode->slot, inode->layer.load(std::memory_order_relaxed)));
+      core.files.drop(FdCache::key(inode->slot, data_layer(inode)));
     }
     core.inodes.free(inode);
     inode = parent;

@@ -14,10 +14,10 @@ struct Marks {
   std::optional<std::string> redirect;
 };
 
-Result<Marks> marks_of(const Core& core, int dirfd, const char* name) {
+Result<Marks> marks_of(const Core& core, int dirfd, const char* name, std::uint16_t layer) {
   TRY(list, posix::list_xattr(dirfd, name));
   Marks marks;
-  const std::uint32_t flags = xattr_flags(core, list);
+  const std::uint32_t flags = xattr_flags(core, list, layer);
   // Layers of other makers carry the mark under other prefixes.
   if (list.find("opaque") != std::string::npos) marks.opaque = is_opaque(dirfd, name);
   if (flags & Inode::kSeenRedirect) {
@@ -32,33 +32,26 @@ Result<Marks> marks_of(const Core& core, int dirfd, const char* name) {
 /// root. Every object met on the way may change where the layers below it are asked.
 class LowerSearch {
  public:
-  LowerSearch(Core& core, Inode* dir, const Name* name, DirData& out)
-      : core_(core), dir_(dir), name_(name), out_(out), path_(name->view()) {}
+  LowerSearch(Core& core, Inode* dir, std::string_view name)
+      : core_(core), dir_(dir), path_(name) {}
+  virtual ~LowerSearch() = default;
+  LowerSearch(const LowerSearch&) = delete;
+  LowerSearch& operator=(const LowerSearch&) = delete;
 
-  Status run(std::uint16_t top, int dirfd) {
-    out_.layers.push_back(top);
-    if (top + 1U >= core_.layers.size()) return {};
-    CHECK_OK(obey(dirfd, name_->text, top, 0));
-    if (top == kUpper && redirected_) moved().path = from_upper();
-    const bool was_redirected = redirected_;
+ protected:
+  /// The last component of the path in one layer. `place`: its path from the layer's root.
+  virtual Status arrive(std::uint16_t layer, int dirfd, const char* name, std::string place) = 0;
+
+  Status descend(std::uint16_t top) {
     for (auto layer = static_cast<std::uint16_t>(top + 1); layer < core_.layers.size(); ++layer) {
-      if (stop_ || (!redirected_ && !name_->below())) break;
+      if (stop_) break;
       CHECK_OK(absolute_ ? by_path(layer) : by_name(layer));
-    }
-    if (was_redirected && out_.layers.size() == 1 && !stop_) {
-      spdlog::warn("{}: a directory named {} was renamed, and what lay below it, {}, is gone",
-                   core_.layers[top].path, name_->text, path_);
     }
     return {};
   }
 
- private:
-  [[nodiscard]] Moved& moved() {
-    if (!out_.moved) out_.moved = std::make_unique<Moved>();
-    return *out_.moved;
-  }
-
-  /// The upper's own redirect as a path that the layers below it, merged, know.
+  /// The topmost object's redirect, or its name, as a path that the layers below the upper, merged,
+  /// know.
   [[nodiscard]] std::string from_upper() const {
     if (absolute_) return path_;
     std::string above = merged_path(core_, dir_);
@@ -67,14 +60,15 @@ class LowerSearch {
   }
 
   tl::unexpected<Errno> refuse(std::uint16_t layer, const char* name, const char* why, int error) {
-    spdlog::warn("{}: a directory named {} {}", core_.layers[layer].path, name, why);
+    spdlog::warn("{}: an object named {} {}", core_.layers[layer].path, name, why);
     return fail(error);
   }
 
-  /// Takes in what one directory says of the layers below its own. `rest`: how much of the path
+  /// Takes in what one object says of the layers below its own. `rest`: how much of the path
   /// follows its component.
-  Status obey(int dirfd, const char* name, std::uint16_t layer, std::size_t rest) {
-    TRY(marks, marks_of(core_, dirfd, name));
+  Status obey(int dirfd, const char* name, std::uint16_t layer, std::size_t rest = 0) {
+    if (layer + 1U >= core_.layers.size()) return {};
+    TRY(marks, marks_of(core_, dirfd, name, layer));
     if (marks.opaque) {
       stop_ = true;
       return {};
@@ -102,50 +96,47 @@ class LowerSearch {
     return refuse(layer, name, "has redirects that add up to a path too long", EIO);
   }
 
+  /// Nothing there: the layers below are asked. Something of another kind ends the merge.
+  Status missed(Errno error) {
+    if (error == ENOENT || error == ENAMETOOLONG) return {};
+    if (!(error == ENOTDIR || error == ELOOP)) return fail(error);
+    stop_ = true;
+    return {};
+  }
+
+  Core& core_;
+  Inode* dir_;
+  std::string path_;         ///< a path from the layers' root, or a name in the parent
+  bool absolute_ = false;    ///< path_ is the former
+  bool redirected_ = false;  ///< path_ is no longer the object's own name
+  bool stop_ = false;        ///< nothing further down is merged
+
+ private:
   Status by_path(std::uint16_t layer) {
     // Redirects on the way say where the layers below are asked; here it is this path.
     const std::string here = path_;
     FdHandle at = core_.layers[layer].root;
-    for (std::size_t begin = 0; begin < here.size();) {
+    for (std::size_t begin = 0;;) {
       const std::size_t end = std::min(here.find('/', begin), here.size());
       const CName part(std::string_view(here).substr(begin, end - begin));
+      if (end == here.size()) return arrive(layer, at->get(), part.get(), here);
       auto fd = posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY);
       if (!fd) return missed(fd.error());
       TRY(sx, posix::stat_fd(fd->get()));
       if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
-      if (layer + 1U < core_.layers.size())
-        CHECK_OK(obey(at->get(), part.get(), layer, here.size() - end));
+      CHECK_OK(obey(at->get(), part.get(), layer, here.size() - end));
       at = std::make_shared<const Fd>(std::move(*fd));
       begin = end + 1;
     }
-    out_.layers.push_back(layer);
-    moved().places.push_back({layer, here});
-    return {};
   }
 
   Status by_name(std::uint16_t layer) {
     if (!parent_has(layer)) return {};
     const CName here(path_);
     TRY(fd, dir_fd(core_, dir_, layer));
-    const auto sx = posix::stat_at(fd->get(), here.get());
-    if (!sx) return missed(sx.error());
-    if (!S_ISDIR(sx->stx_mode)) return missed(Errno(ENOTDIR));
-    if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
-    out_.layers.push_back(layer);
-    if (redirected_) {
-      std::string place = place_in(core_, dir_, layer);
-      if (!place.empty()) place += '/';
-      moved().places.push_back({layer, place + here.get()});
-    }
-    return layer + 1U < core_.layers.size() ? obey(fd->get(), here.get(), layer, 0) : Status{};
-  }
-
-  /// Nothing there: the layers below are asked. Something that is no directory ends the merge.
-  Status missed(Errno error) {
-    if (error == ENOENT || error == ENAMETOOLONG) return {};
-    if (!(error == ENOTDIR || error == ELOOP)) return fail(error);
-    stop_ = true;
-    return {};
+    std::string place = place_in(core_, dir_, layer);
+    if (!place.empty()) place += '/';
+    return arrive(layer, fd->get(), here.get(), place + here.get());
   }
 
   [[nodiscard]] bool parent_has(std::uint16_t layer) const {
@@ -155,22 +146,87 @@ class LowerSearch {
     }
     return false;
   }
+};
 
-  Core& core_;
-  Inode* dir_;
+class DirSearch : public LowerSearch {
+ public:
+  DirSearch(Core& core, Inode* dir, const Name* name, DirData& out)
+      : LowerSearch(core, dir, name->view()), name_(name), out_(out) {}
+
+  Status run(std::uint16_t top, int dirfd) {
+    out_.layers.push_back(top);
+    CHECK_OK(obey(dirfd, name_->text, top));
+    if (!redirected_ && !name_->below()) return {};
+    const bool renamed = redirected_ && !stop_;
+    if (top == kUpper && redirected_) moved().path = from_upper();
+    CHECK_OK(descend(top));
+    if (renamed && out_.layers.size() == 1) {
+      spdlog::warn("{}: a directory named {} was renamed, and what lay below it, {}, is gone",
+                   core_.layers[top].path, name_->text, path_);
+    }
+    return {};
+  }
+
+ private:
+  [[nodiscard]] Moved& moved() {
+    if (!out_.moved) out_.moved = std::make_unique<Moved>();
+    return *out_.moved;
+  }
+
+  Status arrive(std::uint16_t layer, int dirfd, const char* name, std::string place) override {
+    const auto sx = posix::stat_at(dirfd, name);
+    if (!sx) return missed(sx.error());
+    if (!S_ISDIR(sx->stx_mode)) return missed(Errno(ENOTDIR));
+    if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
+    out_.layers.push_back(layer);
+    if (redirected_) moved().places.push_back({layer, std::move(place)});
+    return obey(dirfd, name, layer);
+  }
+
   const Name* name_;
   DirData& out_;
-  std::string path_;         ///< a path from the layers' root, or a name in the parent
-  bool absolute_ = false;    ///< path_ is the former
-  bool redirected_ = false;  ///< path_ is no longer the object's own name
-  bool stop_ = false;        ///< nothing further down is merged
+};
+
+class DataSearch : public LowerSearch {
+ public:
+  using LowerSearch::LowerSearch;
+
+  Result<DataBelow> run(std::uint16_t top, int dirfd, const char* name) {
+    CHECK_OK(obey(dirfd, name, top));
+    found_.redirected = redirected_;
+    if (top == kUpper) found_.merged = from_upper();
+    CHECK_OK(descend(top));
+    if (found_.place.layer != 0) return std::move(found_);
+    return refuse(top, name, "has its data in a layer below (metacopy), and it is not there", EIO);
+  }
+
+ private:
+  Status arrive(std::uint16_t layer, int dirfd, const char* name, std::string place) override {
+    const auto sx = posix::stat_at(dirfd, name);
+    if (!sx) return missed(sx.error());
+    if (!S_ISREG(sx->stx_mode)) return missed(Errno(ENOTDIR));
+    if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
+    TRY(list, posix::list_xattr(dirfd, name));
+    if (xattr_flags(core_, list, layer) & Inode::kSeenMetacopy) return obey(dirfd, name, layer);
+    stop_ = true;
+    found_.place = {layer, std::move(place)};
+    found_.blocks = lower_blocks(*sx);
+    return {};
+  }
+
+  DataBelow found_;
 };
 
 }  // namespace
 
 Status find_lower_dirs(Core& core, Inode* dir, const Name* name, std::uint16_t top, int dirfd,
                        DirData& out) {
-  return LowerSearch(core, dir, name, out).run(top, dirfd);
+  return DirSearch(core, dir, name, out).run(top, dirfd);
+}
+
+Result<DataBelow> find_lower_data(Core& core, Inode* dir, const char* name, std::uint16_t top,
+                                  int dirfd) {
+  return DataSearch(core, dir, name).run(top, dirfd, name);
 }
 
 }  // namespace troot::fusefs

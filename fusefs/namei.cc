@@ -10,7 +10,9 @@
 
 #include <cstring>
 
+#include "fusefs/acl.h"
 #include "fusefs/intent.h"
+#include "fusefs/metacopy.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -22,24 +24,65 @@ struct NewObject {
   std::string_view target;  ///< of a symlink
 };
 
+/// What the directory and the caller make of the mode that was asked for.
+struct Wanted {
+  Override owner;
+  std::string access_acl, default_acl;  ///< empty: none
+  [[nodiscard]] bool has_acl() const { return !access_acl.empty() || !default_acl.empty(); }
+  [[nodiscard]] std::int64_t xattr_bytes() const {
+    std::size_t bytes = 0;
+    if (!access_acl.empty()) bytes += kAccessAcl.size() + access_acl.size();
+    if (!default_acl.empty()) bytes += kDefaultAcl.size() + default_acl.size();
+    return quota::xattr_charge(static_cast<std::int64_t>(bytes));
+  }
+  [[nodiscard]] std::uint32_t flags(const Core& core) const {
+    std::uint32_t flags = has_acl() ? Inode::kUserXattrs : 0U;
+    if (!access_acl.empty() && core.ids.presented()) flags |= Inode::kAccessAcl;
+    if (!default_acl.empty()) flags |= Inode::kDefaultAcl;
+    return flags;
+  }
+};
+
+/// The default ACL of a directory says what its children get, instead of the umask (acl(5)).
+Status apply_default_acl(Core& core, Inode* dir, Wanted& wanted) {
+  std::shared_lock loc(dir->loc);
+  TRY(at, where(core, dir));
+  auto acl = posix::get_xattr(at.fd(), at.text(), xattr_to_disk(core, kDefaultAcl)->c_str());
+  if (!acl) return fail(acl.error());
+  auto inherited = inherit_acl(*acl, wanted.owner.mode);
+  if (!inherited) return fail(EIO);
+  wanted.owner.mode = inherited->mode;
+  wanted.access_acl = std::move(inherited->access);
+  if (S_ISDIR(wanted.owner.mode)) wanted.default_acl = std::move(*acl);
+  return {};
+}
+
 /// Owner and mode of a new object: the caller's, but a setgid directory hands down its group
 /// (inode(7)).
-Result<Override> new_owner(Core& core, const Caller& caller, Inode* dir, mode_t mode) {
-  Override want;
+Result<Wanted> want_for(Core& core, const Caller& caller, Inode* dir, mode_t mode) {
+  Wanted wanted;
+  Override& want = wanted.owner;
   want.uid = caller.uid;
   want.gid = caller.gid;
   want.mode = mode;
   want.has_type = true;
-  if (!dir->has(Inode::kPrivileged)) return want;
-  std::shared_lock loc(dir->loc);
-  TRY(at, where(core, dir));
-  TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(parent, owner_of(core, dir, at, sx));
-  if (parent.mode & S_ISGID) {
-    want.gid = parent.gid;
-    if (S_ISDIR(mode)) want.mode |= S_ISGID;
+  if (dir->has(Inode::kPrivileged)) {
+    std::shared_lock loc(dir->loc);
+    TRY(at, where(core, dir));
+    TRY(sx, posix::stat_at(at.fd(), at.text()));
+    TRY(parent, owner_of(core, dir, at, sx));
+    if (parent.mode & S_ISGID) {
+      want.gid = parent.gid;
+      if (S_ISDIR(mode)) want.mode |= S_ISGID;
+    }
   }
-  return want;
+  if (S_ISLNK(mode)) return wanted;
+  if (dir->has(Inode::kDefaultAcl)) {
+    CHECK_OK(apply_default_acl(core, dir, wanted));
+  } else {
+    want.mode &= ~caller.umask;
+  }
+  return wanted;
 }
 
 /// Makes the bare object. `opened`, for what lies on disk as a regular file, stays open: a write
@@ -81,8 +124,9 @@ struct Made {
 };
 
 /// Builds the object in the stage: all that is not one system call.
-Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, const Override& want,
+Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, const Wanted& wanted,
                          const ProjectAttr& project) {
+  const Override& want = wanted.owner;
   Made made;
   TRY(sx, make(core, staged.dirfd(), staged.name(), object, want.mode, made.opened));
   made.sx = sx;
@@ -91,6 +135,12 @@ Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, co
   TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), sx, want, false));
   made.overridden = overridden;
   if (project.inherit) CHECK_OK(set_new_project(core, staged.dirfd(), staged.name(), sx, project));
+  for (const auto& [name, acl] :
+       {std::pair(kAccessAcl, &wanted.access_acl), std::pair(kDefaultAcl, &wanted.default_acl)}) {
+    if (acl->empty()) continue;
+    CHECK_OK(
+        posix::set_xattr(staged.dirfd(), staged.name(), xattr_to_disk(core, name)->c_str(), *acl));
+  }
   // Owner, mode and ctime moved since it was made.
   TRY(now, posix::stat_at(staged.dirfd(), staged.name()));
   made.sx = now;
@@ -108,15 +158,17 @@ Status publish_new(Core& core, Staged& staged, int dirfd, const Name* name, bool
 /// The inode of what was made, with its account, and its attributes for the reply. `unseen`: set on
 /// failure, the inode whose lookup the caller gives back when the directory is unlocked.
 Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirfd,
-                        const Override& want, Made made, const ProjectAttr& project,
+                        const Wanted& wanted, Made made, const ProjectAttr& project,
                         quota::Epoch said, Inode*& unseen) {
-  Inode* inode = adopt(core, dir, name, want.mode, made.sx);
+  Inode* inode = adopt(core, dir, name, wanted.owner.mode, made.sx);
+  inode->set(wanted.flags(core));
   if (made.overridden) inode->set(Inode::kOverride);
   Account account;
   account.loaded = true;
   account.said = said;
   account.key = key_of(made.sx);
   account.project = project.project;
+  account.xattr_bytes = wanted.xattr_bytes();
   if (inode->is_dir()) {
     account.inherit = project.inherit;
     account.data_bytes = quota::kDirectoryBytes;
@@ -193,23 +245,25 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   NewName name(core, dir);
   CHECK_OK(name.open(text));
   TRY(project, inherited(core, dir));
-  TRY(want, new_owner(core, caller, dir, object.mode));
+  TRY(wanted, want_for(core, caller, dir, object.mode));
+  const Override& want = wanted.owner;
   TRY(dirfd, dir_fd(core, dir, kUpper));
   const bool is_dir = S_ISDIR(object.mode);
-  TRY(reservation, reserve(core, project.project, {is_dir ? quota::kDirectoryBytes : 0, 1}));
-  const bool plain =
-      core.ids.presented()
-          ? core.ids.plain(want, core.disk_uid, core.disk_gid)
-          : want.uid == core.disk_uid && want.gid == core.disk_gid && want.mode == object.mode;
+  TRY(reservation, reserve(core, project.project,
+                           {(is_dir ? quota::kDirectoryBytes : 0) + wanted.xattr_bytes(), 1}));
+  const bool plain = core.ids.presented()
+                         ? core.ids.plain(want, core.disk_uid, core.disk_gid)
+                         : want.uid == core.disk_uid && want.gid == core.disk_gid &&
+                               (want.mode & ~object.mode) == 0;
   Intent intent(core);
   const quota::Epoch said = intent.appear(dir, text);
   Made made;
-  if (plain && !project.inherit && !name.get()->whiteout()) {
+  if (plain && !wanted.has_acl() && !project.inherit && !name.get()->whiteout()) {
     TRY(sx, make(core, dirfd->get(), name.get()->text, object, want.mode, made.opened));
     made.sx = sx;
   } else {
     Staged staged(core);
-    TRY(built, make_staged(core, staged, object, want, project));
+    TRY(built, make_staged(core, staged, object, wanted, project));
     made = std::move(built);
     CHECK_OK(publish_new(core, staged, dirfd->get(), name.get(), is_dir));
   }
@@ -217,7 +271,7 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   reservation.claim();
   Inode* unseen = nullptr;
   auto entry =
-      introduce(core, dir, name.get(), dirfd, want, std::move(made), project, said, unseen);
+      introduce(core, dir, name.get(), dirfd, wanted, std::move(made), project, said, unseen);
   names.unlock();
   if (unseen != nullptr) unref(core, unseen, 1);
   return entry;
@@ -300,7 +354,8 @@ Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId
   TRY(dir, find(core, new_parent));
   if (inode->is_dir()) return fail(EPERM);
   if (!dir->is_dir()) return fail(ENOTDIR);
-  CHECK_OK(ensure_upper(core, caller, inode));
+  CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
+  if (redirect_too_long(inode)) CHECK_OK(ensure_upper(core, caller, inode));
   CHECK_OK(ensure_upper_dir(core, dir, quota::Enforce::kLimits));
   Inode* old_parent = nullptr;
   Result<Entry> entry = fail(EIO);
@@ -327,6 +382,7 @@ Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId
     if (inode->has(Inode::kParked) && sx.stx_nlink == 1) {
       CHECK_OK(unpark(core, inode, dir, dirfd, name.get(), old_parent));
     } else {
+      CHECK_OK(say_redirect(core, inode));
       CHECK_OK(make_link(core, at, dirfd->get(), name.get()));
       mark_linked(core, inode, key_of(sx));
     }
@@ -347,18 +403,20 @@ Result<Entry> make_tmpfile(Core& core, const Caller& caller, NodeId parent, mode
   std::unique_lock names(dir->dir->lock);
   if (dir->has(Inode::kDead)) return fail(ENOENT);
   TRY(project, inherited(core, dir));
-  TRY(want, new_owner(core, caller, dir, (mode & 07777) | S_IFREG));
-  TRY(reservation, reserve(core, project.project, {0, 1}));
+  TRY(wanted, want_for(core, caller, dir, (mode & 07777) | S_IFREG));
+  const Override& want = wanted.owner;
+  TRY(reservation, reserve(core, project.project, {wanted.xattr_bytes(), 1}));
   Staged staged(core);
-  TRY(made, make_staged(core, staged, {want.mode, 0, {}}, want, project));
+  TRY(made, make_staged(core, staged, {want.mode, 0, {}}, wanted, project));
   Name* name = new_name("", kUpper, DT_REG, 0);
   Inode* inode = adopt(core, dir, name, want.mode, made.sx);
-  inode->set(Inode::kDetached | Inode::kParked);
+  inode->set(Inode::kDetached | Inode::kParked | wanted.flags(core));
   if (made.overridden) inode->set(Inode::kOverride);
   Account& account = file_data(inode).account;
   account.loaded = true;
   account.key = key_of(made.sx);
   account.project = project.project;
+  account.xattr_bytes = wanted.xattr_bytes();
   if (auto status = staged.publish(core.parked.get(), parked_name(inode).get(), 0); !status) {
     inode->clear(Inode::kParked);
     names.unlock();

@@ -273,7 +273,7 @@ Status make_root(Core& core) {
   root->ino = presented_ino(core, sx);
   if (core.read_only) return {};
   TRY(list, posix::list_xattr(fd, "."));
-  root->set((xattr_flags(core, list) & ~Inode::kSeenMask) | Inode::kXattrsKnown);
+  root->set((xattr_flags(core, list, kUpper) & ~Inode::kSeenMask) | Inode::kXattrsKnown);
   return {};
 }
 

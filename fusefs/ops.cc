@@ -32,6 +32,8 @@ void init(void*, fuse_conn_info* conn) {
   want(*conn, FUSE_CAP_NO_OPENDIR_SUPPORT);
   want(*conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
   want(*conn, FUSE_CAP_IOCTL_DIR);
+  want(*conn, FUSE_CAP_POSIX_ACL);  // the kernel asks for ACLs where it checks permissions
+  want(*conn, FUSE_CAP_DONT_MASK);  // a default ACL takes the umask's place, and we know of it
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
   want(*conn, FUSE_CAP_HANDLE_KILLPRIV_V2);  // an older libfuse cannot say it: see Device::reply
 #endif

@@ -44,6 +44,7 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
   caller.uid = context->uid;
   caller.gid = context->gid;
   caller.pid = context->pid;
+  caller.umask = context->umask;
   caller.interrupted = [req] { return ::fuse_req_interrupted(req) != 0; };
   return caller;
 }

@@ -37,12 +37,14 @@ Ownership
   squash_to_root         show everything as owned by root
   upper_owner=UID:GID    owner of upper objects that have no record
   id_count=N             ids from N on show as 65534
+  acl, noacl             keep POSIX ACLs (the default), or neither show nor set any
   unreadable=deny|empty  how lower objects look that the server cannot read
 
 Serving
   redirect_dir=on        rename directories that have lower parts (the default)
   redirect_dir=off       answer EXDEV to that; redirects that are there are followed (also: follow)
   redirect_dir=nofollow  and a directory that has one is refused with EPERM
+  metacopy=on|off        a change of metadata alone copies no data up (on, the default)
   volatile, fsync=0      never wait for the disk; a crash may lose the upper
   threads=N              most worker threads (default: 512, made when needed)
   control=PATH           the control socket (default: WORKDIR/troot/control)

@@ -61,6 +61,8 @@ struct Config {
   bool squash_to_root = false;  ///< present everything as 0:0 (one mapped id)
   std::uint32_t id_count = 0;   ///< ids at or past it show as 65534; 0: all ids exist
   RedirectDir redirect_dir = RedirectDir::kOn;
+  bool metacopy = true;         ///< a change of metadata alone copies no data up
+  bool acl = true;              ///< false: POSIX ACLs are neither shown nor set
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
   bool enforce = true;          ///< and enforce
@@ -84,6 +86,7 @@ struct Caller {
   uid_t uid = 0;
   gid_t gid = 0;
   pid_t pid = 0;
+  mode_t umask = 0;  ///< taken off the mode of what is made, unless a default ACL rules there
   /// Polled by long work (a copy-up of much data); true: stop with EINTR. Empty: never.
   std::function<bool()> interrupted;
 };

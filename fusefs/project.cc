@@ -61,7 +61,7 @@ Status set_project(Core& core, const Caller& caller, NodeId id, const ProjectAtt
   ProjectAttr next = attr;
   next.inherit = attr.inherit && inode->is_dir();
   if (now.project == next.project && now.inherit == next.inherit) return {};
-  CHECK_OK(ensure_upper(core, caller, inode));
+  CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
   const quota::Enforce how = caller.uid == 0 ? quota::Enforce::kForce : quota::Enforce::kLimits;
   std::unique_lock<SmallRwLock> names;
   if (inode->is_dir())

@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include "fusefs/intent.h"
+#include "fusefs/metacopy.h"
 #include "fusefs/namei.h"
 
 namespace troot::fusefs {
@@ -109,7 +110,8 @@ Status Rename::prepare() {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
     }
-    return ensure_upper(core_, Caller{}, end.inode);
+    CHECK_OK(ensure_upper(core_, Caller{}, end.inode, kMetadataOnly));
+    return redirect_too_long(end.inode) ? ensure_upper(core_, Caller{}, end.inode) : Status{};
   };
   CHECK_OK(bring(from_, true));
   if (noreplace_) {
@@ -311,6 +313,7 @@ Status Rename::move() {
   say();
   {
     const LocPair locs(from_.inode, to_.inode);
+    CHECK_OK(say_redirect(core_, from_.inode));
     bool whiteout_left = false;
     CHECK_OK(move_on_disk(whiteout_left));
     if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
@@ -337,6 +340,8 @@ Status Rename::swap() {
 
 Status Rename::swap_places() {
   const LocPair locs(from_.inode, to_.inode);
+  CHECK_OK(say_redirect(core_, from_.inode));
+  CHECK_OK(say_redirect(core_, to_.inode));
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
   // The names stay where they are; what they name changes places.

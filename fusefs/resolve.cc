@@ -100,16 +100,41 @@ Result<Where> where(Core& core, Inode* inode) {
   return Where{std::move(fd), CName(inode->name->view())};
 }
 
+std::uint16_t data_layer(Inode* inode) {
+  return inode->has(Inode::kMetacopy) ? file_data(inode).below->place.layer
+                                      : inode->layer.load(std::memory_order_acquire);
+}
+
+namespace {
+
+/// The data of a file, for reading, in a lower layer.
+Result<Fd> open_lower(Core& core, Inode* inode) {
+  constexpr int kHow = O_RDONLY | O_NONBLOCK;
+  if (!inode->has(Inode::kMetacopy)) {
+    TRY(at, where(core, inode));
+    return posix::open_noatime(at.fd(), at.text(), kHow);
+  }
+  const LowerPlace& place = file_data(inode).below->place;
+  const std::size_t slash = place.path.rfind('/');
+  const bool in_root = slash == std::string::npos;
+  TRY(dir, walk_layer(core, place.layer, in_root ? "" : place.path.substr(0, slash)));
+  return posix::open_noatime(dir->get(), place.path.c_str() + (in_root ? 0 : slash + 1), kHow);
+}
+
+}  // namespace
+
 Result<FdHandle> file_fd(Core& core, Inode* inode) {
-  const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
+  const std::uint16_t layer = data_layer(inode);
   const std::uint64_t key = FdCache::key(inode->slot, layer);
   if (FdHandle fd = core.files.get(key)) return fd;
+  if (layer != kUpper) {
+    TRY(fd, open_lower(core, inode));
+    return core.files.put(key, std::move(fd));
+  }
   TRY(at, where(core, inode));
-  auto fd = layer == kUpper ? posix::open_at(at.fd(), at.text(), O_RDWR)
-                            : posix::open_noatime(at.fd(), at.text(), O_RDONLY | O_NONBLOCK);
+  auto fd = posix::open_at(at.fd(), at.text(), O_RDWR);
   // An upper that became read-only below still serves reads.
-  if (!fd && layer == kUpper &&
-      (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
+  if (!fd && (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
     return posix::open_noatime(at.fd(), at.text(), O_RDONLY).map([](Fd&& ro) {
       return std::make_shared<const Fd>(std::move(ro));
     });

@@ -1,5 +1,6 @@
 // What owns it: changes of owner, mode, times and size, and the loss of privileges that goes with
 // some.
+#include "fusefs/acl.h"
 #include "fusefs/file.h"
 
 namespace troot::fusefs {
@@ -35,6 +36,15 @@ Status apply_owner(Core& core, Inode* inode, const Where& at, const struct statx
   return {};
 }
 
+/// chmod(2) of an object with an ACL changes the ACL.
+Status change_acl(Core& core, const Where& at, mode_t mode) {
+  const auto acl = posix::get_xattr(at.fd(), at.text(), core.x.access_acl.c_str());
+  if (!acl) return acl.error() == ENODATA ? Status{} : fail(acl.error());
+  const auto next = acl_with_mode(*acl, mode);
+  if (!next || *next == *acl) return {};
+  return posix::set_xattr(at.fd(), at.text(), core.x.access_acl.c_str(), *next);
+}
+
 Status change_owner(Core& core, Inode* inode, const SetAttr& set) {
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
@@ -49,6 +59,7 @@ Status change_owner(Core& core, Inode* inode, const SetAttr& set) {
     // Nothing changes but ctime, which chmod to the same value moves.
     return inode->is_symlink() ? Status{} : posix::chmod(at.fd(), at.text(), sx.stx_mode & 07777);
   }
+  if (set.mode && inode->has(Inode::kAccessAcl)) CHECK_OK(change_acl(core, at, want.mode));
   return apply_owner(core, inode, at, sx, want);
 }
 
@@ -77,6 +88,14 @@ Result<bool> is_no_change(Core& core, Inode* inode, const SetAttr& set) {
 
 }  // namespace
 
+Status set_permissions(Core& core, Inode* inode, mode_t bits) {
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  TRY(owner, owner_of(core, inode, at, sx));
+  owner.mode = (owner.mode & ~static_cast<mode_t>(0777)) | bits;
+  return apply_owner(core, inode, at, sx, owner);
+}
+
 Result<bool> kill_privileges(Core& core, Inode* inode) {
   std::shared_lock loc(inode->loc);
   TRY(at, where(core, inode));
@@ -99,6 +118,7 @@ Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const 
   TRY(nothing, is_no_change(core, inode, set));
   if (nothing) return attr(core, inode);
   CopyUp how;
+  how.bring = set.size ? Bring::kAll : Bring::kMetadata;
   if (set.size) how.keep = *set.size;
   CHECK_OK(ensure_upper(core, caller, inode, how));
   {

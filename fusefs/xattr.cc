@@ -3,6 +3,7 @@
 // on the host (security.*, trusted.*) lies in a stash.
 #include <sys/xattr.h>
 
+#include "fusefs/acl.h"
 #include "fusefs/file.h"
 #include "fusefs/intent.h"
 
@@ -16,18 +17,48 @@ bool acts_on_host(std::string_view name) {
          name.starts_with("system.") || name == kOverrideStat;
 }
 
-/// POSIX ACLs are not kept yet: refused as by a file system mounted with noacl.
-bool is_acl(std::string_view name) { return name.starts_with("system.posix_acl_"); }
+/// Mounts that squash ids could not tell one entry from another.
+bool keeps_acls(const Core& core) { return core.config.acl && !core.config.squash_to_root; }
 
 /// The value of one shown xattr. The caller holds loc.
 Result<std::string> get_at(Core& core, Inode* inode, const Where& at, std::string_view shown) {
   const auto disk = xattr_to_disk(core, shown);
   if (!disk) return fail(ENODATA);
   auto value = posix::get_xattr(at.fd(), at.text(), disk->c_str());
-  if (value || inode->in_upper() || !(value.error() == ENODATA)) return value;
-  // A lower layer may be a plain tree, where the name stands as it is.
-  const std::string plain(shown);
-  return plain == *disk ? value : posix::get_xattr(at.fd(), at.text(), plain.c_str());
+  if (!value && !inode->in_upper() && value.error() == ENODATA) {
+    // A lower layer may be a plain tree, where the name stands as it is.
+    const std::string plain(shown);
+    if (plain != *disk) value = posix::get_xattr(at.fd(), at.text(), plain.c_str());
+  }
+  if (!value || !is_acl(shown)) return value;
+  // Ids that the mount does not have would make the whole ACL unreadable.
+  auto acl = acl_with_ids(*value, [&](std::uint32_t id) { return core.ids.shown(id); });
+  if (!acl) return fail(ENODATA);
+  return std::move(*acl);
+}
+
+/// Applies an ACL to an upper object whose ownership is presented. One system call changes what is
+/// shown; the mode beside it follows for readers of the plain format.
+Status store_acl(Core& core, Inode* inode, const Where& at, std::string_view value) {
+  const auto bits = acl_mode(value);
+  if (!bits) return fail(EINVAL);
+  if (acl_is_minimal(value)) {
+    CHECK_OK(set_permissions(core, inode, *bits));
+    if (!inode->has(Inode::kAccessAcl)) return {};
+    CHECK_OK(posix::remove_xattr(at.fd(), at.text(), core.x.access_acl.c_str()));
+    inode->clear(Inode::kAccessAcl);
+    return {};
+  }
+  CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.access_acl.c_str(), value));
+  inode->set(Inode::kAccessAcl);
+  (void)set_permissions(core, inode, *bits);
+  return {};
+}
+
+/// What an ACL may be set on.
+Status check_acl(const Core& core, Inode* inode, std::string_view name) {
+  if (!keeps_acls(core) || inode->is_symlink()) return fail(ENOTSUP);
+  return name == kDefaultAcl && !inode->is_dir() ? fail(EACCES) : Status{};
 }
 
 /// Applies a change to the xattrs of an upper object and settles its charge. `name`: the one that
@@ -82,14 +113,19 @@ std::optional<std::string> xattr_to_disk(const Core& core, std::string_view show
   return std::string(shown);
 }
 
-std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk) {
+std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk,
+                                           std::uint16_t layer) {
   if (disk.starts_with(core.x.prefix)) {
     const std::string_view rest = disk.substr(core.x.prefix.size());
     if (rest.starts_with(kEscape)) return core.x.prefix + std::string(rest.substr(kEscape.size()));
-    if (disk.starts_with(core.x.stash)) return std::string(disk.substr(core.x.stash.size()));
-    return std::nullopt;
+    if (!disk.starts_with(core.x.stash)) return std::nullopt;
+    const std::string_view stashed = disk.substr(core.x.stash.size());
+    if (is_acl(stashed) && !keeps_acls(core)) return std::nullopt;
+    return std::string(stashed);
   }
-  if (is_acl(disk)) return std::nullopt;
+  // On an upper whose ownership is presented a native ACL is the host's: its store's default.
+  const bool hosts = core.ids.presented() && layer == kUpper;
+  if (is_acl(disk) && (hosts || !keeps_acls(core))) return std::nullopt;
   if (core.ids.presented() && disk == kOverrideStat) return std::nullopt;
   return std::string(disk);
 }
@@ -100,7 +136,7 @@ Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd, co
   for (std::size_t at = 0; at < list.size();) {
     const std::string name(list.c_str() + at);
     at += name.size() + 1;
-    const auto shown = xattr_from_disk(core, name);
+    const auto shown = xattr_from_disk(core, name, 1);
     if (!shown || name == "security.selinux") continue;
     auto value = posix::get_xattr(from.fd(), from.text(), name.c_str());
     if (!value) {
@@ -117,7 +153,7 @@ Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd, co
 
 Result<std::string> get_shown_xattr(Core& core, NodeId id, std::string_view name) {
   TRY(inode, find(core, id));
-  if (is_acl(name)) return fail(ENOTSUP);
+  if (is_acl(name) && !keeps_acls(core)) return fail(ENODATA);
   // Asked at nearly every write: answered from memory.
   if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return fail(ENODATA);
   std::shared_lock loc(inode->loc);
@@ -125,7 +161,8 @@ Result<std::string> get_shown_xattr(Core& core, NodeId id, std::string_view name
   TRY(at, where(core, inode));
   if (!inode->has(Inode::kXattrsKnown)) {
     TRY(list, posix::list_xattr(at.fd(), at.text()));
-    const std::uint32_t flags = xattr_flags(core, list) & (Inode::kUserXattrs | Inode::kCaps);
+    const std::uint32_t flags =
+        xattr_flags(core, list, inode->layer) & (Inode::kUserXattrs | Inode::kCaps);
     inode->set(flags | Inode::kXattrsKnown);
     if (flags == 0) return fail(ENODATA);
   }
@@ -143,7 +180,7 @@ Result<std::string> list_shown_xattrs(Core& core, NodeId id) {
   for (std::size_t i = 0; i < list.size();) {
     const std::string_view name(list.c_str() + i);
     i += name.size() + 1;
-    if (const auto one = xattr_from_disk(core, name)) shown += *one + '\0';
+    if (const auto one = xattr_from_disk(core, name, inode->layer)) shown += *one + '\0';
   }
   return shown;
 }
@@ -152,25 +189,28 @@ Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_
                        std::string_view value, int flags) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
-  if (is_acl(name)) return fail(ENOTSUP);
+  if (is_acl(name)) CHECK_OK(check_acl(core, inode, name));
   // Symlinks carry no user xattrs (xattr(7)), and where ownership is presented everything is a user
   // xattr on disk.
   if (inode->is_symlink() && core.ids.presented()) return fail(EPERM);
-  CHECK_OK(ensure_upper(core, caller, inode));
+  CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
   const auto disk = xattr_to_disk(core, name);
   if (disk->size() > XATTR_NAME_MAX) return fail(ERANGE);
   const auto size = static_cast<std::int64_t>(name.size() + value.size());
-  CHECK_OK(change(core, inode, name, size, [&](const Where& at) {
+  const bool kept_acl = name == kAccessAcl && core.ids.presented();
+  auto stored = change(core, inode, name, size, [&](const Where& at) {
+    if (kept_acl) return store_acl(core, inode, at, value);
     return posix::set_xattr(at.fd(), at.text(), disk->c_str(), value, flags);
-  }));
+  });
+  if (!stored) return stored;
   if (name == "security.capability") inode->set(Inode::kCaps);
+  if (name == kDefaultAcl) inode->set(Inode::kDefaultAcl);
   return {};
 }
 
 Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
-  if (is_acl(name)) return fail(ENOTSUP);
   {
     // What is not there is no reason to copy up.
     std::shared_lock loc(inode->loc);
@@ -179,11 +219,22 @@ Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::stri
     TRY(value, get_at(core, inode, at, name));
     (void)value;
   }
-  CHECK_OK(ensure_upper(core, caller, inode));
+  CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
   const auto disk = xattr_to_disk(core, name);
-  return change(core, inode, name, 0, [&](const Where& at) {
+  const bool kept_acl = name == kAccessAcl && core.ids.presented();
+  auto removed = change(core, inode, name, 0, [&](const Where& at) -> Status {
+    if (kept_acl) {
+      // The mode stays what the ACL made it.
+      TRY(sx, posix::stat_at(at.fd(), at.text()));
+      TRY(owner, owner_of(core, inode, at, sx));
+      CHECK_OK(set_permissions(core, inode, owner.mode & 0777));
+    }
     return posix::remove_xattr(at.fd(), at.text(), disk->c_str());
   });
+  if (!removed) return removed;
+  if (kept_acl) inode->clear(Inode::kAccessAcl);
+  if (name == kDefaultAcl) inode->clear(Inode::kDefaultAcl);
+  return {};
 }
 
 }  // namespace troot::fusefs

@@ -210,6 +210,11 @@ class Model {
       const auto n = rig_.overlay->read(node.id, 0, std::as_writable_bytes(std::span(text)));
       REQUIRE(n);
       text.resize(*n);
+      INFO("operation "
+           << count_ << ", size " << text.size() << " for " << node.data.size()
+           << ", first difference at "
+           << (std::mismatch(text.begin(), text.end(), node.data.begin(), node.data.end()).first -
+               text.begin()));
       CHECK((text == node.data));
     }
     if (!node.is_file() && !node.is_dir()) return;

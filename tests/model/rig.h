@@ -186,6 +186,11 @@ struct Rig {
     const auto st = overlay->getattr(at);
     REQUIRE(st);
     if (!seen.insert(st->st_ino).second) return;
+    if (::lgetxattr(path.c_str(), metacopy().c_str(), nullptr, 0) >= 0) {
+      // Its data lies below: only xattrs are charged.
+      sum = sum + quota::Usage{quota::xattr_charge(xattr_bytes(at)), 1};
+      return;
+    }
     sum = sum + quota::Usage{st->st_blocks * 512, 1};
     if (!S_ISDIR(st->st_mode)) return;
     for (const std::string& name : names_in(path)) {
@@ -198,6 +203,20 @@ struct Rig {
       add_blocks(e->id, path + "/" + name, sum, seen);
       overlay->forget(e->id, 1);
     }
+  }
+  [[nodiscard]] std::string metacopy() const {
+    return config.xattr_space == XattrSpace::kTrusted ? "trusted.overlay.metacopy"
+                                                      : "user.overlay.metacopy";
+  }
+  std::int64_t xattr_bytes(NodeId id) const {
+    const std::string list = overlay->listxattr(id).value_or("");
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < list.size();) {
+      const std::string name(list.c_str() + i);
+      i += name.size() + 1;
+      bytes += name.size() + overlay->getxattr(id, name).value_or("").size();
+    }
+    return static_cast<std::int64_t>(bytes);
   }
   static void collect_links(const std::string& path, std::set<std::string>& out) {
     for (const std::string& name : names_in(path)) {

@@ -149,6 +149,9 @@ TEST_CASE("what fuse-overlayfs is given is understood, or named in one note") {
   CHECK(o.ownership == Ownership::kPresented);
   CHECK(o.threads == 1);
   CHECK(o.config.volatile_upper);
+  CHECK_FALSE(o.config.acl);
+  CHECK(o.config.redirect_dir == RedirectDir::kFollow);
+  CHECK_FALSE(good("metacopy=off").config.metacopy);
   CHECK(unused_note(o) ==
         "options not acted on: context uidmapping timeout (not implemented); frob (unknown)");
 }

@@ -1,0 +1,21 @@
+// What owns it: bringing a file's data up: by reflink, else extent by extent, so that holes stay
+// holes.
+#pragma once
+
+#include "fusefs/overlay.h"
+#include "fusefs/posix.h"
+
+namespace troot::fusefs {
+
+struct DataSource {
+  int fd = -1;
+  off_t size = 0;      ///< what is brought along, from the start
+  bool whole = false;  ///< that is all of the file
+  bool sparse = false;
+};
+
+/// Copies to the file `to`, which is empty or all hole and has this size afterwards. EINTR: the
+/// caller was interrupted.
+[[nodiscard]] Status copy_data(const Caller& caller, const DataSource& source, int to);
+
+}  // namespace troot::fusefs
