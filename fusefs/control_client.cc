@@ -3,10 +3,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
 #include <charconv>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "fusefs/control.h"
 #include "fusefs/control_socket.h"
@@ -34,6 +34,7 @@ Result<std::string> receive_answer(int fd, Clock::duration patience,
                                    std::string_view end = "\n\n") {
   const auto until = Clock::now() + patience;
   std::string text;
+  std::vector<char> bytes(64 << 10);  // an answer may be megabytes
   while (!text.ends_with("\n\n") && text != end) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count();
@@ -42,7 +43,6 @@ Result<std::string> receive_answer(int fd, Clock::duration patience,
     if (polled < 0 && errno == EINTR) continue;
     if (polled < 0) return fail_errno();
     if (polled == 0) return fail(ETIMEDOUT);
-    std::array<char, 4096> bytes{};
     // No more than is waited for: what follows it is the stream's.
     const std::size_t most = end == "\n\n" ? bytes.size() : 1;
     const ssize_t got = ::recv(fd, bytes.data(), most, 0);

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "fusefs/control.h"
@@ -118,6 +119,8 @@ std::string error_answer(int error, std::string_view text) {
 }
 
 std::string escape_value(std::string_view value) {
+  const auto plain = [](char c) { return c > ' ' && c != '\\' && c != 0x7f; };
+  if (std::all_of(value.begin(), value.end(), plain)) return std::string(value);
   std::string text;
   for (const char c : value) {
     const auto byte = static_cast<unsigned char>(c);
@@ -133,6 +136,7 @@ std::string escape_value(std::string_view value) {
 }
 
 std::string unescape_value(std::string_view value) {
+  if (value.find('\\') == std::string_view::npos) return std::string(value);
   const auto octal = [](char c) { return c >= '0' && c <= '7'; };
   std::string text;
   for (std::size_t i = 0; i < value.size(); ++i) {

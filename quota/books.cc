@@ -28,6 +28,30 @@ bool fits_the_dump(const std::string& uuid) {
                      [](char c) { return static_cast<unsigned char>(c) > ' ' && c != 0x7f; });
 }
 
+/// Settings as the dump has them, the rest as the ledger has it. Who has no line has no settings.
+void take_settings(const Settings& dump, ProjectState& total,
+                   std::vector<ProjectRecord>& projects) {
+  const auto take = [](ProjectState& into, const ProjectState& from) {
+    into.report.limits = from.report.limits;
+    into.grace = from.grace;
+    into.parent = from.parent;
+  };
+  take(total, dump.total);
+  std::unordered_map<std::uint32_t, std::size_t> places;
+  for (std::size_t i = 0; i < projects.size(); ++i) {
+    places[to_u32(projects[i].state.report.id)] = i;
+    take(projects[i].state, {});
+  }
+  for (const ProjectState& state : dump.projects) {
+    const auto place = places.find(to_u32(state.report.id));
+    if (place != places.end()) {
+      take(projects[place->second].state, state);
+    } else {
+      projects.push_back({state, {}});
+    }
+  }
+}
+
 }  // namespace
 
 std::size_t Books::KeyHash::operator()(const InodeKey& key) const noexcept {
@@ -52,7 +76,9 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
   TRY(ledger, Ledger::open(dir, upper_uuid));
   TRY(journal, Journal::open(dir + "/journal", upper_uuid, boot_id()));
   std::optional<Settings> dump;
-  if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt) {
+  // Each change is in the dump, on disk, before it is in the ledger.
+  if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt ||
+      (ledger->machine_went_down() && ledger->found() != Recount::kForeign)) {
     TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
     dump = std::move(read);
   }
@@ -65,10 +91,7 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
 Status Books::begin(const std::optional<Settings>& dump) {
   std::vector<ProjectRecord> projects = ledger_->projects();
   ProjectState total = ledger_->total().value_or(ProjectRecord{}).state;
-  if (dump) {
-    total = dump->total;
-    for (const ProjectState& state : dump->projects) projects.push_back({state, {}});
-  }
+  if (dump) take_settings(*dump, total, projects);
   tree_.load(total, projects);
   {
     MutexLock lock(settle_);
@@ -80,7 +103,7 @@ Status Books::begin(const std::optional<Settings>& dump) {
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean ||
                        found() == Recount::kBypassed;
     fresh_ = !known;
-    Changes changes = known ? Changes{} : everything();
+    Changes changes = known && !dump ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);
     // Before the mark says that the journal counts.
     if (found() == Recount::kNotNeeded) journal_->restart();
@@ -291,7 +314,7 @@ Status Books::append_dump(const std::string& line) {
   return status;
 }
 
-Status Books::save(std::optional<ProjId> id) {
+Status Books::save(std::optional<ProjId> id, Durable how) {
   MutexLock lock(settle_);
   Changes changes;
   std::string line;
@@ -302,9 +325,11 @@ Status Books::save(std::optional<ProjId> id) {
     changes.total = ProjectRecord{tree_.total(), {}};
     line = render_total(changes.total->state);
   }
-  // The dump first: where it cannot be written, the ledger has not changed yet.
+  // The dump first: where it cannot be written, the ledger has not changed yet. It is the dump that
+  // a power cut leaves, and from which begin() takes settings then: one wait for the disk is
+  // enough.
   CHECK_OK(append_dump(line));
-  return ledger_->write(changes, Durable::kToDisk);
+  return ledger_->write(changes, how);
 }
 
 void Books::unsave(std::optional<ProjId> id) {

@@ -55,8 +55,9 @@ class Books {
 
   /// Settles everything noted so far.
   [[nodiscard]] Status flush(Durable how) EXCLUDES(settle_);
-  /// Writes the settings of one project, or of the total, to the ledger and to the dump, durably.
-  [[nodiscard]] Status save(std::optional<ProjId> id) EXCLUDES(settle_);
+  /// Writes the settings of one project, or of the total, to the dump, on disk, and then to the
+  /// ledger: that too on disk only where `how` says so, for what the dump does not hold.
+  [[nodiscard]] Status save(std::optional<ProjId> id, Durable how) EXCLUDES(settle_);
   /// After a save() that failed, and with memory set back: the dump is too.
   void unsave(std::optional<ProjId> id) EXCLUDES(settle_);
   /// Drops all inode records and sums; what has been noted is dropped too.

@@ -16,8 +16,8 @@
 namespace troot::quota {
 namespace {
 
-constexpr std::uint32_t kVersion = 1;
-constexpr char kMagic[8] = {'t', 'r', 'o', 'o', 't', 'j', 'n', 'l'};
+constexpr std::uint32_t kJournalVersion = 1;
+constexpr char kJournalMagic[8] = {'t', 'r', 'o', 'o', 't', 'j', 'n', 'l'};
 constexpr std::size_t kHead_bytes = 4096;
 constexpr std::size_t kEpoch_bytes = std::size_t{Journal::kUnit_bytes} * Journal::kUnits;
 constexpr std::size_t kFile_bytes = kHead_bytes + 2 * kEpoch_bytes;
@@ -161,16 +161,16 @@ unsigned char* Journal::unit(Epoch epoch, std::uint32_t index) const noexcept {
 
 bool Journal::head_fits(const std::string& owner, const std::string& boot) const {
   const Head& h = head();
-  return std::memcmp(h.magic, kMagic, sizeof kMagic) == 0 && h.version == kVersion &&
-         h.units == kUnits && h.sum == h.checksum() &&
+  return std::memcmp(h.magic, kJournalMagic, sizeof kJournalMagic) == 0 &&
+         h.version == kJournalVersion && h.units == kUnits && h.sum == h.checksum() &&
          h.owner == mix(1, owner.data(), owner.size()) &&
          h.boot == mix(2, boot.data(), boot.size());
 }
 
 void Journal::write_head(const std::string& owner, const std::string& boot) {
   Head& h = head();
-  std::memcpy(h.magic, kMagic, sizeof kMagic);
-  h.version = kVersion;
+  std::memcpy(h.magic, kJournalMagic, sizeof kJournalMagic);
+  h.version = kJournalVersion;
   h.units = kUnits;
   h.owner = mix(1, owner.data(), owner.size());
   h.boot = mix(2, boot.data(), boot.size());

@@ -323,9 +323,10 @@ Status Ledger::load() {
   }
   found_ = meta->mark == format::Mark::kClean ? Recount::kNotNeeded : Recount::kUnclean;
   if (::access((dir_ + "/bypassed").c_str(), F_OK) == 0) found_ = Recount::kBypassed;
-  if (found_ == Recount::kUnclean) {
+  if (meta->mark == format::Mark::kOpen) {
+    machine_went_down_ = meta->boot_id != boot_id();
     spdlog::warn("ledger {}: {} without closing it", dir_,
-                 meta->boot_id == boot_id() ? "the last server ended" : "the machine went down");
+                 machine_went_down_ ? "the machine went down" : "the last server ended");
   }
   TRY(projects, read_projects());
   projects_ = std::move(projects);

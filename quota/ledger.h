@@ -52,6 +52,9 @@ class Ledger {
   [[nodiscard]] Status forget_bypass();
 
   [[nodiscard]] Recount found() const noexcept { return found_; }
+  /// It was not closed, and the machine went down since: what was written to the kernel only may be
+  /// lost.
+  [[nodiscard]] bool machine_went_down() const noexcept { return machine_went_down_; }
   /// What was there at open: ascending by id; the total if there was one.
   [[nodiscard]] const std::vector<ProjectRecord>& projects() const noexcept { return projects_; }
   [[nodiscard]] const std::optional<ProjectRecord>& total() const noexcept { return total_; }
@@ -85,6 +88,7 @@ class Ledger {
   std::string dir_;
   std::string upper_uuid_;
   Recount found_ = Recount::kNewLedger;
+  bool machine_went_down_ = false;
   std::vector<ProjectRecord> projects_;
   std::optional<ProjectRecord> total_;
   std::unique_ptr<Db> db_;

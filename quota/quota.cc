@@ -85,9 +85,10 @@ struct Quota::Impl {
   [[nodiscard]] tl::unexpected<Errno> refusal(Errno e) const {
     return fail(e == EDQUOT ? Errno(refused) : e);
   }
-  Status save(std::optional<ProjId> id);
+  Status save(std::optional<ProjId> id, Durable how = Durable::kToKernel);
   /// Where it cannot be saved, memory and dump are as `before`.
-  Status save_or_set_back(std::optional<ProjId> id, const ProjectState& before);
+  Status save_or_set_back(std::optional<ProjId> id, const ProjectState& before,
+                          Durable how = Durable::kToKernel);
 
   const int refused;
   Tree tree;
@@ -234,10 +235,13 @@ Result<std::uint64_t> Quota::mend_sums() {
 
 // ---- limits and reports ----
 
-Status Quota::Impl::save(std::optional<ProjId> id) { return books ? books->save(id) : Status{}; }
+Status Quota::Impl::save(std::optional<ProjId> id, Durable how) {
+  return books ? books->save(id, how) : Status{};
+}
 
-Status Quota::Impl::save_or_set_back(std::optional<ProjId> id, const ProjectState& before) {
-  auto saved = save(id);
+Status Quota::Impl::save_or_set_back(std::optional<ProjId> id, const ProjectState& before,
+                                     Durable how) {
+  auto saved = save(id, how);
   if (saved) return saved;
   tree.set_back(id, before);
   if (books) books->unsave(id);
@@ -274,7 +278,7 @@ Status Quota::set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) {
   MutexLock lock(impl_->settings);
   const ProjectState before = impl_->tree.state(id);
   impl_->tree.set_timers(id, bytes_end, inodes_end);
-  return impl_->save_or_set_back(id, before);
+  return impl_->save_or_set_back(id, before, Durable::kToDisk);
 }
 
 Status Quota::set_parent(ProjId id, std::optional<ProjId> parent) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "quota/ledger.h"
 #include "quota/limits_file.h"
 #include "unit/quota_fixture.h"
 
@@ -147,6 +148,43 @@ TEST_CASE("a line that was not finished does not count, and none is appended to 
   // The server writes it anew.
   auto quota = on_disk(dir.path());
   CHECK(settings_are_whole(dir.path() + "/limits.txt", "upper-1"));
+}
+
+TEST_CASE("after a power cut the limits are those of the dump, which was on disk first") {
+  TempDir dir;
+  {
+    auto quota = counted(dir.path());
+    REQUIRE(quota->set_limits(proj(5), hard_bytes(5)));
+    REQUIRE(quota->set_limits(proj(6), hard_bytes(6)));
+    REQUIRE(create(*quota, proj(8), 1, kPage) == 0);
+  }
+  std::string boot;
+  SECTION("another boot") { boot = "another"; }
+  SECTION("the same boot") { boot = boot_id(); }
+  {
+    // What the disk has when the machine stops: the ledger as it was, and the dump.
+    auto ledger = Ledger::open(dir.path(), "upper-1");
+    REQUIRE(ledger);
+    Changes changes;
+    changes.meta = (*ledger)->meta(format::Mark::kOpen);
+    changes.meta->boot_id = boot;
+    REQUIRE((*ledger)->write(changes, Durable::kToDisk));
+  }
+  ProjectState seven;
+  seven.report.id = proj(7);
+  seven.report.limits = hard_bytes(77);
+  ProjectState six = seven;
+  six.report.id = proj(6);
+  six.report.limits = {};
+  const std::string path = dir.path() + "/limits.txt";
+  REQUIRE(append_settings(path, "upper-1", render_project(seven)));
+  REQUIRE(append_settings(path, "upper-1", render_project(six)));
+  const auto quota = on_disk(dir.path());
+  CHECK(quota->recount() == Recount::kUnclean);
+  CHECK(quota->project(proj(5)).limits == hard_bytes(5));
+  const bool another = boot == "another";
+  CHECK(quota->project(proj(7)).limits == (another ? hard_bytes(77) : Limits{}));
+  CHECK(quota->project(proj(6)).limits == (another ? Limits{} : hard_bytes(6)));
 }
 
 TEST_CASE("failcnt counts once an operation that is refused, and not one that gets its way") {
