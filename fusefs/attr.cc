@@ -108,6 +108,8 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
   // A merged directory does not count its children's "..": 1 says so, as the kernel's overlayfs
   // does.
   if (inode->is_dir() && !inode->dir->layers.pure_upper()) st.st_nlink = 1;
+  if (inode->has(Inode::kIndexed))
+    st.st_nlink = static_cast<nlink_t>(file_data(inode).index->nlink);
   if (inode->has(Inode::kParked) && st.st_nlink > 0) --st.st_nlink;
   if (inode->in_upper()) {
     TRY(blocks, upper_blocks(core, inode, sx));

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "fusefs/copy_data.h"
+#include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/staging.h"
@@ -22,7 +23,8 @@ struct Source {
   FdHandle fd;     ///< of a regular file that is read
   off_t size = 0;  ///< what is brought along
   std::int64_t pages = 0;
-  std::unique_ptr<DataBelow> below;  ///< the data stays where it is
+  std::unique_ptr<DataBelow> below;   ///< the data stays where it is
+  std::unique_ptr<IndexEntry> index;  ///< it has several names
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
   [[nodiscard]] DataSource data() const {
     return {fd ? fd->get() : -1, size, size == static_cast<off_t>(sx.stx_size), sparse()};
@@ -55,7 +57,9 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(owner, owner_of(core, inode, at, sx));
-  Source s{std::move(at), sx, owner, nullptr, 0, 0, nullptr};
+  Source s{std::move(at), sx, owner, nullptr, 0, 0, nullptr, nullptr};
+  if (inode->has(Inode::kLinked) && !inode->has(Inode::kDetached))
+    s.index = std::make_unique<IndexEntry>(index_entry(sx));
   if (!inode->is_file()) return s;
   if (inode->has(Inode::kUnreadable)) {
     if (core.config.unreadable == Unreadable::kDeny) return fail(EACCES);
@@ -65,7 +69,10 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   if (s.size == 0) return s;
   if (how.bring == Bring::kMetadata && core.config.metacopy && !inode->has(Inode::kDetached)) {
     s.below = std::make_unique<DataBelow>(data_below(core, inode, sx));
-    return s;
+    // Each of several names would look beside itself.
+    const bool said = !s.index || s.below->merged.size() + 1 <= kMaxRedirect;
+    if (said) return s;
+    s.below.reset();
   }
   TRY(fd, file_fd(core, inode));
   s.fd = std::move(fd);
@@ -139,6 +146,11 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, b
     if (s.below) {
       CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.metacopy.c_str(), ""));
       b.flags |= Inode::kMetacopy;
+      if (s.index) {
+        CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.redirect.c_str(),
+                                  "/" + s.below->merged));
+        s.below->redirected = true;
+      }
     } else if (s.sparse()) {
       CHECK_OK(
           posix::set_xattr(staged.dirfd(), staged.name(), core.x.alloc.c_str(), encode_ranges({})));
@@ -156,7 +168,7 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, b
 
 /// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc
 /// alone.
-Status publish(Core& core, Inode* inode, Staged& staged) {
+Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
   if (inode->has(Inode::kDetached)) {
     CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
     inode->set(Inode::kParked);
@@ -165,7 +177,11 @@ Status publish(Core& core, Inode* inode, Staged& staged) {
   }
   TRY(parent, dir_fd(core, inode->parent, kUpper));
   TRY(before, posix::stat_at(parent->get(), "."));
-  CHECK_OK(staged.publish(parent->get(), inode->name->text, RENAME_NOREPLACE));
+  if (s.index) CHECK_OK(enter_index(core, staged.dirfd(), staged.name(), *s.index));
+  if (auto status = staged.publish(parent->get(), inode->name->text, RENAME_NOREPLACE); !status) {
+    if (s.index) leave_index(core, *s.index);
+    return status;
+  }
   (void)posix::set_times(parent->get(), ".", time_of(before.stx_atime), time_of(before.stx_mtime));
   // Its ctime moved all the same, and the kernel, which asked for no change of it, holds the old
   // one.
@@ -191,6 +207,11 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
     core.files.drop(FdCache::key(inode->slot, data_layer(inode)));
     inode->clear(Inode::kMetacopy);
     data.below = std::move(s.below);
+    data.index = std::move(s.index);
+    if (data.index) {
+      inode->set(Inode::kIndexed);
+      add_link_key(core, inode, link_key(b.sx));
+    }
     if (!keeps_ino) inode->ino = presented_ino(core, b.sx);
   }
   inode->clear(Inode::kUnreadable);
@@ -205,7 +226,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   const std::int64_t bytes =
       inode->is_dir() ? quota::kDirectoryBytes : source.pages * quota::kPageSize;
   TRY(reservation, reserve(core, quota::kDefaultProject, {bytes, 1}, how.enforce));
-  const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1;
+  const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1 || source.index;
   Staged staged(core);
   Fd opened;
   CHECK_OK(build(core, caller, inode, source, staged, opened));
@@ -220,7 +241,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
     // In the parking place it is found by the next mount anyway.
     if (!inode->has(Inode::kDetached))
       built.account.said = intent.appear(inode->parent, inode->name->view());
-    CHECK_OK(publish(core, inode, staged));
+    CHECK_OK(publish(core, inode, source, staged));
     take_over(core, inode, source, built, keeps_ino);
   }
   reservation.claim();

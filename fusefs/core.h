@@ -54,7 +54,7 @@ struct Overlay::Core {
   uid_t disk_uid = 0;  ///< owner of what the server makes
   gid_t disk_gid = 0;
   std::vector<Layer> layers;  ///< [0] is the upper
-  Fd stage, parked;           ///< work/troot/stage, work/troot/parked
+  Fd stage, parked, index;    ///< work/troot/stage, work/troot/parked, work/troot/index
   Fd lock_upper, lock_work;   ///< hold the flocks
   LinkStore links;
   InodeTable inodes;
@@ -78,8 +78,8 @@ struct Overlay::Core {
   std::atomic<std::uint64_t> parked_count{0}, copied_up{0}, name_count{0};
 
   Mutex linked_mutex;
-  /// Upper objects with several links that the kernel knows, by upper inode number.
-  std::unordered_map<std::uint64_t, Inode*> linked GUARDED_BY(linked_mutex);
+  /// Objects with several names that the kernel knows.
+  std::unordered_map<LinkKey, Inode*, LinkKeyHash> linked GUARDED_BY(linked_mutex);
   Mutex devices_mutex;
   std::vector<dev_t> devices GUARDED_BY(devices_mutex);
 
@@ -143,6 +143,9 @@ struct Overlay::Core {
 /// An inode for an object just made in the upper; one lookup counted. The caller holds the
 /// directory's lock alone.
 [[nodiscard]] Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx);
+[[nodiscard]] LinkKey link_key(const struct statx& sx);
+/// The object is found under this key too from now on; at most two.
+void add_link_key(Core& core, Inode* inode, const LinkKey& key);
 void pin(Inode* inode) noexcept;
 /// Takes `amount` off the references and ends the inode when none is left. Takes locks of parents.
 void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
@@ -222,6 +225,7 @@ struct CopyUp {
   Bring bring = Bring::kAll;
 };
 inline constexpr CopyUp kMetadataOnly{INT64_MAX, quota::Enforce::kLimits, Bring::kMetadata};
+inline constexpr CopyUp kForcedMetadata{INT64_MAX, quota::Enforce::kForce, Bring::kMetadata};
 /// Brings the object and its ancestors into the upper. The caller holds no lock; `inode` is pinned.
 [[nodiscard]] Status ensure_upper(Core& core, const Caller& caller, Inode* inode,
                                   const CopyUp& how = {});

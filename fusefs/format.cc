@@ -43,6 +43,7 @@ XattrNames::XattrNames(XattrSpace space)
       project(prefix + "troot.project"),
       alloc(prefix + "troot.alloc"),
       origin(prefix + "troot.origin"),
+      index(prefix + "troot.index"),
       uuid(prefix + "troot.uuid"),
       access_acl(prefix + "troot.x.system.posix_acl_access"),
       default_acl(prefix + "troot.x.system.posix_acl_default"),
@@ -181,6 +182,26 @@ std::string encode_u64(std::uint64_t value) {
 
 std::optional<std::uint64_t> parse_u64(std::string_view hex) {
   return take<std::uint64_t>(hex, '\0', 16);
+}
+
+std::string encode_index(const IndexRecord& r) {
+  return r.name + (r.relative ? " U" : " =") + std::to_string(r.nlink);
+}
+
+std::optional<IndexRecord> parse_index(std::string_view text) {
+  const std::size_t space = text.find(' ');
+  if (space == std::string_view::npos || space == 0 || space > NAME_MAX) return std::nullopt;
+  IndexRecord r;
+  r.name = text.substr(0, space);
+  if (r.name.find('/') != std::string::npos || r.name == "." || r.name == "..") return std::nullopt;
+  text.remove_prefix(space + 1);
+  if (!text.starts_with('=') && !text.starts_with('U')) return std::nullopt;
+  r.relative = text.front() == 'U';
+  text.remove_prefix(1);
+  const auto nlink = take<std::int64_t>(text, '\0');
+  if (!nlink || *nlink < -INT32_MAX || *nlink > INT32_MAX) return std::nullopt;
+  r.nlink = *nlink;
+  return r;
 }
 
 std::string encode_link(const LinkRecord& r) {

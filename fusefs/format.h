@@ -26,6 +26,7 @@ struct XattrNames {
   std::string project;   ///< ProjectAttr
   std::string alloc;     ///< present: the file was made sparse; the value keeps preallocated ranges
   std::string origin;    ///< the st_ino that a copied-up object keeps
+  std::string index;     ///< IndexRecord: a lower file with several names
   std::string uuid;      ///< on the upper's root: names it to the ledger
   std::string access_acl;   ///< an ACL where ownership is presented: acts on the mount alone
   std::string default_acl;  ///< likewise
@@ -79,6 +80,16 @@ struct Redirect {
 
 [[nodiscard]] std::string encode_u64(std::uint64_t value);
 [[nodiscard]] std::optional<std::uint64_t> parse_u64(std::string_view hex);
+
+/// The entry of an upper object in the index of hard links, and how many names the union has for
+/// it.
+struct IndexRecord {
+  std::string name;
+  std::int64_t nlink = 0;
+  bool relative = false;  ///< to be added to the number of links of the upper object
+};
+[[nodiscard]] std::string encode_index(const IndexRecord& r);
+[[nodiscard]] std::optional<IndexRecord> parse_index(std::string_view text);
 
 /// A symlink cannot carry user xattrs; what would be in them lies in one small file of this form
 /// under work/troot/links/ (fusefs/link_store).

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,13 +63,33 @@ struct DataBelow {
   std::int64_t blocks = 0;  ///< st_blocks
 };
 
+/// What a lower object, or an upper one, is known by among those with several names.
+struct LinkKey {
+  dev_t dev = 0;
+  std::uint64_t ino = 0;
+  friend bool operator==(const LinkKey&, const LinkKey&) = default;
+};
+struct LinkKeyHash {
+  std::size_t operator()(const LinkKey& key) const noexcept {
+    return std::hash<std::uint64_t>()(key.ino ^ (std::uint64_t{key.dev} << 40));
+  }
+};
+
+/// Of an upper object that stands for a lower one with several names (fusefs/index.h).
+struct IndexEntry {
+  std::string name;        ///< in work/troot/index
+  std::int64_t nlink = 0;  ///< names in the union
+};
+
 /// What a file needs beyond Inode once it is in the upper and in use.
 struct FileData {
   SmallMutex io;  ///< guards the rest: one writer at a time changes size and charge
   Account account;
   off_t size = 0;  ///< of the upper file; valid when account.loaded
   std::unique_ptr<std::vector<PageRange>> preallocated;  ///< null: none
-  std::unique_ptr<DataBelow> below;  ///< guarded by the inode's loc; there while kMetacopy
+  std::unique_ptr<IndexEntry> index;  ///< guarded by the inode's loc; there while kIndexed
+  std::array<LinkKey, 2> links;       ///< guarded by Core::linked_mutex: the keys it is found under
+  std::unique_ptr<DataBelow> below;   ///< guarded by the inode's loc; there while kMetacopy
 };
 
 /// The layers in which a directory lies, topmost first. Few nearly always.
@@ -123,17 +144,19 @@ struct Inode {
     kPrivileged = 1 << 7,   ///< the presented mode has suid or sgid
     kCaps = 1 << 8,         ///< it may have security.capability
     kUnreadable = 1 << 9,   ///< a lower object that the server may not read
-    kLinked = 1 << 10,      ///< an upper object with several links: in the table of links
+    kLinked = 1 << 10,      ///< an object with several names: in the table of links
     kMetacopy = 1 << 11,    ///< the topmost object has no data of its own: FileData::below
     kAccessAcl = 1 << 12,   ///< an upper object whose mode an ACL says that we keep
     kDefaultAcl = 1 << 13,  ///< a directory of the upper with a default ACL
+    kIndexed = 1 << 14,     ///< an upper object found in the index: FileData::index
     // What a list of xattrs said, used while an inode is made; never kept.
+    kSeenIndex = 1 << 25,
     kSeenMetacopy = 1 << 26,
     kSeenRedirect = 1 << 27,
     kSeenOrigin = 1 << 28,
     kSeenOpaque = 1 << 29,
     kSeenProject = 1 << 30,
-    kSeenMask = 31U << 26
+    kSeenMask = 63U << 25
   };
 
   Name* name = nullptr;

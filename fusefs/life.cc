@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "fusefs/acl.h"
+#include "fusefs/index.h"
 #include "fusefs/lower_search.h"
 
 namespace troot::fusefs {
@@ -17,9 +18,17 @@ bool unreadable(const Core& core, int dirfd, const char* name, const struct stat
   return !posix::readable(dirfd, name);
 }
 
-/// Fills a fresh inode from the object that is `name` in its topmost layer.
-Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_t layer, int dirfd,
-            const struct statx& sx) {
+/// Where the topmost object of a fresh inode lies.
+struct Top {
+  std::uint16_t layer;
+  int dirfd;
+  const char* text;
+  struct statx sx;
+};
+
+/// Fills a fresh inode of the name `name` from its topmost object.
+Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& top) {
+  const auto& [layer, dirfd, text, sx] = top;
   inode->layer.store(layer, std::memory_order_relaxed);
   inode->ino = presented_ino(core, sx);
   mode_t type = sx.stx_mode & S_IFMT;
@@ -28,31 +37,31 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_
     if (const auto record = core.links.get(key_of(sx)); record && record->origin)
       inode->ino = *record->origin;
   } else if (layer == kUpper) {
-    TRY(list, posix::list_xattr(dirfd, name->text));
+    TRY(list, posix::list_xattr(dirfd, text));
     flags = xattr_flags(core, list, layer) | Inode::kXattrsKnown;
     if (flags & Inode::kSeenOrigin) {
-      TRY(text, posix::get_xattr(dirfd, name->text, core.x.origin.c_str()));
-      if (const auto ino = parse_u64(text)) inode->ino = *ino;
+      TRY(value, posix::get_xattr(dirfd, text, core.x.origin.c_str()));
+      if (const auto ino = parse_u64(value)) inode->ino = *ino;
     }
     if ((flags & Inode::kOverride) && S_ISREG(type)) {
-      TRY(text, posix::get_xattr(dirfd, name->text, kOverrideStat));
-      if (const auto o = parse_override(text);
+      TRY(value, posix::get_xattr(dirfd, text, kOverrideStat));
+      if (const auto o = parse_override(value);
           o && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode)) {
         type = o->mode & S_IFMT;
       }
     }
-  } else if (unreadable(core, dirfd, name->text, sx)) {
+  } else if (unreadable(core, dirfd, text, sx)) {
     flags |= Inode::kUnreadable;
   } else if (S_ISREG(type) &&
              (layer + 1U < core.layers.size() || (sx.stx_blocks == 0 && sx.stx_size > 0))) {
     // In the lowest layer there is nothing below, but a hole must not pass for data either.
-    TRY(list, posix::list_xattr(dirfd, name->text));
+    TRY(list, posix::list_xattr(dirfd, text));
     flags |= xattr_flags(core, list, layer) & Inode::kSeenMetacopy;
   }
   inode->flags.store(flags & ~Inode::kSeenMask, std::memory_order_relaxed);
   inode->type = static_cast<std::uint16_t>(type >> 12);
   if ((flags & Inode::kSeenMetacopy) && S_ISREG(type)) {
-    TRY(below, find_lower_data(core, dir, name->text, layer, dirfd));
+    TRY(below, find_lower_data(core, dir, text, layer, dirfd));
     file_data(inode).below = std::make_unique<DataBelow>(std::move(below));
     inode->set(Inode::kMetacopy);
   }
@@ -63,10 +72,10 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, std::uint16_
   return {};
 }
 
-/// One more lookup on the known inode of an upper object with several links.
+/// One more lookup on the known inode of an object with several names.
 Inode* find_linked(Core& core, const struct statx& sx) {
   MutexLock lock(core.linked_mutex);
-  const auto it = core.linked.find(sx.stx_ino);
+  const auto it = core.linked.find(link_key(sx));
   if (it == core.linked.end()) return nullptr;
   it->second->refs.fetch_add(1, std::memory_order_acq_rel);
   return it->second;
@@ -82,17 +91,30 @@ Inode* publish(Name* name, Inode* inode) {
 
 /// As publish(). The name and the table of links get the inode both or neither: who loses the race
 /// for the name frees its inode again, and nobody may have found it by its links.
-Inode* publish_linked(Core& core, Name* name, Inode* inode, const struct statx& sx) {
+Inode* publish_linked(Core& core, Name* name, Inode* inode, const std::array<LinkKey, 2>& keys) {
   MutexLock lock(core.linked_mutex);
-  if (const auto it = core.linked.find(sx.stx_ino); it != core.linked.end()) {
+  for (const LinkKey& key : keys) {
+    const auto it = key.ino != 0 ? core.linked.find(key) : core.linked.end();
+    if (it == core.linked.end()) continue;
     it->second->refs.fetch_add(1, std::memory_order_acq_rel);
     return it->second;
   }
-  file_data(inode).account.key = key_of(sx);
+  FileData& data = file_data(inode);
   inode->set(Inode::kLinked);
   Inode* winner = publish(name, inode);
-  if (winner == inode) core.linked.emplace(sx.stx_ino, inode);
-  return winner;
+  if (winner != inode) return winner;
+  data.links = keys;
+  for (const LinkKey& key : keys) {
+    if (key.ino != 0) core.linked.emplace(key, inode);
+  }
+  return inode;
+}
+
+/// The upper object in the index that stands for what was found, if it has several names.
+Result<std::optional<Indexed>> find_indexed(Core& core, const Top& top) {
+  if (top.layer != kUpper) return find_index(core, top.sx);
+  if (S_ISLNK(top.sx.stx_mode)) return std::optional<Indexed>();
+  return find_index(core, top.dirfd, top.text, top.sx);
 }
 
 }  // namespace
@@ -125,6 +147,8 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
       flags |= Inode::kSeenRedirect;
     } else if (name == core.x.metacopy) {
       flags |= Inode::kSeenMetacopy;
+    } else if (name == core.x.index) {
+      flags |= Inode::kSeenIndex;
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
     } else if (name == core.x.opaque || name == kOpaqueNames[2]) {
@@ -153,26 +177,57 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
   TRY(fd, dir_fd(core, dir, layer));
   TRY(seen, posix::stat_at(fd->get(), name->text));
   if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
-  const bool linked = layer == kUpper && seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode);
+  const bool linked =
+      seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode) && (layer == kUpper || is_indexable(seen));
+  Top top{layer, fd->get(), name->text, seen};
+  std::optional<Indexed> indexed;
+  std::array<LinkKey, 2> keys{link_key(seen)};
   if (linked) {
     if (Inode* known = find_linked(core, seen)) return known;
+    TRY(found, find_indexed(core, top));
+    indexed = std::move(found);
+  }
+  if (indexed) {
+    top = {kUpper, core.index.get(), indexed->entry.name.c_str(), indexed->sx};
+    if (layer != kUpper) keys[1] = link_key(indexed->sx);
   }
   Inode* inode = core.inodes.allocate();
-  if (auto status = fill(core, inode, dir, name, layer, fd->get(), seen); !status) {
+  if (auto status = fill(core, inode, dir, name, top); !status) {
     core.inodes.free(inode);
     return fail(status.error());
+  }
+  if (linked && top.layer == kUpper) file_data(inode).account.key = key_of(top.sx);
+  const bool found_here = !indexed;
+  if (indexed) {
+    file_data(inode).index = std::make_unique<IndexEntry>(std::move(indexed->entry));
+    inode->set(Inode::kIndexed);
   }
   inode->name = name;
   inode->parent = dir;
   inode->refs.store(1, std::memory_order_release);
-  Inode* winner = linked ? publish_linked(core, name, inode, seen) : publish(name, inode);
+  Inode* winner = linked ? publish_linked(core, name, inode, keys) : publish(name, inode);
   if (winner != inode) {
     core.inodes.free(inode);
     return winner;
   }
   pin(dir);
-  if (sx != nullptr) *sx = seen;
+  if (sx != nullptr && found_here) *sx = seen;
   return inode;
+}
+
+LinkKey link_key(const struct statx& sx) { return {device_of(sx), sx.stx_ino}; }
+
+void add_link_key(Core& core, Inode* inode, const LinkKey& key) {
+  FileData& data = file_data(inode);
+  MutexLock lock(core.linked_mutex);
+  inode->set(Inode::kLinked);
+  for (LinkKey& slot : data.links) {
+    if (slot == key) return;
+    if (slot.ino != 0) continue;
+    slot = key;
+    core.linked.emplace(key, inode);
+    return;
+  }
 }
 
 Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx) {
@@ -223,7 +278,10 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
         MutexLock linked(core.linked_mutex);
         last = inode->refs.fetch_sub(amount, std::memory_order_acq_rel) == amount;
         if (last && inode->has(Inode::kLinked)) {
-          core.linked.erase(file_data(inode).account.key.ino);
+          for (const LinkKey& key : file_data(inode).links) {
+            const auto it = core.linked.find(key);
+            if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
+          }
         }
       }
       if (last && !inode->has(Inode::kDetached)) {

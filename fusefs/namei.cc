@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "fusefs/acl.h"
+#include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/staging.h"
@@ -302,13 +303,13 @@ Status unpark(Core& core, Inode* inode, Inode* dir, const FdHandle& dirfd, Name*
 }
 
 /// The kernel may know the object by several names from now on. The caller holds loc.
-void mark_linked(Core& core, Inode* inode, const quota::InodeKey& key) {
+void mark_linked(Core& core, Inode* inode, const struct statx& sx) {
   FileData& data = file_data(inode);
-  std::lock_guard io(data.io);  // a write that goes on holds no loc
-  data.account.key = key;
-  MutexLock lock(core.linked_mutex);
-  core.linked.emplace(key.ino, inode);
-  inode->set(Inode::kLinked);
+  {
+    std::lock_guard io(data.io);  // a write that goes on holds no loc
+    data.account.key = key_of(sx);
+  }
+  add_link_key(core, inode, link_key(sx));
 }
 
 /// The reply to a link. The caller holds loc.
@@ -383,8 +384,11 @@ Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId
       CHECK_OK(unpark(core, inode, dir, dirfd, name.get(), old_parent));
     } else {
       CHECK_OK(say_redirect(core, inode));
+      const bool indexed = inode->has(Inode::kIndexed);
+      if (indexed) CHECK_OK(say_nlink(core, inode, NlinkBase::kLinks));
       CHECK_OK(make_link(core, at, dirfd->get(), name.get()));
-      mark_linked(core, inode, key_of(sx));
+      if (indexed) ++file_data(inode).index->nlink;
+      mark_linked(core, inode, sx);
     }
     name.keep(static_cast<mode_t>(inode->type) << 12);
     entry = linked_entry(core, inode);

@@ -11,6 +11,7 @@
 
 #include <cstring>
 
+#include "fusefs/index.h"
 #include "fusefs/recovery.h"
 
 namespace troot::fusefs {
@@ -148,17 +149,20 @@ Refusal open_upper(Core& core) {
   auto troot = work_dir(core.lock_work.get(), "troot");
   if (!troot) return refuse_errno("workdir " + c.work, troot.error());
   auto stage = work_dir(troot->get(), "stage"), parked = work_dir(troot->get(), "parked"),
-       links = work_dir(troot->get(), "links");
-  for (const auto* dir : {&stage, &parked, &links}) {
+       links = work_dir(troot->get(), "links"), index = work_dir(troot->get(), "index");
+  for (const auto* dir : {&stage, &parked, &links, &index}) {
     if (!*dir) return refuse_errno("workdir " + c.work + "/troot", dir->error());
   }
   core.stage = std::move(*stage);
   core.parked = std::move(*parked);
+  core.index = std::move(*index);
   core.disk_uid = ::geteuid();
   core.disk_gid = ::getegid();
   ACCEPT(probe_upper(core));
   if (auto s = core.links.open(std::move(*links)); !s)
     return refuse_errno("workdir " + c.work + "/troot/links", s.error());
+  if (auto s = park_nameless(core); !s)
+    return refuse_errno("workdir " + c.work + "/troot/index", s.error());
   return {};
 }
 
@@ -315,6 +319,7 @@ Status close_core(Core& core) {
   Status status;
   if (!core.read_only) {
     status = clean_parked(core);
+    tidy_index(core);
     core.links.tidy();
     if (core.quota) {
       if (auto closed = core.quota->close(); !closed && status) status = closed;

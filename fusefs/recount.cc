@@ -46,6 +46,7 @@ class Counter {
   Status run(const std::function<void(std::uint64_t)>& progress) {
     TRY(sx, posix::stat_at(upper_, "."));
     CHECK_OK(count_object(upper_, ".", sx));
+    CHECK_OK(count_index());
     {
       MutexLock lock(mutex_);
       waiting_.push_back(std::make_shared<const Node>());
@@ -113,6 +114,19 @@ class Counter {
       status = count_object(fd.get(), name.get(), *sx);
       if (status && S_ISDIR(sx->stx_mode))
         below.push_back(std::make_shared<const Node>(Node{node, std::string(d.name)}));
+      return static_cast<bool>(status);
+    }));
+    return status;
+  }
+
+  /// Objects in the index whose every name lies below have no place in the upper.
+  Status count_index() {
+    TRY(fd, posix::open_at(core_.index.get(), ".", O_RDONLY | O_DIRECTORY));
+    Status status;
+    CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
+      const CName name(d.name);
+      const auto object = posix::stat_at(fd.get(), name.get());
+      status = object ? count_object(fd.get(), name.get(), *object) : fail(object.error());
       return static_cast<bool>(status);
     }));
     return status;

@@ -152,6 +152,13 @@ Result<Leftovers> look_at_leftovers(Core& core) {
     const bool stays = found.here < found.links;
     left.amendments.push_back({key, stays ? found.record : std::nullopt});
   }
+  // What is in the index may have no place in the upper that the journal could name.
+  TRY(names, names_in(core.index.get()));
+  for (const std::string& name : names) {
+    TRY(sx, posix::stat_at(core.index.get(), name.c_str()));
+    TRY(e, examine(core, core.index.get(), name.c_str(), sx));
+    left.amendments.push_back({e.account.key, e.account.record()});
+  }
   return left;
 }
 

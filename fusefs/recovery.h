@@ -9,7 +9,8 @@
 
 namespace troot::fusefs {
 
-/// What lies in the stage and in the parking place and belongs to nobody any more.
+/// What lies in the stage and in the parking place and belongs to nobody any more; and what the
+/// index of hard links has.
 struct Leftovers {
   /// What their removal does to the ledger: they are gone, but for those with other links.
   std::vector<quota::Amendment> amendments;

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/namei.h"
 #include "fusefs/staging.h"
@@ -30,8 +31,24 @@ Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) {
   }
 }
 
+/// Removes the upper's link, leaving a whiteout where something lies below.
+Status remove_link(Core& core, int dirfd, const Name* name) {
+  if (!name->below()) return posix::unlink(dirfd, name->text);
+  Staged staged(core);
+  CHECK_OK(make_whiteout(staged.dirfd(), staged.name()));
+  staged.made();
+  return staged.publish(dirfd, name->text, 0);
+}
+
 /// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
-Status unlink_object(Core& core, Inode* inode, int dirfd, const Name* name) {
+Status unlink_object(Core& core, Inode* inode, int dirfd, Name* name) {
+  if (inode->has(Inode::kIndexed)) {
+    if (name->layer != kUpper) CHECK_OK(add_alias(core, inode, dirfd, name));
+    CHECK_OK(say_nlink(core, inode, NlinkBase::kLinks));
+    CHECK_OK(remove_link(core, dirfd, name));
+    drop_alias(core, inode);
+    return {};
+  }
   if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(dirfd, name->text);
   if (inode->name == name) {
     CHECK_OK(posix::rename(dirfd, name->text, core.parked.get(), parked_name(inode).get(),
@@ -40,12 +57,12 @@ Status unlink_object(Core& core, Inode* inode, int dirfd, const Name* name) {
     core.parked_count.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
-  if (!name->below()) return posix::unlink(dirfd, name->text);
-  Staged staged(core);
-  CHECK_OK(make_whiteout(staged.dirfd(), staged.name()));
-  staged.made();
-  return staged.publish(dirfd, name->text, 0);
+  return remove_link(core, dirfd, name);
 }
+
+/// Whether a name is one of several of a lower object: those that stay will show one less, which
+/// only an object of the upper can say.
+bool needs_count(const Inode* inode) { return inode->has(Inode::kLinked) && !inode->in_upper(); }
 
 Status rmdir_object(Core& core, Inode* inode, int dirfd, const Name* name) {
   if (!inode->in_upper()) return make_whiteout(dirfd, name->text);
@@ -111,27 +128,33 @@ Status remove_name(Core& core, NodeId parent, std::string_view text) {
   if (core.read_only) return fail(EROFS);
   TRY(dir, find(core, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
-  Inode* inode = nullptr;
-  Status status;
-  {
-    std::shared_lock rename(core.rename);
-    TRY(name, lock_name(core, dir, text));
-    std::unique_lock names(dir->dir->lock, std::adopt_lock);
-    TRY(found, instantiate(core, dir, name, nullptr));
-    inode = found;
-    std::unique_lock loc(inode->loc);
-    auto dirfd = dir_fd(core, dir, kUpper);
-    if (inode->is_dir()) {
-      status = fail(EISDIR);
-    } else if (!dirfd) {
-      status = fail(dirfd.error());
-    } else {
-      status = unlink_object(core, inode, (*dirfd)->get(), name);
-      if (status) detach(core, dir, name, inode);
+  for (bool counted = false;; counted = true) {
+    Inode* inode = nullptr;
+    Status status;
+    bool again = false;
+    {
+      std::shared_lock rename(core.rename);
+      TRY(name, lock_name(core, dir, text));
+      std::unique_lock names(dir->dir->lock, std::adopt_lock);
+      TRY(found, instantiate(core, dir, name, nullptr));
+      inode = found;
+      std::unique_lock loc(inode->loc);
+      auto dirfd = dir_fd(core, dir, kUpper);
+      again = !counted && needs_count(inode);
+      if (inode->is_dir()) {
+        status = fail(EISDIR);
+      } else if (!dirfd) {
+        status = fail(dirfd.error());
+      } else if (!again) {
+        status = unlink_object(core, inode, (*dirfd)->get(), name);
+        if (status) detach(core, dir, name, inode);
+      }
     }
+    // Where it cannot be had, the names that stay show too many; an unlink does not fail for that.
+    if (again) (void)ensure_upper(core, Caller{}, inode, kForcedMetadata);
+    unref(core, inode, 1);
+    if (!again) return status;
   }
-  unref(core, inode, 1);
-  return status;
 }
 
 Result<bool> shows_nothing(Core& core, Inode* dir) {

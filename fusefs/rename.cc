@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/namei.h"
@@ -59,6 +60,7 @@ class Rename {
            (to_.inode != nullptr && to_.inode->is_dir());
   }
   Status look(End& end);
+  Status fit_links(End& end);
   Status check();
   Status check_project(const End& into, Inode* moved);
   Status check_victim();
@@ -95,6 +97,14 @@ Status Rename::look(End& end) {
   return {};
 }
 
+/// Links an indexed object to a name that lies below only, so that the name can go or move.
+Status Rename::fit_links(End& end) {
+  if (end.inode == nullptr || !end.inode->has(Inode::kIndexed)) return {};
+  std::unique_lock loc(end.inode->loc);
+  if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
+  return add_alias(core_, end.inode, end.fd->get(), end.name);
+}
+
 /// Without exclusive locks: brings what moves and where it goes into the upper, which may take
 /// long.
 Status Rename::prepare() {
@@ -105,7 +115,12 @@ Status Rename::prepare() {
       CHECK_OK(look(end));
     }
     if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
-    if (!needed) return {};
+    if (!needed) {
+      // A victim that has other names must count one less, which only the upper can say.
+      const bool linked = end.inode->has(Inode::kLinked) && !noreplace_;
+      if (linked) (void)ensure_upper(core_, Caller{}, end.inode, kForcedMetadata);
+      return {};
+    }
     if (end.inode->is_dir() && core_.config.redirect_dir != RedirectDir::kOn) {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
@@ -232,8 +247,10 @@ Status Rename::move_on_disk(bool& whiteout_left) {
   }
   whiteout_left = leave_whiteout;
   // The victim stays readable for those who have it open: a second link waits in the parking place.
+  const bool indexed = to_.inode != nullptr && to_.inode->has(Inode::kIndexed);
+  if (indexed) CHECK_OK(say_nlink(core_, to_.inode, NlinkBase::kLinks));
   const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() &&
-                    to_.inode->name == to_.name;
+                    to_.inode->name == to_.name && !indexed;
   const CName parked = park ? parked_name(to_.inode) : CName("");
   if (park) CHECK_OK(posix::link(to_.fd->get(), to.get(), core_.parked.get(), parked.get()));
   auto status = posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(),
@@ -242,6 +259,7 @@ Status Rename::move_on_disk(bool& whiteout_left) {
     if (park) (void)posix::unlink(core_.parked.get(), parked.get());
     return status;
   }
+  if (indexed) drop_alias(core_, to_.inode);
   if (park) {
     to_.inode->set(Inode::kParked);
     core_.parked_count.fetch_add(1, std::memory_order_relaxed);
@@ -283,8 +301,6 @@ void Rename::move_in_memory(bool whiteout_left) {
 }
 
 Status Rename::move() {
-  // Two names of one inode: rename(2) does nothing and succeeds.
-  if (to_.inode == from_.inode) return {};
   struct stat last {};
   Account victim_account;
   bool charged = false;
@@ -324,7 +340,6 @@ Status Rename::move() {
 }
 
 Status Rename::swap() {
-  if (to_.inode == from_.inode) return {};
   CHECK_OK(fit_dir(from_.inode, to_));
   CHECK_OK(fit_dir(to_.inode, from_));
   Intent intent(core_);
@@ -379,6 +394,9 @@ Status Rename::commit(bool alone) {
   TRY(to_fd, dir_fd(core_, to_.dir, kUpper));
   from_.fd = std::move(from_fd);
   to_.fd = std::move(to_fd);
+  if (to_.inode == from_.inode) return {};  // two names of one inode: nothing is done (rename(2))
+  CHECK_OK(fit_links(from_));
+  CHECK_OK(fit_links(to_));
   return exchange_ ? swap() : move();
 }
 

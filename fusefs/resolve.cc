@@ -92,6 +92,9 @@ Result<Where> where(Core& core, Inode* inode) {
     TRY(fd, dir_fd_held(core, inode, layer));
     return Where{std::move(fd), CName(".")};
   }
+  if (inode->has(Inode::kIndexed)) {
+    return Where{FdHandle(FdHandle(), &core.index), CName(file_data(inode).index->name)};
+  }
   if (inode->has(Inode::kParked)) {
     // The parked directory outlives every inode: a handle that does not own it.
     return Where{FdHandle(FdHandle(), &core.parked), parked_name(inode)};

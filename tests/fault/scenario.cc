@@ -58,6 +58,30 @@ std::vector<Scenario> make() {
        [](Hand& h) { return h.rename("d/f", "moved"); }},
       {"link of a file whose data lies below", [](Hand& h) { must(h.set("d/f", mode(0600))); },
        [](Hand& h) { return h.link("d/f", "second"); }},
+      // ---- lower hard links
+      {"write to one of several names", {}, [](Hand& h) { return h.write("d/h1", 2, "new"); }},
+      {"chmod of one of several names", {}, [](Hand& h) { return h.set("d/h1", mode(0600)); }},
+      {"unlink of one of several names", {}, [](Hand& h) { return h.unlink("d/h1"); }},
+      {"unlink of another name of what is in the upper",
+       [](Hand& h) { must(h.write("d/h1", 2, "new")); }, [](Hand& h) { return h.unlink("h2"); }},
+      {"unlink of the last of several names", [](Hand& h) { must(h.unlink("d/h1")); },
+       [](Hand& h) { return h.unlink("h2"); }},
+      {"link to one of several names", {}, [](Hand& h) { return h.link("d/h1", "d/h3"); }},
+      {"rename of one of several names", {}, [](Hand& h) { return h.rename("d/h1", "moved"); }},
+      {"rename over one of several names",
+       [](Hand& h) {
+         must(h.create("u"));
+         must(h.set("d/h1", mode(0600)));
+       },
+       [](Hand& h) { return h.rename("u", "h2"); }},
+      {"rename over the last of several names",
+       [](Hand& h) {
+         must(h.create("u"));
+         must(h.unlink("d/h1"));
+       },
+       [](Hand& h) { return h.rename("u", "h2"); }},
+      {"exchange of one of several names", [](Hand& h) { must(h.create("u")); },
+       [](Hand& h) { return h.rename("u", "h2", RENAME_EXCHANGE); }},
       {"truncation of a lower file", {}, [](Hand& h) { return h.set("d/f", size(100)); }},
       {"truncation of a lower file to nothing", {}, [](Hand& h) { return h.set("d/f", size(0)); }},
       // ---- creation
@@ -292,6 +316,8 @@ void fill_lower(const std::string& lower) {
   put("d/e/g", "g");
   ::setxattr((lower + "/d/x").c_str(), "user.k", "v", 1, 0);
   boost::filesystem::create_symlink("f", lower + "/d/l");
+  put("d/h1", std::string(9000, 'h'));
+  boost::filesystem::create_hard_link(lower + "/d/h1", lower + "/h2");
   put("d/sparse", "");
   const Fd fd(::open((lower + "/d/sparse").c_str(), O_WRONLY));
   if (::pwrite(fd.get(), "far", 3, 200000) != 3) FAIL("cannot write to the lower");

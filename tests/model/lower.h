@@ -33,8 +33,11 @@ inline void fill_file(Node& node, const std::string& at, Random& random) {
   ::fchmod(fd.get(), node.mode & 07777);
 }
 
+/// Files so far, with their paths: some get another name.
+using Files = std::vector<std::pair<NodePtr, std::string>>;
+
 inline void fill_at_random(Node& dir, const std::string& path, Random& random, uid_t uid, gid_t gid,
-                           int depth = 0) {
+                           Files& files, int depth = 0) {
   for (int i = 0; i < 8; ++i) {
     const std::string name = name_from(random), at = path + "/" + name;
     if (dir.names.contains(name)) continue;
@@ -47,14 +50,20 @@ inline void fill_at_random(Node& dir, const std::string& path, Random& random, u
       node->mode = S_IFDIR | 0700 | static_cast<mode_t>(random() % 0100);
       node->parent = &dir;
       boost::filesystem::create_directory(at);
-      fill_at_random(*node, at, random, uid, gid, depth + 1);
+      fill_at_random(*node, at, random, uid, gid, files, depth + 1);
       ::chmod(at.c_str(), node->mode & 07777);
     } else if (kind < 6) {
       node->mode = S_IFLNK | 0777;
       node->target = std::string(1 + random() % 50, 't');
       boost::filesystem::create_symlink(node->target, at);
+    } else if (kind == 6 && !files.empty()) {
+      const auto& [other, other_path] = files[random() % files.size()];
+      boost::filesystem::create_hard_link(other_path, at);
+      node = other;
+      ++node->nlink;
     } else {
       fill_file(*node, at, random);
+      files.emplace_back(node, at);
     }
     dir.names[name] = node;
   }

@@ -37,7 +37,8 @@ class Model {
     root_->uid = me_;
     root_->gid = my_group_;
     root_->nlink = 1;
-    fill_at_random(*root_, rig_.lower(), random_, me_, my_group_);
+    Files files;
+    fill_at_random(*root_, rig_.lower(), random_, me_, my_group_, files);
     rig_.lower_print = rig_.print_lowers();
     open();
   }
@@ -138,25 +139,31 @@ class Model {
     rig_.check_work_is_clean();
     open();
   }
-  /// Copying up one of several links of a lower file parts it from the others, so none is left.
-  void part_links(Node& dir, NodeId id, std::set<Node*>& seen) {
+  /// As a lower layer the upper has no index: names that lie further down would part from those of
+  /// the same inode that are in it. So they go, and all names of a symlink but one, since symlinks
+  /// have no part in the index.
+  void part_links(Node& dir, NodeId id, const std::string& path,
+                  const std::set<std::uint64_t>& indexed, std::set<Node*>& links) {
     for (const auto& [name, node] : std::map<std::string, NodePtr>(dir.names)) {
+      const auto e = rig_.overlay->lookup(id, name);
+      REQUIRE(e);
+      const std::string at = path + "/" + name;
+      struct stat st {};
       if (node->is_dir()) {
-        const auto e = rig_.overlay->lookup(id, name);
-        REQUIRE(e);
-        part_links(*node, e->id, seen);
-        rig_.overlay->forget(e->id, 1);
-      } else if (!seen.insert(node.get()).second) {
+        part_links(*node, e->id, at, indexed, links);
+      } else if ((indexed.contains(e->attr.st_ino) && ::lstat(at.c_str(), &st) != 0) ||
+                 (S_ISLNK(node->mode) && !links.insert(node.get()).second)) {
         REQUIRE(rig_.overlay->unlink(id, name));
         dir.names.erase(name);
         dir.mtime.reset();
         --node->nlink;
       }
+      rig_.overlay->forget(e->id, 1);
     }
   }
   void rotate() {
-    std::set<Node*> seen;
-    part_links(*root_, kRootId, seen);
+    std::set<Node*> links;
+    part_links(*root_, kRootId, rig_.config.upper, rig_.indexed(), links);
     for (const NodePtr& node : known_) node->lookups = 0;
     REQUIRE(rig_.overlay->close());
     rig_.overlay.reset();

@@ -136,6 +136,7 @@ struct Rig {
     quota::Usage sum;
     std::set<std::uint64_t> seen;
     add_blocks(kRootId, config.upper, sum, seen);
+    add_index(sum);
     return sum;
   }
 
@@ -171,6 +172,14 @@ struct Rig {
       CAPTURE(name);
       CHECK(links.count(std::to_string(ino)) == 1);
     }
+  }
+
+  /// st_ino of what stands in the index of hard links.
+  std::set<std::uint64_t> indexed() const {
+    std::set<std::uint64_t> origins;
+    const std::string index = config.work + "/troot/index";
+    for (const std::string& name : names_in(index)) origins.insert(origin_of(index + "/" + name));
+    return origins;
   }
 
   /// The whole tree as users see it, one line an object.
@@ -217,6 +226,45 @@ struct Rig {
       bytes += name.size() + overlay->getxattr(id, name).value_or("").size();
     }
     return static_cast<std::int64_t>(bytes);
+  }
+  /// Objects in the index that have no name in the upper.
+  void add_index(quota::Usage& sum) const {
+    std::map<std::uint64_t, std::string> nameless;
+    const std::string index = config.work + "/troot/index";
+    for (const std::string& name : names_in(index)) {
+      struct stat disk {};
+      REQUIRE(::lstat((index + "/" + name).c_str(), &disk) == 0);
+      if (disk.st_nlink == 1) nameless[origin_of(index + "/" + name)] = index + "/" + name;
+    }
+    if (!nameless.empty()) add_nameless(kRootId, nameless, sum);
+  }
+  [[nodiscard]] std::uint64_t origin_of(const std::string& path) const {
+    const std::string name = metacopy().substr(0, metacopy().rfind('.')) + ".troot.origin";
+    char text[64];
+    const ssize_t n = ::lgetxattr(path.c_str(), name.c_str(), text, sizeof text);
+    REQUIRE(n > 0);
+    return std::stoull(std::string(text, static_cast<std::size_t>(n)), nullptr, 16);
+  }
+  void add_nameless(NodeId at, std::map<std::uint64_t, std::string>& nameless,
+                    quota::Usage& sum) const {
+    std::set<std::string> names;
+    REQUIRE(overlay->readdir(at, 0, DirMode::kNames, [&](const DirItem& item) {
+      if (item.name != "." && item.name != "..") names.insert(std::string(item.name));
+      return true;
+    }));
+    for (const std::string& name : names) {
+      const auto e = overlay->lookup(at, name);
+      REQUIRE(e);
+      if (S_ISDIR(e->attr.st_mode)) add_nameless(e->id, nameless, sum);
+      if (const auto it = nameless.find(e->attr.st_ino); it != nameless.end()) {
+        const bool below = ::lgetxattr(it->second.c_str(), metacopy().c_str(), nullptr, 0) >= 0;
+        sum =
+            sum + quota::Usage{
+                      below ? quota::xattr_charge(xattr_bytes(e->id)) : e->attr.st_blocks * 512, 1};
+        nameless.erase(it);
+      }
+      overlay->forget(e->id, 1);
+    }
   }
   static void collect_links(const std::string& path, std::set<std::string>& out) {
     for (const std::string& name : names_in(path)) {
