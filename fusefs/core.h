@@ -65,6 +65,7 @@ struct Overlay::Core {
   Inode* root = nullptr;
   bool read_only = false;
   bool closed = false;
+  std::atomic<bool> checks_cancelled{false};
   std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
   std::function<void(NodeId)> stale;         ///< Overlay::on_stale
 
