@@ -16,11 +16,14 @@
 #include <chrono>
 #include <cstring>
 #include <list>
+#include <optional>
 #include <thread>
 
 #include "fusefs/control_socket.h"
 #include "fusefs/control_verbs.h"
+#include "fusefs/control_watch.h"
 #include "fusefs/overlay.h"
+#include "quota/quota.h"
 
 namespace troot::fusefs {
 namespace {
@@ -30,6 +33,8 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kMostClients = 32;
 constexpr std::size_t kMostRequestBytes = 4096;
+/// Subscribers stay for as long as they like, so they may not take all the places.
+constexpr std::size_t kMostWatchers = 16;
 /// A client that says nothing for so long is dropped, and one that does not take its answer.
 constexpr auto kSilence = 30s;
 constexpr int kSendPatience_s = 2;
@@ -38,6 +43,7 @@ struct Client {
   int fd = -1;
   std::string input;
   Clock::time_point heard = Clock::now();
+  std::optional<Watcher> watcher{};  ///< of a subscriber
 };
 
 bool may_ask(int fd) {
@@ -64,6 +70,7 @@ class SocketServer final : public ControlServer {
         subject_(std::move(subject)),
         quit_(std::move(quit)),
         stop_fd_(::eventfd(0, EFD_CLOEXEC)),
+        event_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         thread_([this] { run(); }) {}
 
   ~SocketServer() override {
@@ -71,7 +78,12 @@ class SocketServer final : public ControlServer {
     (void)::eventfd_write(stop_fd_, 1);
     thread_.join();
     if (long_.joinable()) long_.join();
-    for (const auto& client : clients_) ::close(client.fd);
+    if (watchers_ > 0) subject_.overlay.quota()->events().on_event({});
+    for (auto& client : clients_) {
+      if (client.watcher) dismiss(client);
+      ::close(client.fd);
+    }
+    ::close(event_fd_);
     ::close(stop_fd_);
   }
 
@@ -89,31 +101,67 @@ class SocketServer final : public ControlServer {
   /// Waits for something and deals with it. False: the end.
   bool round() {
     drop_silent();
-    std::vector<pollfd> polled{{stop_fd_, POLLIN, 0}};
+    std::vector<pollfd> polled{{stop_fd_, POLLIN, 0}, {event_fd_, POLLIN, 0}};
     // Beyond the most clients nobody is let in; the listen queue holds them.
     const short listening = clients_.size() < kMostClients ? POLLIN : 0;
     polled.push_back({socket_.fd(), listening, 0});
-    for (const auto& client : clients_) polled.push_back({client.fd, POLLIN, 0});
-    const int patience_ms = clients_.empty() ? -1 : 1000;
+    for (const auto& client : clients_) {
+      const bool waits = client.watcher && client.watcher->waits();
+      polled.push_back({client.fd, static_cast<short>(waits ? POLLIN | POLLOUT : POLLIN), 0});
+    }
+    const bool all_watch = watchers_ == clients_.size();
+    const int patience_ms = all_watch ? -1 : 1000;
     if (::poll(polled.data(), polled.size(), patience_ms) < 0) return errno == EINTR;
     if (polled[0].revents != 0) return false;
-    std::size_t at = 2;
+    eventfd_t events = 0;
+    const bool news = ::eventfd_read(event_fd_, &events) == 0;
+    std::size_t at = 3;
     for (auto client = clients_.begin(); client != clients_.end(); ++at) {
-      if (polled[at].revents == 0 || hear(*client)) {
+      if (serve(*client, polled[at].revents, news)) {
         ++client;
         continue;
       }
-      ::close(client->fd);
+      drop(*client);
       client = clients_.erase(client);
     }
-    if ((polled[1].revents & POLLIN) != 0) welcome();
+    if ((polled[2].revents & POLLIN) != 0) welcome();
     return true;
+  }
+
+  /// False: the client is done for.
+  bool serve(Client& client, short happened, bool news) {
+    if ((happened & ~POLLOUT) != 0 && !hear(client)) return false;
+    return !client.watcher || !(news || (happened & POLLOUT) != 0) ||
+           client.watcher->pump(client.fd);
+  }
+
+  void drop(const Client& client) {
+    ::close(client.fd);
+    if (!client.watcher || --watchers_ > 0) return;
+    subject_.overlay.quota()->events().on_event({});
+  }
+
+  /// False: there are too many.
+  bool subscribe(Client& client) {
+    if (client.watcher) return true;
+    if (watchers_ == kMostWatchers) return false;
+    quota::EventRing& ring = subject_.overlay.quota()->events();
+    // Who charges is never kept: a full counter of wake-ups has woken us already.
+    if (++watchers_ == 1) ring.on_event([fd = event_fd_] { (void)::eventfd_write(fd, 1); });
+    client.watcher.emplace(ring);
+    return true;
+  }
+
+  /// Tells a subscriber that the server ends, after what it can still take.
+  static void dismiss(Client& client) {
+    if (client.watcher->pump(client.fd) && !client.watcher->waits())
+      (void)::send(client.fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
   }
 
   void drop_silent() {
     const auto now = Clock::now();
     clients_.remove_if([now](const Client& client) {
-      if (now - client.heard < kSilence) return false;
+      if (client.watcher || now - client.heard < kSilence) return false;
       ::close(client.fd);
       return true;
     });
@@ -129,7 +177,7 @@ class SocketServer final : public ControlServer {
     const timeval patience{kSendPatience_s, 0};
     (void)::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     if (may_ask(fd)) {
-      clients_.push_back({fd, {}, Clock::now()});
+      clients_.push_back({fd, {}, Clock::now(), {}});
       return;
     }
     (void)send_all(fd, error_answer(EPERM, "only the server's own user and root are answered"));
@@ -147,13 +195,17 @@ class SocketServer final : public ControlServer {
     for (std::size_t end = 0; (end = client.input.find('\n')) != std::string::npos;) {
       const std::string line = client.input.substr(0, end);
       client.input.erase(0, end + 1);
+      // Between events no answer could be told from them.
+      if (client.watcher) return false;
       if (takes_long(line)) {
         if (!answer_aside(client.fd, line)) return false;
         continue;
       }
-      const Answer answer = answer_request(subject_, line);
+      Answer answer = answer_request(subject_, line);
+      if (answer.after == After::kWatch && !subscribe(client))
+        answer.text = error_answer(EBUSY, "too many watch this mount already");
       if (!send_all(client.fd, answer.text)) return false;
-      if (answer.quit) quit_();
+      if (answer.after == After::kQuit) quit_();
     }
     if (client.input.size() < kMostRequestBytes) return true;
     (void)send_all(client.fd, error_answer(E2BIG, "a request is one short line"));
@@ -189,9 +241,11 @@ class SocketServer final : public ControlServer {
   const ControlSubject subject_;
   const std::function<void()> quit_;
   const int stop_fd_;
+  const int event_fd_;         ///< written by who charges, while somebody watches
   std::list<Client> clients_;  // the thread's, until it is joined
   std::atomic<bool> long_busy_{false};
   std::thread long_;  // likewise; ends by itself
+  std::size_t watchers_ = 0;   // likewise
   std::thread thread_;
 };
 

@@ -28,8 +28,14 @@
 //                               usage in memory is not the sum over the ledger's inode records:
 //                               project ledger_bytes ledger_inodes used_bytes used_inodes
 //   requests                    NAME=N: what the kernel has asked since the mount, by kind of
-//   request sync                        ledger to disk quit                        unmounts and
-//   ends, as fusermount3 -u would
+//                               request
+//   new-project [first=ID]      project=ID: one from there on that was never used, and that nobody
+//                               else is given
+//   watch                       "ok", then a line for each event from now on (docs/FORMAT.md); the
+//                               empty line comes when the server ends. A subscriber who reads too
+//                               slowly gets `lost=N` in place of N events
+//   sync                        ledger to disk
+//   quit                        unmounts and ends, as fusermount3 -u would
 #pragma once
 
 #include <functional>
@@ -74,5 +80,30 @@ struct ControlReply {
 /// Sends one request and reads the answer, 10 seconds at most. ECONNREFUSED or ENOENT: no server.
 [[nodiscard]] Result<ControlReply> control_request(const std::string& path,
                                                    const std::string& request);
+
+/// The client's side of `watch`. Not thread-safe; moved, never copied.
+class EventStream {
+ public:
+  /// Subscribes. Errors as control_request(); what the server refuses comes as the reply's error.
+  [[nodiscard]] static Result<EventStream> open(const std::string& path, ControlReply& reply);
+  EventStream(EventStream&& other) noexcept;
+  EventStream& operator=(EventStream&& other) noexcept;
+  ~EventStream();
+
+  /// To be polled for reading.
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  struct Batch {
+    std::vector<std::map<std::string, std::string>> lines;
+    bool ended = false;  ///< the server has said that it ends
+  };
+  /// What came by now; waits for something if nothing has. ECONNRESET: the server is gone without a
+  /// word.
+  [[nodiscard]] Result<Batch> read();
+
+ private:
+  explicit EventStream(int fd) noexcept : fd_(fd) {}
+  int fd_;
+  std::string text_;
+};
 
 }  // namespace troot::fusefs

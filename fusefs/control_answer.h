@@ -38,14 +38,15 @@ class Lines {
   void line(std::string_view key, Value value) {
     pair(key, value).end();
   }
-  [[nodiscard]] Answer ok() && { return {"ok\n" + std::move(text_) + "\n", false}; }
+  [[nodiscard]] std::string text() && { return std::move(text_); }
+  [[nodiscard]] Answer ok() && { return {"ok\n" + std::move(text_) + "\n"}; }
 
  private:
   std::string text_;
 };
 
 [[nodiscard]] inline Answer refuse(int error, std::string_view text) {
-  return {error_answer(error, text), false};
+  return {error_answer(error, text)};
 }
 [[nodiscard]] inline Answer refuse(Errno error) {
   return refuse(error.value(), std::strerror(error.value()));

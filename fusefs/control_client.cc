@@ -5,6 +5,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <utility>
 #include <vector>
 
 #include "fusefs/control.h"
@@ -28,12 +29,13 @@ Status send_request(int fd, const std::string& request) {
   return static_cast<std::size_t>(sent) == line.size() ? Status{} : fail(EIO);
 }
 
-/// Up to and with the empty line that ends an answer.
-Result<std::string> receive_answer(int fd, Clock::duration patience) {
+/// Up to and with `end`, or the empty line that ends an answer.
+Result<std::string> receive_answer(int fd, Clock::duration patience,
+                                   std::string_view end = "\n\n") {
   const auto until = Clock::now() + patience;
   std::string text;
   std::vector<char> bytes(64 << 10);  // an answer may be megabytes
-  while (!text.ends_with("\n\n")) {
+  while (!text.ends_with("\n\n") && text != end) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()).count();
     pollfd ready{fd, POLLIN, 0};
@@ -41,7 +43,9 @@ Result<std::string> receive_answer(int fd, Clock::duration patience) {
     if (polled < 0 && errno == EINTR) continue;
     if (polled < 0) return fail_errno();
     if (polled == 0) return fail(ETIMEDOUT);
-    const ssize_t got = ::recv(fd, bytes.data(), bytes.size(), 0);
+    // No more than is waited for: what follows it is the stream's.
+    const std::size_t most = end == "\n\n" ? bytes.size() : 1;
+    const ssize_t got = ::recv(fd, bytes.data(), most, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno();
     if (got == 0 || text.size() > kMostAnswerBytes) return fail(EPROTO);
@@ -103,6 +107,52 @@ Result<ControlReply> control_request(const std::string& path, const std::string&
   ::close(fd);
   if (!answer) return fail(answer.error());
   return parse_answer(*answer);
+}
+
+Result<EventStream> EventStream::open(const std::string& path, ControlReply& reply) {
+  TRY(fd, connect_socket(path));
+  EventStream stream(fd);
+  CHECK_OK(send_request(fd, "watch"));
+  TRY(head, receive_answer(fd, kPatience, "ok\n"));
+  TRY(parsed, parse_answer(head));
+  reply = std::move(parsed);
+  return stream;
+}
+
+EventStream::EventStream(EventStream&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), text_(std::move(other.text_)) {}
+
+EventStream& EventStream::operator=(EventStream&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(text_, other.text_);
+  return *this;
+}
+
+EventStream::~EventStream() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Result<EventStream::Batch> EventStream::read() {
+  std::array<char, 16384> bytes{};
+  ssize_t got = 0;
+  do {
+    got = ::recv(fd_, bytes.data(), bytes.size(), 0);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return fail_errno();
+  if (got == 0) return fail(ECONNRESET);
+  text_.append(bytes.data(), static_cast<std::size_t>(got));
+  Batch batch;
+  std::size_t at = 0;
+  for (std::size_t end = 0; (end = text_.find('\n', at)) != std::string::npos; at = end + 1) {
+    if (end == at) {
+      batch.ended = true;
+    } else {
+      batch.lines.push_back(parse_line(std::string_view(text_).substr(at, end - at)));
+    }
+  }
+  text_.erase(0, at);
+  if (text_.size() > kMostAnswerBytes) return fail(EPROTO);
+  return batch;
 }
 
 }  // namespace troot::fusefs

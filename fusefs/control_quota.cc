@@ -250,6 +250,21 @@ Answer check(Quota& quota, const Request& request) {
   return std::move(lines).ok();
 }
 
+Answer new_project(Quota& quota, Request request) {
+  const auto first = request.project("first");
+  CHECK_REQUEST(request);
+  const auto id = quota.new_project(first.value_or(ProjId{1}));
+  if (!id) return refuse(ENOSPC, "every project id from there on is taken");
+  Lines lines;
+  lines.line("project", quota::to_u32(*id));
+  return std::move(lines).ok();
+}
+
+Answer watch(const Request& request) {
+  CHECK_REQUEST(request);
+  return {"ok\n", After::kWatch};
+}
+
 Answer sync(Quota& quota, const Request& request) {
   CHECK_REQUEST(request);
   return done(quota.flush(Quota::Sync::kToDisk));
@@ -270,6 +285,8 @@ std::optional<Answer> answer_quota(quota::Quota* quota, const std::string& verb,
       {"reset-peak", &reset_peak},
       {"enforce", &enforce},
       {"check", [](Quota& q, Request r) { return check(q, r); }},
+      {"new-project", &new_project},
+      {"watch", [](Quota&, Request r) { return watch(r); }},
       {"sync", [](Quota& q, Request r) { return sync(q, r); }}};
   const auto found = verbs.find(verb);
   if (found == verbs.end()) return std::nullopt;

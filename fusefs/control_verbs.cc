@@ -106,12 +106,12 @@ Answer answer_request(const ControlSubject& subject, std::string_view line) {
     return std::move(*answer);
   if (verb == "status" && arguments->empty()) return status(subject);
   if (verb == "requests" && arguments->empty()) return requests(subject.requests);
-  if (verb == "quit" && arguments->empty()) return {"ok\n\n", true};
+  if (verb == "quit" && arguments->empty()) return {"ok\n\n", After::kQuit};
   return refuse(
       EINVAL,
       escape_value(verb) +
           ": not a request; known: status report state limit grace timer parent reset-peak enforce "
-          "check requests sync quit");
+          "check requests new-project watch sync quit");
 }
 
 std::string error_answer(int error, std::string_view text) {

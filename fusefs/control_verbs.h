@@ -9,10 +9,16 @@ namespace troot::fusefs {
 
 struct ControlSubject;
 
-/// The whole answer, its closing empty line included.
+/// What comes of a request besides its answer.
+enum class After {
+  kNothing,
+  kQuit,  ///< the server shall end after the answer is sent
+  kWatch  ///< events follow; the answer's closing empty line comes when the server ends
+};
+/// The whole answer, its closing empty line included (but see After::kWatch).
 struct Answer {
   std::string text;
-  bool quit = false;  ///< the server shall end after the answer is sent
+  After after = After::kNothing;
 };
 
 /// `line` without its newline; whatever it holds, it gets an answer.

@@ -64,6 +64,9 @@ struct Overlay::Core {
   std::atomic<dev_t> hidden_device{0};
   Inode* root = nullptr;
   bool read_only = false;
+  /// The upper's file system allocates behind the end of files by itself (XFS), also where a write
+  /// then leaves a gap.
+  bool fills_gaps = false;
   bool closed = false;
   std::atomic<bool> checks_cancelled{false};
   std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made

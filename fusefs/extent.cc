@@ -65,6 +65,21 @@ Status take_back(Core& core, Inode* inode, FileData& data, bool was_sparse,
   return {};
 }
 
+/// `range` without what is preallocated on purpose.
+std::vector<PageRange> unclaimed(const FileData& data, PageRange range) {
+  std::vector<PageRange> out;
+  std::int64_t at = range.first;
+  if (data.preallocated) {
+    for (const PageRange& r : *data.preallocated) {
+      if (r.end() <= at || r.first >= range.end()) continue;
+      if (r.first > at) out.push_back({at, r.first - at});
+      at = std::max(at, r.end());
+    }
+  }
+  if (at < range.end()) out.push_back({at, range.end() - at});
+  return out;
+}
+
 /// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
 Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset,
                    off_t length) {
@@ -94,7 +109,10 @@ Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, o
     record(core, data.account);
     return status;
   }
-  if ((mode & FALLOC_FL_KEEP_SIZE) == 0) data.size = std::max(data.size, offset + length);
+  if ((mode & FALLOC_FL_KEEP_SIZE) == 0) {
+    keep_hole(core, data, fd, quota::pages_of(data.size), first);
+    data.size = std::max(data.size, offset + length);
+  }
   if (grown == 0) return {};
   reservation.claim();
   data.account.data_bytes += grown;
@@ -126,6 +144,16 @@ Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off
 }
 
 }  // namespace
+
+void keep_hole(const Core& core, const FileData& data, int fd, std::int64_t first,
+               std::int64_t end) {
+  if (!core.fills_gaps || end <= first) return;
+  for (const PageRange& hole : unclaimed(data, {first, end - first})) {
+    // Where that is refused the pages stay, and a recount charges them.
+    (void)posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                          hole.first * quota::kPageSize, hole.count * quota::kPageSize);
+  }
+}
 
 void give_back(Core& core, FileData& data, std::int64_t pages) {
   if (pages <= 0) return;

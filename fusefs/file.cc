@@ -97,6 +97,7 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   TRY(done, put(fd->get(), offset, length));
   if (done == 0) return done;
   const off_t end = offset + static_cast<off_t>(done);
+  keep_hole(core, data, fd->get(), quota::pages_of(data.size), g.first);
   TRY(pages, settled_pages(inode, data, fd->get(), g, end, done == length));
   data.size = std::max(data.size, end);
   if (pages > 0) {
@@ -165,6 +166,7 @@ Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size) {
       CHECK_OK(mark_sparse(core, inode, data));
     }
     CHECK_OK(posix::truncate(fd->get(), size));
+    keep_hole(core, data, fd->get(), quota::pages_of(data.size), quota::pages_of(size));
     data.size = size;
     return {};
   }

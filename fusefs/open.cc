@@ -137,7 +137,9 @@ Refusal open_upper(Core& core) {
                   EXDEV);
   }
   struct statfs fs {};
-  if (::fstatfs(core.lock_upper.get(), &fs) == 0 && (fs.f_flags & ST_RDONLY)) {
+  const bool known = ::fstatfs(core.lock_upper.get(), &fs) == 0;
+  core.fills_gaps = known && fs.f_type == XFS_SUPER_MAGIC;
+  if (known && (fs.f_flags & ST_RDONLY)) {
     return refuse(
         "upperdir " + c.upper +
             ": its file system is read-only; leave upperdir and workdir out for a read-only mount",

@@ -1,5 +1,7 @@
 // What owns it: changes of owner, mode, times and size, and the loss of privileges that goes with
 // some.
+#include <ctime>
+
 #include "fusefs/acl.h"
 #include "fusefs/file.h"
 
@@ -86,6 +88,24 @@ Result<bool> is_no_change(Core& core, Inode* inode, const SetAttr& set) {
   return static_cast<off_t>(sx.stx_size) == *set.size;
 }
 
+/// A removed directory that is still open has its attributes in memory alone.
+Result<struct stat> set_dead_attr(Inode* dir, const SetAttr& set) {
+  std::unique_lock loc(dir->loc);
+  struct stat& last = *dir->dir->last;
+  if (set.mode) last.st_mode = (last.st_mode & S_IFMT) | (*set.mode & 07777);
+  if (set.uid) last.st_uid = *set.uid;
+  if (set.gid) last.st_gid = *set.gid;
+  const auto set_time = [](timespec& to, const std::optional<timespec>& from) {
+    if (!from) return;
+    to = *from;
+    if (from->tv_nsec == UTIME_NOW) (void)::clock_gettime(CLOCK_REALTIME, &to);
+  };
+  set_time(last.st_atim, set.atime);
+  set_time(last.st_mtim, set.mtime);
+  set_time(last.st_ctim, timespec{0, UTIME_NOW});
+  return last;
+}
+
 }  // namespace
 
 Status set_permissions(Core& core, Inode* inode, mode_t bits) {
@@ -114,13 +134,16 @@ Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const 
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
   if (set.size && inode->is_dir()) return fail(EISDIR);
+  if (inode->has(Inode::kDead)) return set_dead_attr(inode, set);
   if (set.size && *set.size < 0) return fail(EINVAL);
   TRY(nothing, is_no_change(core, inode, set));
   if (nothing) return attr(core, inode);
   CopyUp how;
   how.bring = set.size ? Bring::kAll : Bring::kMetadata;
   if (set.size) how.keep = *set.size;
-  CHECK_OK(ensure_upper(core, caller, inode, how));
+  const Status above = ensure_upper(core, caller, inode, how);
+  if (inode->has(Inode::kDead)) return set_dead_attr(inode, set);  // removed meanwhile
+  CHECK_OK(above);
   {
     std::shared_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);

@@ -35,21 +35,28 @@ std::int64_t Meter::refusing_limit(Seconds now) const noexcept {
 
 bool Meter::over_soft() const noexcept { return charged_.load() > bound(soft_.load()); }
 
-bool Meter::charge(std::int64_t delta, const Terms& terms) noexcept {
+bool Meter::charge(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept {
   if (delta <= 0) return delta == 0;
   std::int64_t current = charged_.load();
   std::int64_t next = 0;
   do {
     if (__builtin_add_overflow(current, delta, &next)) return false;
     if (bounded(terms) && next > refusing_limit(terms.now)) {
-      return terms.how == Enforce::kMapping && charge_margin(delta, terms);
+      refuse(delta, terms, crossed);
+      return terms.how == Enforce::kMapping && charge_margin(delta, terms, crossed);
     }
   } while (!charged_.compare_exchange_weak(current, next));
-  if (next > bound(soft_.load()) && timer_.load() == 0) adjust_timer(terms);
+  if (next > bound(soft_.load()) && timer_.load() == 0) crossed |= adjust_timer(terms);
   return true;
 }
 
-bool Meter::charge_margin(std::int64_t delta, const Terms& terms) noexcept {
+void Meter::refuse(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept {
+  if (!bounded(terms) || warned_.exchange(true)) return;
+  const bool hard = charged_.load() > bound(hard_.load()) - delta;
+  crossed |= hard ? kRefusedHard : kRefusedSoft;
+}
+
+bool Meter::charge_margin(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept {
   {
     MutexLock lock(edge_);
     std::int64_t current = charged_.load();
@@ -64,7 +71,7 @@ bool Meter::charge_margin(std::int64_t delta, const Terms& terms) noexcept {
     } while (!charged_.compare_exchange_weak(current, next));
     margin_.store(margin + over);
   }
-  if (over_soft() && timer_.load() == 0) adjust_timer(terms);
+  if (over_soft() && timer_.load() == 0) crossed |= adjust_timer(terms);
   return true;
 }
 
@@ -78,18 +85,23 @@ void Meter::raise_peak(std::int64_t to) noexcept {
   }
 }
 
-void Meter::release(std::int64_t amount, const Terms& terms) noexcept {
+void Meter::release(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept {
   if (amount == 0) return;
   // In this order used never exceeds charged.
   used_.fetch_sub(amount);
-  shrink(amount, terms);
+  const std::int64_t before = shrink(amount, terms, crossed);
+  if (warned_.load()) warned_.store(false);
+  const std::int64_t hard = bound(hard_.load());
+  const bool below = terms.enforcing && before >= hard && before - amount < hard;
+  if (below && (crossed & kBelowSoft) == 0) crossed |= kBelowHard;
 }
 
-void Meter::shrink(std::int64_t amount, const Terms& terms) noexcept {
-  if (amount == 0) return;
-  charged_.fetch_sub(amount);
-  if (timer_.load() != 0 && !over_soft()) adjust_timer(terms);
+std::int64_t Meter::shrink(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept {
+  if (amount == 0) return charged_.load();
+  const std::int64_t before = charged_.fetch_sub(amount);
+  if (timer_.load() != 0 && !over_soft()) crossed |= adjust_timer(terms);
   if (margin_.load() != 0) trim_margin(terms.now);
+  return before;
 }
 
 std::int64_t Meter::room(const Terms& terms) const noexcept {
@@ -101,16 +113,18 @@ std::int64_t Meter::room(const Terms& terms) const noexcept {
   return below + std::max<std::int64_t>(0, terms.margin_bytes - margin_.load());
 }
 
-void Meter::adjust_timer(const Terms& terms) noexcept {
+Signals Meter::adjust_timer(const Terms& terms) noexcept {
   MutexLock lock(edge_);
+  Signals outcome = 0;
   // The counter moves on meanwhile. Its mover looks at the timer after it has moved it, and we look
   // at the counter after we have set the timer: so one of the two sees that they do not agree.
   for (;;) {
     const bool over = over_soft();
     const bool running = timer_.load() != 0;
-    if (over == running) return;
-    if (over && !terms.enforcing) return;
+    if (over == running || (over && !terms.enforcing)) return outcome;
     timer_.store(over ? terms.now + grace_s_.load() : 0);
+    // Both ways in one call is nothing that happened.
+    outcome = outcome != 0 ? 0 : over ? kPassedSoft : kBelowSoft;
   }
 }
 
@@ -123,6 +137,7 @@ void Meter::trim_margin(Seconds now) noexcept {
 void Meter::set_limits(LimitPair limits, const Terms& terms) noexcept {
   soft_.store(limits.soft);
   hard_.store(limits.hard);
+  warned_.store(false);
   settle(terms);
 }
 
@@ -145,15 +160,27 @@ void Meter::load_history(Seconds timer, std::int64_t peak, std::int64_t margin) 
 }
 
 void Meter::settle(const Terms& terms) noexcept {
-  adjust_timer(terms);
+  // What an administrator does to the limits is no event.
+  (void)adjust_timer(terms);
   if (margin_.load() != 0) trim_margin(terms.now);
 }
 
-bool Dquot::charge(Usage delta, const Terms& terms) noexcept {
-  if (!bytes_.charge(delta.bytes, terms)) return false;
-  if (inodes_.charge(delta.inodes, for_inodes(terms))) return true;
-  bytes_.unreserve(delta.bytes, terms);
-  return false;
+bool Dquot::charge(Usage delta, const Terms& terms, Crossed& crossed) noexcept {
+  Crossed now;
+  const bool fits = bytes_.charge(delta.bytes, terms, now.bytes);
+  const bool charged = fits && inodes_.charge(delta.inodes, for_inodes(terms), now.inodes);
+  if (fits && !charged) {
+    // Bytes that were never charged crossed nothing.
+    bytes_.unreserve(delta.bytes, terms, now.bytes);
+    now.bytes = 0;
+  }
+  crossed.bytes |= now.bytes;
+  crossed.inodes |= now.inodes;
+  return charged;
+}
+
+void Dquot::refuse_bytes(std::int64_t delta, const Terms& terms, Crossed& crossed) noexcept {
+  bytes_.refuse(delta, terms, crossed.bytes);
 }
 
 void Dquot::claim(Usage amount) noexcept {
@@ -161,14 +188,14 @@ void Dquot::claim(Usage amount) noexcept {
   inodes_.claim(amount.inodes);
 }
 
-void Dquot::unreserve(Usage amount, const Terms& terms) noexcept {
-  bytes_.unreserve(amount.bytes, terms);
-  inodes_.unreserve(amount.inodes, terms);
+void Dquot::unreserve(Usage amount, const Terms& terms, Crossed& crossed) noexcept {
+  bytes_.unreserve(amount.bytes, terms, crossed.bytes);
+  inodes_.unreserve(amount.inodes, terms, crossed.inodes);
 }
 
-void Dquot::release(Usage amount, const Terms& terms) noexcept {
-  bytes_.release(amount.bytes, terms);
-  inodes_.release(amount.inodes, terms);
+void Dquot::release(Usage amount, const Terms& terms, Crossed& crossed) noexcept {
+  bytes_.release(amount.bytes, terms, crossed.bytes);
+  inodes_.release(amount.inodes, terms, crossed.inodes);
 }
 
 void Dquot::set_limits(const Limits& limits, const Terms& terms) noexcept {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "quota/events.h"
 #include "quota/mutex.h"
 #include "quota/types.h"
 
@@ -27,13 +28,21 @@ struct Terms {
 class Meter {
  public:
   /// Holds `delta` (>= 0) unless a limit refuses it. Never passes the hard limit, whoever races.
-  [[nodiscard]] bool charge(std::int64_t delta, const Terms& terms) noexcept;
+  [[nodiscard]] bool charge(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept;
+  /// Says that a charge of `delta` was refused, where charge() was not asked for it.
+  void refuse(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept;
+  /// The refusal that has said so is none after all: the next one says it again.
+  void forget_refusal(Signals crossed) noexcept {
+    if ((crossed & (kRefusedHard | kRefusedSoft)) != 0) warned_.store(false);
+  }
   /// Turns `amount` of what is held into usage.
   void claim(std::int64_t amount) noexcept;
   /// Gives back `amount` of what is held but not claimed.
-  void unreserve(std::int64_t amount, const Terms& terms) noexcept { shrink(amount, terms); }
+  void unreserve(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept {
+    shrink(amount, terms, crossed);
+  }
   /// Gives back `amount` of usage.
-  void release(std::int64_t amount, const Terms& terms) noexcept;
+  void release(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept;
   /// The largest delta that charge() would take now; a very large number where nothing bounds it.
   [[nodiscard]] std::int64_t room(const Terms& terms) const noexcept;
 
@@ -61,12 +70,15 @@ class Meter {
   void settle(const Terms& terms) noexcept;
 
  private:
-  [[nodiscard]] bool charge_margin(std::int64_t delta, const Terms& terms) noexcept;
+  [[nodiscard]] bool charge_margin(std::int64_t delta, const Terms& terms,
+                                   Signals& crossed) noexcept;
   /// The smallest limit that refuses growth now; a very large number where there is none.
   [[nodiscard]] std::int64_t refusing_limit(Seconds now) const noexcept;
-  void shrink(std::int64_t amount, const Terms& terms) noexcept;
+  /// What was charged before it.
+  std::int64_t shrink(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept;
   [[nodiscard]] bool over_soft() const noexcept;
-  void adjust_timer(const Terms& terms) noexcept EXCLUDES(edge_);
+  /// What came of it: kPassedSoft, kBelowSoft, or nothing.
+  Signals adjust_timer(const Terms& terms) noexcept EXCLUDES(edge_);
   void trim_margin(Seconds now) noexcept EXCLUDES(edge_);
 
   /// used + reserved: the one number that charge() compares with the limits, so that no race passes
@@ -79,6 +91,7 @@ class Meter {
   std::atomic<std::int64_t> peak_{0};
   std::atomic<Seconds> timer_{0};
   std::atomic<std::int64_t> margin_{0};  ///< what kMapping holds past a limit
+  std::atomic<bool> warned_{false};      ///< a refusal was signalled since usage last shrank
   Mutex edge_;  ///< serialises the writers of timer_ and margin_; readers look at the atomics
 };
 
@@ -86,10 +99,15 @@ class Meter {
 class Dquot {
  public:
   /// Holds both parts of `delta`, or nothing. A refusal is not counted: see count_failure().
-  [[nodiscard]] bool charge(Usage delta, const Terms& terms) noexcept;
+  [[nodiscard]] bool charge(Usage delta, const Terms& terms, Crossed& crossed) noexcept;
+  void refuse_bytes(std::int64_t delta, const Terms& terms, Crossed& crossed) noexcept;
+  void forget_refusal(const Crossed& crossed) noexcept {
+    bytes_.forget_refusal(crossed.bytes);
+    inodes_.forget_refusal(crossed.inodes);
+  }
   void claim(Usage amount) noexcept;
-  void unreserve(Usage amount, const Terms& terms) noexcept;
-  void release(Usage amount, const Terms& terms) noexcept;
+  void unreserve(Usage amount, const Terms& terms, Crossed& crossed) noexcept;
+  void release(Usage amount, const Terms& terms, Crossed& crossed) noexcept;
   void count_failure() noexcept { failcnt_.fetch_add(1); }
 
   void set_limits(const Limits& limits, const Terms& terms) noexcept;
@@ -108,6 +126,7 @@ class Dquot {
   [[nodiscard]] ProjectReport report(ProjId id) const noexcept;
   [[nodiscard]] const Meter& bytes() const noexcept { return bytes_; }
   [[nodiscard]] Meter& bytes() noexcept { return bytes_; }
+  [[nodiscard]] const Meter& inodes() const noexcept { return inodes_; }
   [[nodiscard]] Meter& inodes() noexcept { return inodes_; }
 
  private:

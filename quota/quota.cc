@@ -304,6 +304,9 @@ Status Quota::reset_peak(ProjId id) {
   return impl_->save_or_set_back(id, before);
 }
 
+std::optional<ProjId> Quota::new_project(ProjId first) { return impl_->tree.make_new(first); }
+EventRing& Quota::events() noexcept { return impl_->tree.events(); }
+
 ProjectReport Quota::total() const { return impl_->tree.total().report; }
 ProjectReport Quota::project(ProjId id) const { return impl_->tree.state(id).report; }
 

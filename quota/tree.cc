@@ -21,14 +21,26 @@ HeldRefusal::HeldRefusal() noexcept : outer_(std::exchange(holder_, this)) {}
 
 HeldRefusal::~HeldRefusal() {
   holder_ = outer_;
-  if (refused_ != nullptr) refused_->count_failure();
+  if (by_ == nullptr) return;
+  by_->dquot_.count_failure();
+  by_->tree().publish(*by_, crossed_, when_);
 }
 
-void HeldRefusal::note(Dquot& dquot) noexcept {
+void HeldRefusal::drop() noexcept {
+  if (by_ != nullptr) by_->dquot_.forget_refusal(crossed_);
+  by_ = nullptr;
+}
+
+void HeldRefusal::note(Project& by, const Crossed& crossed, Seconds now) noexcept {
   if (holder_ == nullptr) {
-    dquot.count_failure();
-  } else if (holder_->refused_ == nullptr) {
-    holder_->refused_ = &dquot;
+    by.dquot_.count_failure();
+    by.tree().publish(by, crossed, now);
+  } else if (holder_->by_ == nullptr) {
+    holder_->by_ = &by;
+    holder_->crossed_ = crossed;
+    holder_->when_ = now;
+  } else {
+    by.dquot_.forget_refusal(crossed);
   }
 }
 
@@ -69,16 +81,59 @@ void Tree::ensure(ProjId id) {
   (void)make(id);
 }
 
-bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& terms) {
+Tree::Refusal Tree::climb(Project* first, const Project* end, Usage delta, const Terms& terms) {
+  // Crossings are rare; nothing is allocated without one.
+  std::vector<std::pair<const Project*, Crossed>> all;
   for (Project* node = first; node != end; node = node->parent_) {
-    if (node->dquot_.charge(delta, terms)) continue;
+    Crossed crossed;
+    const bool charged = node->dquot_.charge(delta, terms, crossed);
+    if (charged && crossed.any()) all.emplace_back(node, crossed);
+    if (charged) continue;
+    // What is taken back crossed nothing, in either direction.
+    Crossed never;
     for (Project* undo = first; undo != node; undo = undo->parent_) {
-      undo->dquot_.unreserve(delta, terms);
+      undo->dquot_.unreserve(delta, terms, never);
     }
-    HeldRefusal::note(node->dquot_);
-    return false;
+    return {node, crossed};
   }
-  return true;
+  for (const auto& [node, crossed] : all) publish(*node, crossed, terms.now);
+  return {};
+}
+
+bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& terms) {
+  const Refusal refusal = climb(first, end, delta, terms);
+  if (refusal.by != nullptr) HeldRefusal::note(*refusal.by, refusal.crossed, terms.now);
+  return refusal.by == nullptr;
+}
+
+void Tree::publish(const Project& project, const Crossed& crossed, Seconds now) noexcept {
+  struct Meaning {
+    Signals signal;
+    Warning bytes, inodes;
+  };
+  static constexpr Meaning kMeanings[] = {
+      {kPassedSoft, Warning::kBytesSoft, Warning::kInodesSoft},
+      {kRefusedHard, Warning::kBytesHard, Warning::kInodesHard},
+      {kRefusedSoft, Warning::kBytesSoftLong, Warning::kInodesSoftLong},
+      {kBelowHard, Warning::kBytesHardBelow, Warning::kInodesHardBelow},
+      {kBelowSoft, Warning::kBytesSoftBelow, Warning::kInodesSoftBelow}};
+  if (!crossed.any()) return;
+  for (const Meaning& meaning : kMeanings) {
+    if ((crossed.bytes & meaning.signal) != 0) publish(project, meaning.bytes, now);
+    if ((crossed.inodes & meaning.signal) != 0) publish(project, meaning.inodes, now);
+  }
+}
+
+void Tree::publish(const Project& project, Warning warning, Seconds now) noexcept {
+  const Meter& meter = is_of_bytes(warning) ? project.dquot_.bytes() : project.dquot_.inodes();
+  Event event;
+  event.time = now;
+  if (&project != &total_) event.project = project.id_;
+  event.warning = warning;
+  event.used = meter.charged();
+  event.limits = meter.limits();
+  event.timer = meter.timer();
+  events_.publish(event);
 }
 
 Result<Project*> Tree::reserve(ProjId id, Usage delta, Enforce how) {
@@ -89,6 +144,15 @@ Result<Project*> Tree::reserve(ProjId id, Usage delta, Enforce how) {
   Project* const project = find(id);
   if (!charge(project, nullptr, delta, now)) return fail(EDQUOT);
   return project;
+}
+
+void Tree::refuse_rest(Project& tightest, const Terms& terms) {
+  // Whoever asked for one part at a time, as a kernel that splits a write does, would meet the
+  // refusal as well.
+  Crossed crossed;
+  tightest.dquot_.refuse_bytes(kPageSize, terms, crossed);
+  tightest.dquot_.count_failure();
+  publish(tightest, crossed, terms.now);
 }
 
 Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
@@ -109,21 +173,18 @@ Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, En
     }
     const std::int64_t bytes = room / kPageSize * kPageSize;
     if (bytes == 0) {
-      HeldRefusal::note(tightest->dquot_);
+      Crossed crossed;
+      tightest->dquot_.refuse_bytes(kPageSize, now, crossed);
+      HeldRefusal::note(*tightest, crossed, now.now);
       return fail(EDQUOT);
     }
-    // Not by charge(): losing a race to somebody is no failed charge.
-    Project* node = project;
-    while (node != nullptr && node->dquot_.charge({bytes, 0}, now)) node = node->parent_;
-    if (node == nullptr) {
-      // What is left over is refused. Counted here, since whoever asked for one part at a time, as
-      // a kernel that splits a write does, would meet the refusal as well.
-      if (bytes < want_bytes) tightest->dquot_.count_failure();
+    const Refusal refusal = climb(project, nullptr, {bytes, 0}, now);
+    if (refusal.by == nullptr) {
+      if (bytes < want_bytes) refuse_rest(*tightest, now);
       return Partial{project, bytes};
     }
-    for (Project* undo = project; undo != node; undo = undo->parent_) {
-      undo->dquot_.unreserve({bytes, 0}, now);
-    }
+    // Not by charge(): losing a race to somebody is no failed charge.
+    refusal.by->dquot_.forget_refusal(refusal.crossed);
   }
   return fail(EDQUOT);
 }
@@ -133,7 +194,18 @@ void Tree::claim(Project& project, Usage used, Usage rest) noexcept {
   ReadLock lock(shape_);
   for (Project* node = &project; node != nullptr; node = node->parent_) {
     node->dquot_.claim(used);
-    node->dquot_.unreserve(rest, now);
+    Crossed crossed;
+    node->dquot_.unreserve(rest, now, crossed);
+    publish(*node, crossed, now.now);
+  }
+}
+
+void Tree::give_back(Project* first, const Project* end, Usage amount,
+                     const Terms& terms) noexcept {
+  for (Project* node = first; node != end; node = node->parent_) {
+    Crossed crossed;
+    node->dquot_.release(amount, terms, crossed);
+    publish(*node, crossed, terms.now);
   }
 }
 
@@ -141,9 +213,7 @@ void Tree::release(ProjId id, Usage amount) noexcept {
   const Terms now = terms(Enforce::kForce);
   ReadLock lock(shape_);
   // A project without a node was never charged.
-  for (Project* node = find(id); node != nullptr; node = node->parent_) {
-    node->dquot_.release(amount, now);
-  }
+  give_back(find(id), nullptr, amount, now);
 }
 
 Project* Tree::meeting(Project* a, Project* b) {
@@ -167,9 +237,7 @@ Status Tree::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
   const Project* shared = meeting(source, target);
   if (!charge(target, shared, amount, now)) return fail(EDQUOT);
   for (Project* node = target; node != shared; node = node->parent_) node->dquot_.claim(amount);
-  for (Project* node = source; node != shared; node = node->parent_) {
-    node->dquot_.release(amount, now);
-  }
+  give_back(source, shared, amount, now);
   return {};
 }
 
@@ -206,6 +274,15 @@ void Tree::set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) {
   if (inodes_end != 0) dquot.inodes().move_timer(inodes_end);
 }
 
+std::optional<ProjId> Tree::make_new(ProjId first) {
+  WriteLock lock(shape_);
+  // The kernel's INVALID_PROJID can be set on nothing.
+  for (std::uint32_t id = std::max(1U, to_u32(first)); id != UINT32_MAX; ++id) {
+    if (find(ProjId{id}) == nullptr) return make(ProjId{id}).id_;
+  }
+  return std::nullopt;
+}
+
 Status Tree::set_parent(ProjId id, std::optional<ProjId> parent, Enforce how) {
   if (parent == id) return fail(ELOOP);
   const Terms now = terms(how);
@@ -223,9 +300,11 @@ Status Tree::set_parent(ProjId id, std::optional<ProjId> parent, Enforce how) {
   const Project* shared = meeting(old, above);
   if (!charge(above, shared, used + held, now)) return fail(EDQUOT);
   for (Project* node = above; node != shared; node = node->parent_) node->dquot_.claim(used);
+  give_back(old, shared, used, now);
   for (Project* node = old; node != shared; node = node->parent_) {
-    node->dquot_.release(used, now);
-    node->dquot_.unreserve(held, now);
+    Crossed crossed;
+    node->dquot_.unreserve(held, now, crossed);
+    publish(*node, crossed, now.now);
   }
   project.parent_ = above;
   return {};

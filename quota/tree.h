@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "quota/dquot.h"
+#include "quota/events.h"
 #include "quota/mutex.h"
 #include "quota/result.h"
 #include "quota/state.h"
@@ -30,6 +31,7 @@ class Project {
 
  private:
   friend class Tree;
+  friend class HeldRefusal;
   Tree& tree_;
   const ProjId id_;
   Project* parent_;             // guarded by the tree's lock; null: this is the total
@@ -68,6 +70,11 @@ class Tree {
   void set_enforcement(bool on) noexcept { enforcing_.store(on); }
   [[nodiscard]] bool enforcing() const noexcept { return enforcing_.load(); }
 
+  /// Makes and returns the lowest project from `first` on that the tree has never seen; nothing
+  /// where there is none. Nobody else is given it.
+  [[nodiscard]] std::optional<ProjId> make_new(ProjId first) EXCLUDES(shape_);
+  [[nodiscard]] EventRing& events() noexcept { return events_; }
+
   // ---- what the ledger needs ----
   /// Takes over what a ledger remembers, into a tree that nobody charges yet. A parent that would
   /// close a ring is ignored.
@@ -88,21 +95,37 @@ class Tree {
   void for_chain(ProjId id, const std::function<void(const Dquot&)>& visit) const EXCLUDES(shape_);
 
  private:
+  friend class HeldRefusal;
   [[nodiscard]] Terms terms(Enforce how) const;
   [[nodiscard]] Project* find(ProjId id) const REQUIRES_SHARED(shape_);
   [[nodiscard]] Project& make(ProjId id) REQUIRES(shape_);
   /// Sees to it that `id` has a node; nodes never go away.
   void ensure(ProjId id) EXCLUDES(shape_);
-  /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing.
+  struct Refusal {
+    Project* by = nullptr;  ///< null: charged
+    Crossed crossed;        ///< what its refusal crossed, not published yet
+  };
+  /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing. What
+  /// a charge that stands has crossed is published.
+  [[nodiscard]] Refusal climb(Project* first, const Project* end, Usage delta, const Terms& terms)
+      REQUIRES_SHARED(shape_);
+  /// The same, with a refusal counted.
   [[nodiscard]] bool charge(Project* first, const Project* end, Usage delta, const Terms& terms)
+      REQUIRES_SHARED(shape_);
+  /// A charge was cut to what fits: what is left over counts as refused, by `tightest`.
+  void refuse_rest(Project& tightest, const Terms& terms) REQUIRES_SHARED(shape_);
+  void give_back(Project* first, const Project* end, Usage amount, const Terms& terms) noexcept
       REQUIRES_SHARED(shape_);
   /// The first node that both chains share.
   [[nodiscard]] static Project* meeting(Project* a, Project* b);
+  void publish(const Project& project, const Crossed& crossed, Seconds now) noexcept;
+  void publish(const Project& project, Warning warning, Seconds now) noexcept;
   [[nodiscard]] ProjectState state_of(const Project& project) const REQUIRES_SHARED(shape_);
 
   const Clock clock_;
   const std::int64_t margin_bytes_;
   std::atomic<bool> enforcing_;
+  EventRing events_;
   mutable SharedMutex shape_;
   Grace grace_ GUARDED_BY(shape_);
   Project total_;

@@ -506,9 +506,10 @@ class Model {
       if (chance(30)) set.mtime = timespec{static_cast<time_t>(below(1U << 30)), 123456789};
     } else {
       set.mode = 0700;
+      mode = (mode & S_IFMT) | *set.mode;
     }
     const auto st = rig_.overlay->setattr(rig_.caller, node->id, set);
-    expect("setattr", code(st), node->dead() ? ENOENT : 0);
+    expect("setattr", code(st), 0);
     if (!st) return;
     if (set.size) node->truncate(*set.size);
     node->mode = mode;

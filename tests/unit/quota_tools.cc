@@ -6,7 +6,9 @@
 #include "tools/quota/mounts.h"
 #include "tools/quota/report_text.h"
 #include "tools/quota/tool.h"
+#include "tools/quota/verbs.h"
 #include "tools/quota/xfs_text.h"
+#include "tools/troot/name.h"
 #include "unit/catch.h"
 
 using namespace troot::quota_tools;
@@ -242,7 +244,9 @@ TEST_CASE("xfs_quota: state and dump") {
   CHECK(xfs_dump(kPlace, rows())
             .starts_with("fs = /dev/loop0\n"
                          "1001          1000    4000       3       5\n"
+                         "fs = /dev/loop0\n"
                          "1002             0    2048       0       0\n"
+                         "fs = /dev/loop0\n"
                          "1003        204800  307200 1000000 2000000\n"));
 }
 
@@ -269,6 +273,10 @@ TEST_CASE("projects by name, by id, by directory") {
   CHECK(*kNames.id("/srv/build") == 1004);
   CHECK_FALSE(kNames.id("nosuch"));
   CHECK_FALSE(kNames.id("99999999999"));
+  CHECK_FALSE(kNames.id("4294967295"));
+  CHECK(*kNames.id("4294967294") == 4294967294U);
+  CHECK(*Projects::parse("7:7000\n", "").id("7") == 7);
+  CHECK(*Projects::parse("7:7000\n", "").id_of_name("7") == 7000);
   CHECK(kNames.name(7) == "#7");
 }
 
@@ -283,6 +291,19 @@ TEST_CASE("mountinfo") {
   CHECK(mounts[0].user == uid_t{1000});
   CHECK(mounts[0].group == gid_t{100});
   CHECK_FALSE(mounts[1].user);
+}
+
+TEST_CASE("no new world is called like a verb") {
+  for (const char* verb : {"set", "show", "report", "list", "check", "watch", "reset-peak", "limit",
+                           "state", "timer", "dump", "restore", "df"}) {
+    INFO(verb);
+    CHECK(is_verb(verb));
+    CHECK(troot::cli::is_quota_verb(verb));
+    CHECK_FALSE(troot::cli::check_new_name(verb));
+    CHECK(troot::cli::check_name(verb));  // one that was made before is still found
+  }
+  CHECK_FALSE(is_verb("demo"));
+  CHECK(troot::cli::check_new_name("demo"));
 }
 
 TEST_CASE("which words call a tool") {

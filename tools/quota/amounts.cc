@@ -53,11 +53,10 @@ cli::Outcome<Units> parse_units(const std::string& text) {
   const auto known = [](char c) {
     return std::string_view("kmgt").find(c) != std::string_view::npos;
   };
-  const bool good = (text.size() == 1 && known(text[0])) ||
-                    (text.size() == 3 && known(text[0]) && text[1] == ',' && known(text[2]));
-  if (!good) return cli::failure("units '" + text + "': write two of k, m, g, t, like m,k");
+  if (text.size() != 3 || text[1] != ',' || !known(text[0]) || !known(text[2]))
+    return cli::failure("units '" + text + "': write two of k, m, g, t, like m,k");
   units.bytes = text[0];
-  if (text.size() == 3) units.inodes = text[2];
+  units.inodes = text[2];
   return units;
 }
 

@@ -200,7 +200,9 @@ cli::Outcome<Place> find_place(const std::string& path) {
       mount->type.starts_with("fuse") && mount->user && mount->group) {
     found = look_in_child(path, mount);
   }
-  if (!found.opened && found.error == ENOENT) {
+  // A path that is no part of a mount of ours may be the source of one: a device's name, mostly.
+  const bool elsewhere = !found.opened || found.error == ENODATA || found.error == EOPNOTSUPP;
+  if (found.error != 0 && elsewhere) {
     const auto named = std::find_if(mounts.begin(), mounts.end(), [&](const Mount& m) {
       return m.type == kType && m.source == path;
     });

@@ -14,7 +14,8 @@ std::optional<std::uint32_t> parse_id(const std::string& text) {
   std::uint32_t id = 0;
   const char* const end = text.data() + text.size();
   const auto [at, error] = std::from_chars(text.data(), end, id);
-  if (text.empty() || error != std::errc{} || at != end) return std::nullopt;
+  // The largest number is the kernel's INVALID_PROJID.
+  if (text.empty() || error != std::errc{} || at != end || id == UINT32_MAX) return std::nullopt;
   return id;
 }
 
@@ -61,8 +62,12 @@ cli::Outcome<std::uint32_t> Projects::id(const std::string& word) const {
   if (!word.empty() &&
       std::all_of(word.begin(), word.end(), [](char c) { return c >= '0' && c <= '9'; })) {
     if (const auto id = parse_id(word)) return *id;
-    return cli::failure("project " + word + ": ids go up to 4294967295");
+    return cli::failure("project " + word + ": ids go up to 4294967294");
   }
+  return id_of_name(word);
+}
+
+cli::Outcome<std::uint32_t> Projects::id_of_name(const std::string& word) const {
   for (const auto* list : {&names_, &directories_}) {
     for (const auto& [name, number] : *list) {
       if (name == word) return number;

@@ -24,6 +24,8 @@ class Projects {
   [[nodiscard]] bool has_name(std::uint32_t id) const;
   /// A number is an id; else a name, or a directory of /etc/projects.
   [[nodiscard]] cli::Outcome<std::uint32_t> id(const std::string& word) const;
+  /// The same for a word that is surely a name, though it may consist of digits.
+  [[nodiscard]] cli::Outcome<std::uint32_t> id_of_name(const std::string& word) const;
   /// In the order of the file, which is the order of repquota's rows.
   [[nodiscard]] const std::vector<std::pair<std::string, std::uint32_t>>& names() const {
     return names_;

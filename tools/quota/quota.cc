@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <ctime>
 
-#include "tools/quota/getopt.h"
+#include "tools/quota/options.h"
 #include "tools/quota/report_text.h"
 
 namespace troot::quota_tools {
@@ -10,93 +10,64 @@ namespace {
 
 constexpr const char* kHelp =
     "Usage: quota -P [-qsvwp] [-f MNT]... PROJECT...\n"
-    "  -f  only this mount (all of trootfs otherwise)   -q  only what is over a limit\n"
-    "  -v  projects without usage or limits too         -s[=UNITS]  numbers for people\n"
-    "  -w  a long device does not begin a new line      -p  the end of grace in seconds\n"
+    "  -f, --filesystem  only this mount (all of trootfs otherwise)\n"
+    "  -q  only what is over a limit                    -s[=UNITS]  numbers for people\n"
+    "  -v  projects without usage or limits too         -p  the end of grace in seconds\n"
+    "  -w  a long device does not begin a new line\n"
     "  --show-mntpoint, --hide-device                   what stands in the first column\n"
+    "  --always-resolve                                 a word of digits is a name too\n"
     "Exit code 1 when a project is over a limit.\n";
 
-enum : int { kShowPoint = 256, kHideDevice };
+constexpr const char* kNoNetwork = "trootfs is never asked over the network: leave it out";
 
 }  // namespace
 
 cli::Outcome<int> quota(const Call& call) {
   QuotaOptions options;
   Words mounts;
-  bool projects = false, help = false;
-  const std::vector<option> longs{{"project", no_argument, nullptr, 'P'},
-                                  {"user", no_argument, nullptr, 'u'},
-                                  {"group", no_argument, nullptr, 'g'},
-                                  {"quiet", no_argument, nullptr, 'q'},
-                                  {"verbose", no_argument, nullptr, 'v'},
-                                  {"human-readable", optional_argument, nullptr, 's'},
-                                  {"no-wrap", no_argument, nullptr, 'w'},
-                                  {"raw-grace", no_argument, nullptr, 'p'},
-                                  {"local-only", no_argument, nullptr, 'l'},
-                                  {"no-autofs", no_argument, nullptr, 'i'},
-                                  {"filesystem", required_argument, nullptr, 'f'},
-                                  {"show-mntpoint", no_argument, nullptr, kShowPoint},
-                                  {"hide-device", no_argument, nullptr, kHideDevice},
-                                  {"help", no_argument, nullptr, 'h'}};
-  const auto take = [&](int letter, const std::string& value) -> cli::Done {
-    switch (letter) {
-      case 'P':
-        projects = true;
-        break;
-      case 'u':
-      case 'g':
-        return cli::failure("trootfs has quota of projects only: use -P");
-      case 'q':
-        options.quiet = true;
-        break;
-      case 'v':
-        options.verbose = true;
-        break;
-      case 's': {
-        TAKE(units, parse_units(value));
-        options.units = units;
-        break;
-      }
-      case 'w':
-        options.one_line = true;
-        break;
-      case 'p':
-        options.raw_grace = true;
-        break;
-      case 'l':  // there is nothing but local ones
-      case 'i':  // automounts are never asked
-        break;
-      case 'f':
-        mounts.push_back(value);
-        break;
-      case kShowPoint:
-        options.show_point = true;
-        break;
-      case kHideDevice:
-        options.hide_device = true;
-        break;
-      default:
-        help = true;
-    }
-    return {};
-  };
-  TAKE(words, parse_options(call, "Pugqvswplif:h", longs, take));
-  if (help) {
-    std::fputs(kHelp, stdout);
-    return 0;
-  }
-  if (!projects) return cli::failure("trootfs has quota of projects only: use -P (quota --help)");
-  if (words.empty()) return cli::failure("a project's name or id is missing (quota --help)");
-  std::vector<Server> servers;
-  if (mounts.empty()) servers = all_servers(call.tool);
-  for (const auto& mount : mounts) {
-    TAKE(server, server_of(mount));
-    servers.push_back(std::move(server));
-  }
+  bool resolve = false;
+  TAKE(
+      words,
+      parse_tool(call, kHelp,
+                 {flag('q', "quiet", options.quiet),
+                  flag('v', "verbose", options.verbose),
+                  flag('w', "no-wrap", options.one_line),
+                  flag('p', "raw-grace", options.raw_grace),
+                  flag(0, "show-mntpoint", options.show_point),
+                  flag(0, "hide-device", options.hide_device),
+                  flag(0, "always-resolve", resolve),
+                  needless('l', "local-only"),
+                  needless('i', "no-autofs"),
+                  refused('Q', "quiet-refuse", Value::kNone, kNoNetwork),
+                  refused('A', "all-nfs", Value::kNone, kNoNetwork),
+                  refused('m', "no-mixed-pathnames", Value::kNone, kNoNetwork),
+                  {'s', "human-readable", Value::kOptional,
+                   [&](const std::string& value) -> cli::Done {
+                     TAKE(units, parse_units(value));
+                     options.units = units;
+                     return {};
+                   }},
+                  {'f', "filesystem", Value::kRequired, [&](const std::string& value) -> cli::Done {
+                     mounts.push_back(value);
+                     return {};
+                   }}}));
+  if (!words) return 0;
+  if (words->empty()) return cli::failure("a project's name or id is missing (quota --help)");
   const Projects names = Projects::of_machine();
+  std::vector<std::uint32_t> projects;
+  for (const auto& word : *words) {
+    TAKE(project, resolve ? names.id_of_name(word) : names.id(word));
+    projects.push_back(project);
+  }
+  std::vector<Server> servers;
+  if (mounts.empty()) {
+    servers = all_servers(call.tool);
+  } else {
+    TAKE(named, servers_of(call, Where::kPoints, mounts));
+    servers = std::move(named);
+  }
   bool over = false;
-  for (const auto& word : words) {
-    TAKE(project, names.id(word));
+  for (const std::uint32_t project : projects) {
     std::vector<QuotaRow> rows;
     for (const Server& server : servers) {
       TAKE(row, server.row(project));

@@ -2,65 +2,37 @@
 // the mount lives.
 #include <cstdio>
 
-#include "tools/quota/getopt.h"
-#include "tools/quota/server.h"
+#include "tools/quota/options.h"
 
 namespace troot::quota_tools {
 namespace {
 
 constexpr const char* kHelp =
-    "Usage: quotaon|quotaoff -P [-vp] (-a | MNT...)\n"
+    "Usage: quotaon|quotaoff -P [-fvp] (-a | MNT...)\n"
     "  -p  say whether limits are enforced; exit code 1 where they are   -v  say what was done\n"
-    "  -a  all mounts of trootfs\n"
+    "  -a  all mounts of trootfs                                         -f  off, as quotaoff\n"
+    "  -x enforce  the same as without it\n"
     "Usage is accounted in either case; after the next mount its options decide again.\n";
+
+cli::Done take_xfs_command(const std::string& command) {
+  if (command == "enforce") return {};
+  return cli::failure("-x " + command +
+                      ": accounting lasts as long as the mount; only 'enforce' can be switched");
+}
 
 }  // namespace
 
 cli::Outcome<int> quotaon(const Call& call) {
-  const bool on = call.tool == "quotaon";
-  bool projects = false, all = false, print = false, verbose = false, help = false;
-  const std::vector<option> longs{
-      {"project", no_argument, nullptr, 'P'}, {"user", no_argument, nullptr, 'u'},
-      {"group", no_argument, nullptr, 'g'},   {"all", no_argument, nullptr, 'a'},
-      {"verbose", no_argument, nullptr, 'v'}, {"print-state", no_argument, nullptr, 'p'},
-      {"help", no_argument, nullptr, 'h'}};
-  const auto take = [&](int letter, const std::string&) -> cli::Done {
-    switch (letter) {
-      case 'P':
-        projects = true;
-        break;
-      case 'u':
-      case 'g':
-        return cli::failure("trootfs has quota of projects only: use -P");
-      case 'a':
-        all = true;
-        break;
-      case 'p':
-        print = true;
-        break;
-      case 'v':
-        verbose = true;
-        break;
-      default:
-        help = true;
-    }
-    return {};
-  };
-  TAKE(words, parse_options(call, "Pugavph", longs, take));
-  if (help) {
-    std::fputs(kHelp, stdout);
-    return 0;
-  }
-  if (!projects && !print)
-    return cli::failure("trootfs has quota of projects only: use -P (" + call.tool + " --help)");
-  if (!all && words.empty())
-    return cli::failure("a mount point, or -a, is missing (" + call.tool + " --help)");
-  std::vector<Server> servers;
-  if (all) servers = all_servers(call.tool);
-  for (const auto& word : words) {
-    TAKE(server, server_of(word));
-    servers.push_back(std::move(server));
-  }
+  bool off = call.tool == "quotaoff";
+  bool all = false, print = false, verbose = false;
+  TAKE(words, parse_tool(call, kHelp,
+                         {flag('a', "all", all),
+                          flag('f', "off", off),
+                          flag('p', "print-state", print),
+                          flag('v', "verbose", verbose),
+                          {'x', "xfs-command", Value::kRequired, &take_xfs_command}}));
+  if (!words) return 0;
+  TAKE(servers, servers_of(call, all ? Where::kEverywhere : Where::kPoints, *words));
   bool any_on = false;
   for (const Server& server : servers) {
     const Place& place = server.place();
@@ -71,10 +43,10 @@ cli::Outcome<int> quotaon(const Call& call) {
                   state.enforcing ? "on" : "off");
       continue;
     }
-    NEED(server.tell(on ? "enforce on" : "enforce off"));
+    NEED(server.tell(off ? "enforce off" : "enforce on"));
     if (verbose)
       std::printf("%s [%s]: project quotas turned %s\n", place.device.c_str(), place.point.c_str(),
-                  on ? "on" : "off");
+                  off ? "off" : "on");
   }
   return any_on ? 1 : 0;
 }

@@ -161,6 +161,7 @@ std::string meter_text(const Meter& meter, bool inodes, const QuotaOptions& opti
 }
 
 std::string device_text(const Place& place, const QuotaOptions& options) {
+  if (options.hide_device && !options.show_point) return "";
   std::string text = options.hide_device ? "" : place.device;
   if (options.show_point) text += (text.empty() ? "" : " ") + place.point;
   if (text.size() > kDeviceWidth && !options.one_line)

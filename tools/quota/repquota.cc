@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <ctime>
 
-#include "tools/quota/getopt.h"
+#include "tools/quota/options.h"
 #include "tools/quota/report_text.h"
 
 namespace troot::quota_tools {
@@ -26,82 +26,34 @@ cli::Outcome<Format> parse_format(const std::string& text) {
 
 cli::Outcome<int> repquota(const Call& call) {
   ReportOptions options;
-  bool projects = false, all = false, help = false;
-  const std::vector<option> longs{{"project", no_argument, nullptr, 'P'},
-                                  {"user", no_argument, nullptr, 'u'},
-                                  {"group", no_argument, nullptr, 'g'},
-                                  {"all", no_argument, nullptr, 'a'},
-                                  {"verbose", no_argument, nullptr, 'v'},
-                                  {"human-readable", optional_argument, nullptr, 's'},
-                                  {"truncate-names", no_argument, nullptr, 't'},
-                                  {"raw-grace", no_argument, nullptr, 'p'},
-                                  {"no-names", no_argument, nullptr, 'n'},
-                                  {"no-autofs", no_argument, nullptr, 'i'},
-                                  {"cache", no_argument, nullptr, 'c'},
-                                  {"no-cache", no_argument, nullptr, 'C'},
-                                  {"output", required_argument, nullptr, 'O'},
-                                  {"help", no_argument, nullptr, 'h'}};
-  const auto take = [&](int letter, const std::string& value) -> cli::Done {
-    switch (letter) {
-      case 'P':
-        projects = true;
-        break;
-      case 'u':
-      case 'g':
-        return cli::failure("trootfs has quota of projects only: use -P");
-      case 'a':
-        all = true;
-        break;
-      case 'v':
-        options.verbose = true;
-        break;
-      case 's': {
-        TAKE(units, parse_units(value));
-        options.units = units;
-        break;
-      }
-      case 't':
-        options.truncate = true;
-        break;
-      case 'p':
-        options.raw_grace = true;
-        break;
-      case 'n':
-        options.numeric = true;
-        break;
-      case 'i':  // automounts are never asked
-        break;
-      case 'c':
-        options.by_id = false;
-        break;
-      case 'C':
-        options.by_id = true;
-        break;
-      case 'O': {
-        TAKE(format, parse_format(value));
-        options.format = format;
-        break;
-      }
-      default:
-        help = true;
-    }
-    return {};
-  };
-  TAKE(words, parse_options(call, "PugavstpnicCO:h", longs, take));
-  if (help) {
-    std::fputs(kHelp, stdout);
-    return 0;
-  }
-  if (!projects)
-    return cli::failure("trootfs has quota of projects only: use -P (repquota --help)");
-  if (!all && words.empty())
-    return cli::failure("a mount point, or -a, is missing (repquota --help)");
-  std::vector<Server> servers;
-  if (all) servers = all_servers(call.tool);
-  for (const auto& word : words) {
-    TAKE(server, server_of(word));
-    servers.push_back(std::move(server));
-  }
+  bool all = false;
+  TAKE(words,
+       parse_tool(call, kHelp,
+                  {flag('a', "all", all),
+                   flag('v', "verbose", options.verbose),
+                   flag('t', "truncate-names", options.truncate),
+                   flag('p', "raw-grace", options.raw_grace),
+                   flag('n', "no-names", options.numeric),
+                   flag('C', "no-cache", options.by_id),
+                   {'c', "cache", Value::kNone,
+                    [&](const std::string&) -> cli::Done {
+                      options.by_id = false;
+                      return {};
+                    }},
+                   needless('i', "no-autofs"),
+                   {'s', "human-readable", Value::kOptional,
+                    [&](const std::string& value) -> cli::Done {
+                      TAKE(units, parse_units(value));
+                      options.units = units;
+                      return {};
+                    }},
+                   {'O', "output", Value::kRequired, [&](const std::string& value) -> cli::Done {
+                      TAKE(format, parse_format(value));
+                      options.format = format;
+                      return {};
+                    }}}));
+  if (!words) return 0;
+  TAKE(servers, servers_of(call, all ? Where::kEverywhere : Where::kPoints, *words));
   const Projects names = Projects::of_machine();
   std::string text;
   for (const Server& server : servers) {

@@ -51,21 +51,26 @@ Row row_of(const Line& line) {
 
 }  // namespace
 
-cli::Outcome<fusefs::ControlReply> Server::ask(const std::string& request) const {
-  auto reply = fusefs::control_request(place_.control, request);
-  if (reply && reply->error == 0) return std::move(*reply);
-  if (reply) return cli::failure(place_.point + ": " + reply->text);
-  switch (reply.error().value()) {
+cli::Problem unreachable(const Place& place, Errno error) {
+  switch (error.value()) {
     case EACCES:
     case EPERM:
-      return cli::failure(place_.point + ": only the mount's owner and root may ask its server");
+      return {cli::Blame::kFailure,
+              place.point + ": only the mount's owner and root may ask its server"};
     case ENOENT:
     case ECONNREFUSED:
-      return cli::failure(place_.point + ": no server answers at " + place_.control +
-                          "; is the mount from another container?");
+      return {cli::Blame::kFailure, place.point + ": no server answers at " + place.control +
+                                        "; is the mount from another container?"};
     default:
-      return cli::failure_errno(place_.point, reply.error().value());
+      return {cli::Blame::kFailure, place.point + ": " + std::strerror(error.value())};
   }
+}
+
+cli::Outcome<fusefs::ControlReply> Server::ask(const std::string& request) const {
+  auto reply = fusefs::control_request(place_.control, request);
+  if (!reply) return tl::unexpected(unreachable(place_, reply.error()));
+  if (reply->error != 0) return cli::failure(place_.point + ": " + reply->text);
+  return std::move(*reply);
 }
 
 cli::Done Server::tell(const std::string& request) const {

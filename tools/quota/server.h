@@ -56,6 +56,9 @@ class Server {
   Place place_;
 };
 
+/// Why a server could not be asked, as a line that names the mount point.
+[[nodiscard]] cli::Problem unreachable(const Place& place, Errno error);
+
 /// The server behind a path; with `word` a world's name where it is no path.
 [[nodiscard]] cli::Outcome<Server> server_of(const std::string& path);
 [[nodiscard]] cli::Outcome<Server> server_of_target(const std::string& word);

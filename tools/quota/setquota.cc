@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "tools/quota/amounts.h"
-#include "tools/quota/getopt.h"
+#include "tools/quota/options.h"
 #include "tools/quota/projects.h"
 #include "tools/quota/server.h"
 
@@ -29,9 +29,9 @@ enum class Mode { kLimits, kPrototype, kBatch, kGrace, kTimers };
 struct Options {
   Mode mode = Mode::kLimits;
   std::string prototype;
-  bool projects = false;
   bool all = false;
-  bool go_on = false;  ///< of a batch: past a bad line
+  bool go_on = false;    ///< of a batch: past a bad line
+  bool resolve = false;  ///< a word of digits is a name too
 };
 
 struct Limits {
@@ -48,6 +48,11 @@ cli::Outcome<Limits> parse_limits(const Words& words, std::size_t at) {
   TAKE(ihard, parse_count("inode hard limit", words[at + 3]));
   limits = {bsoft, bhard, isoft, ihard};
   return limits;
+}
+
+cli::Outcome<std::uint32_t> id_of(const Options& options, const Projects& names,
+                                  const std::string& word) {
+  return options.resolve ? names.id_of_name(word) : names.id(word);
 }
 
 cli::Done apply_limits(const Server& server, std::uint32_t project, const Limits& limits) {
@@ -99,7 +104,7 @@ cli::Done run_batch(const Call& call, const Options& options, const std::vector<
     for (std::string word; text >> word;) words.push_back(word);
     if (words.empty() || words[0][0] == '#') continue;
     const auto apply = [&]() -> cli::Done {
-      TAKE(project, names.id(words[0]));
+      TAKE(project, id_of(options, names, words[0]));
       TAKE(limits, parse_limits(words, 1));
       for (const Server& server : servers) NEED(apply_limits(server, project, limits));
       return {};
@@ -130,23 +135,6 @@ std::size_t words_before_mounts(Mode mode) {
   return 0;
 }
 
-cli::Outcome<std::vector<Server>> servers_of(const Call& call, const Options& options,
-                                             const Words& words, std::size_t first) {
-  if (options.all) {
-    auto servers = all_servers(call.tool);
-    if (servers.empty()) return failure("there is no mount of trootfs whose server answers");
-    return servers;
-  }
-  if (words.size() <= first)
-    return failure("too few words: a mount point is missing (setquota --help)");
-  std::vector<Server> servers;
-  for (std::size_t i = first; i < words.size(); ++i) {
-    TAKE(server, server_of(words[i]));
-    servers.push_back(std::move(server));
-  }
-  return servers;
-}
-
 cli::Done run(const Call& call, const Options& options, const Words& words) {
   const std::size_t first = words_before_mounts(options.mode);
   if (words.size() < first) return failure("too few words (setquota --help)");
@@ -158,21 +146,23 @@ cli::Done run(const Call& call, const Options& options, const Words& words) {
   std::string grace;
   if (options.mode == Mode::kLimits || options.mode == Mode::kPrototype ||
       options.mode == Mode::kTimers) {
-    TAKE(id, names.id(words[0]));
+    TAKE(id, id_of(options, names, words[0]));
     project = id;
   }
   if (options.mode == Mode::kLimits) {
     TAKE(parsed, parse_limits(words, 1));
     limits = parsed;
   } else if (options.mode == Mode::kPrototype) {
-    TAKE(id, names.id(options.prototype));
+    TAKE(id, id_of(options, names, options.prototype));
     from = id;
   } else if (options.mode == Mode::kGrace) {
     TAKE(bytes, parse_period("block grace time", words[0]));
     TAKE(inodes, parse_period("inode grace time", words[1]));
     grace = "grace bytes=" + std::to_string(bytes) + " inodes=" + std::to_string(inodes);
   }
-  TAKE(servers, servers_of(call, options, words, first));
+  const Words points(words.begin() + static_cast<std::ptrdiff_t>(first), words.end());
+  TAKE(servers, servers_of(call, options.all ? Where::kEverywhere : Where::kPoints, points));
+  if (servers.empty()) return failure("there is no mount of trootfs whose server answers");
   if (options.mode == Mode::kBatch) return run_batch(call, options, servers, names);
   for (const Server& server : servers) {
     switch (options.mode) {
@@ -195,54 +185,31 @@ cli::Done run(const Call& call, const Options& options, const Words& words) {
 }  // namespace
 
 cli::Outcome<int> setquota(const Call& call) {
+  constexpr const char* kNoNetwork = "trootfs is never set over the network: leave it out";
   Options options;
-  bool help = false;
-  const std::vector<option> longs{
-      {"project", no_argument, nullptr, 'P'},         {"user", no_argument, nullptr, 'u'},
-      {"group", no_argument, nullptr, 'g'},           {"all", no_argument, nullptr, 'a'},
-      {"prototype", required_argument, nullptr, 'p'}, {"batch", no_argument, nullptr, 'b'},
-      {"continue-batch", no_argument, nullptr, 'c'},  {"edit-period", no_argument, nullptr, 't'},
-      {"edit-times", no_argument, nullptr, 'T'},      {"help", no_argument, nullptr, 'h'}};
-  TAKE(words, parse_options(call, "Pugap:bctTh", longs,
-                            [&](int letter, const std::string& value) -> cli::Done {
-                              switch (letter) {
-                                case 'P':
-                                  options.projects = true;
-                                  break;
-                                case 'u':
-                                case 'g':
-                                  return failure("trootfs has quota of projects only: use -P");
-                                case 'a':
-                                  options.all = true;
-                                  break;
-                                case 'p':
-                                  options.mode = Mode::kPrototype;
-                                  options.prototype = value;
-                                  break;
-                                case 'b':
-                                  options.mode = Mode::kBatch;
-                                  break;
-                                case 'c':
-                                  options.go_on = true;
-                                  break;
-                                case 't':
-                                  options.mode = Mode::kGrace;
-                                  break;
-                                case 'T':
-                                  options.mode = Mode::kTimers;
-                                  break;
-                                default:
-                                  help = true;
-                              }
-                              return {};
-                            }));
-  if (help) {
-    std::fputs(kHelp, stdout);
-    return 0;
-  }
-  if (!options.projects)
-    return failure("trootfs has quota of projects only: use -P (setquota --help)");
-  NEED(run(call, options, words));
+  const auto mode = [&options](char letter, const char* name, Mode wanted) -> Option {
+    return {letter, name, Value::kNone, [&options, wanted](const std::string&) -> cli::Done {
+              options.mode = wanted;
+              return {};
+            }};
+  };
+  TAKE(words, parse_tool(call, kHelp,
+                         {flag('a', "all", options.all),
+                          flag('c', "continue-batch", options.go_on),
+                          flag(0, "always-resolve", options.resolve),
+                          mode('b', "batch", Mode::kBatch),
+                          mode('t', "edit-period", Mode::kGrace),
+                          mode('T', "edit-times", Mode::kTimers),
+                          {'p', "prototype", Value::kRequired,
+                           [&options](const std::string& value) -> cli::Done {
+                             options.mode = Mode::kPrototype;
+                             options.prototype = value;
+                             return {};
+                           }},
+                          refused('r', "remote", Value::kNone, kNoNetwork),
+                          refused('m', "no-mixed-pathnames", Value::kNone, kNoNetwork)}));
+  if (!words) return 0;
+  NEED(run(call, options, *words));
   return 0;
 }
 

@@ -49,9 +49,11 @@ std::optional<Call> find_tool(int argc, char** argv) {
   return std::nullopt;
 }
 
-void complain(const Call& call, const cli::Problem& problem) {
-  std::fprintf(stderr, "%s: %s\n", call.tool.c_str(), problem.text.c_str());
+void note(const Call& call, const std::string& text) {
+  std::fprintf(stderr, "%s: %s\n", call.tool.c_str(), text.c_str());
 }
+
+void complain(const Call& call, const cli::Problem& problem) { note(call, problem.text); }
 
 int run_tool(const Call& call) {
   const bool verb = call.tool == "troot quota";

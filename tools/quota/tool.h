@@ -34,6 +34,7 @@ using Tool = cli::Outcome<int> (*)(const Call& call);
 [[nodiscard]] cli::Outcome<int> quota_verb(const Call& call);  ///< troot quota VERB
 
 /// One line on stderr, for what does not end the tool.
+void note(const Call& call, const std::string& text);
 void complain(const Call& call, const cli::Problem& problem);
 
 }  // namespace troot::quota_tools

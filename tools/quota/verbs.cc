@@ -1,4 +1,4 @@
-// What owns it: the list of the verbs of `troot quota`.
+// What owns it: the list of the verbs of `troot quota`, and what parsing their words has in common.
 #include "tools/quota/verbs.h"
 
 #include <algorithm>
@@ -8,11 +8,19 @@ namespace troot::quota_tools {
 namespace {
 
 const std::map<std::string, Tool>& verbs() {
-  static const std::map<std::string, Tool> all{
-      {"set", &verb_set},     {"show", &verb_show},       {"report", &verb_report},
-      {"list", &verb_list},   {"check", &verb_check},     {"reset-peak", &verb_reset_peak},
-      {"limit", &verb_limit}, {"state", &verb_state},     {"timer", &verb_timer},
-      {"dump", &verb_dump},   {"restore", &verb_restore}, {"df", &verb_df}};
+  static const std::map<std::string, Tool> all{{"set", &verb_set},
+                                               {"show", &verb_show},
+                                               {"report", &verb_report},
+                                               {"list", &verb_list},
+                                               {"check", &verb_check},
+                                               {"watch", &verb_watch},
+                                               {"reset-peak", &verb_reset_peak},
+                                               {"limit", &verb_limit},
+                                               {"state", &verb_state},
+                                               {"timer", &verb_timer},
+                                               {"dump", &verb_dump},
+                                               {"restore", &verb_restore},
+                                               {"df", &verb_df}};
   return all;
 }
 
@@ -33,6 +41,26 @@ cli::Outcome<int> quota_verb(const Call& call) {
   const Call rest{"troot quota " + verb, Words(call.words.begin() + 1, call.words.end())};
   if (verb == "report" && is_xfs_report(rest.words)) return verb_xfs_report(rest);
   return verbs().at(verb)(rest);
+}
+
+cli::Outcome<int> parse_verb(CLI::App& app, const Call& call,
+                             const std::function<cli::Outcome<int>()>& body) {
+  try {
+    // CLI11 takes a vector from its end.
+    app.parse(Words(call.words.rbegin(), call.words.rend()));
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& wrong) {
+    return cli::usage(std::string(wrong.what()) + " (" + call.tool + " --help)");
+  }
+  return body();
+}
+
+cli::Outcome<std::optional<std::uint32_t>> project_or_total(const std::string& word,
+                                                            const Projects& names) {
+  if (word == kTotal) return std::optional<std::uint32_t>();
+  TAKE(id, names.id(word));
+  return std::optional<std::uint32_t>(id);
 }
 
 }  // namespace troot::quota_tools

@@ -1,20 +1,43 @@
-// What owns it: the verbs of `troot quota`: the house's own (set show report list check reset-peak)
-// and those of xfs_quota (report -p, limit, state, timer, dump, restore, df).
+// What owns it: the verbs of `troot quota`: the house's own (set show report list check watch
+// reset-peak) and those of xfs_quota (report -p, limit, state, timer, dump, restore, df).
 #pragma once
 
+#include <functional>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+
+#include "tools/quota/projects.h"
 #include "tools/quota/tool.h"
 
 namespace troot::quota_tools {
 
 [[nodiscard]] bool is_verb(const std::string& word);
 
-// tools/quota/verbs_house.cc. `call.words` begin after the verb.
+// ---- what the house's own verbs share ----
+inline constexpr const char* kTotal = "total";
+inline constexpr const char* kTargetHelp =
+    "A mount point or anything below one, or a running world";
+inline constexpr const char* kProjectHelp = "A project's id or name, or total: the whole mount";
+/// Parses a verb's words and runs `body`; --help prints and is a success.
+[[nodiscard]] cli::Outcome<int> parse_verb(CLI::App& app, const Call& call,
+                                           const std::function<cli::Outcome<int>()>& body);
+/// "total" (nothing), or a project.
+[[nodiscard]] cli::Outcome<std::optional<std::uint32_t>> project_or_total(const std::string& word,
+                                                                          const Projects& names);
+
+// tools/quota/verbs_set.cc. `call.words` begin after the verb.
 [[nodiscard]] cli::Outcome<int> verb_set(const Call& call);
+[[nodiscard]] cli::Outcome<int> verb_reset_peak(const Call& call);
+
+// tools/quota/watch.cc
+[[nodiscard]] cli::Outcome<int> verb_watch(const Call& call);
+
+// tools/quota/verbs_house.cc
 [[nodiscard]] cli::Outcome<int> verb_show(const Call& call);
 [[nodiscard]] cli::Outcome<int> verb_report(const Call& call);
 [[nodiscard]] cli::Outcome<int> verb_list(const Call& call);
 [[nodiscard]] cli::Outcome<int> verb_check(const Call& call);
-[[nodiscard]] cli::Outcome<int> verb_reset_peak(const Call& call);
 
 // tools/quota/verbs_xfs.cc
 [[nodiscard]] cli::Outcome<int> verb_xfs_report(const Call& call);

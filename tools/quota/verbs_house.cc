@@ -1,12 +1,13 @@
-// What owns it: the verbs of `troot quota` in the house's own style: people's amounts, bars, JSON.
+// What owns it: the verbs of `troot quota` that show, in the house's own style: people's amounts,
+// bars, JSON.
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "tools/quota/amounts.h"
+#include "tools/quota/json.h"
 #include "tools/quota/projects.h"
 #include "tools/quota/verbs.h"
 #include "tools/troot/render.h"
@@ -16,44 +17,8 @@ namespace troot::quota_tools {
 namespace {
 
 using cli::failure;
-using Json = nlohmann::json;
 
 constexpr unsigned kBarCells = 20;
-constexpr const char* kTotal = "total";
-
-/// Parses a verb's words and runs `body`; --help prints and is a success.
-cli::Outcome<int> parse(CLI::App& app, const Call& call,
-                        const std::function<cli::Outcome<int>()>& body) {
-  try {
-    // CLI11 takes a vector from its end.
-    app.parse(Words(call.words.rbegin(), call.words.rend()));
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& wrong) {
-    return cli::usage(std::string(wrong.what()) + " (" + call.tool + " --help)");
-  }
-  return body();
-}
-
-Json json_of(const Meter& m) {
-  Json json{
-      {"used", m.used}, {"soft", m.soft}, {"hard", m.hard}, {"timer", m.timer}, {"peak", m.peak}};
-  json["grace"] = m.grace_s ? Json(*m.grace_s) : Json();
-  return json;
-}
-
-Json json_of(const Row& row, const Projects* names) {
-  Json json{{"bytes", json_of(row.bytes)},
-            {"inodes", json_of(row.inodes)},
-            {"failcnt", row.failcnt},
-            {"margin_bytes", row.margin_bytes}};
-  if (names != nullptr) {
-    json["project"] = row.project;
-    json["name"] = names->has_name(row.project) ? Json(names->name(row.project)) : Json();
-    json["parent"] = row.parent ? Json(*row.parent) : Json();
-  }
-  return json;
-}
 
 /// What usage is drawn against.
 std::uint64_t drawn_limit(const Meter& m) { return m.hard != 0 ? m.hard : m.soft; }
@@ -99,78 +64,14 @@ std::string titled(std::uint32_t id, const Projects& names) {
   return names.has_name(id) ? names.name(id) + " (" + std::to_string(id) + ")" : std::to_string(id);
 }
 
-void print_json(const Json& json) { std::printf("%s\n", json.dump(2).c_str()); }
-
-/// "total", or a project.
-cli::Outcome<std::optional<std::uint32_t>> project_of(const std::string& word,
-                                                      const Projects& names) {
-  if (word == kTotal) return std::optional<std::uint32_t>();
-  TAKE(id, names.id(word));
-  return std::optional<std::uint32_t>(id);
-}
-
-struct Changes {
-  std::string bsoft, bhard, isoft, ihard, bgrace, igrace, parent;
-};
-
-cli::Outcome<std::string> limit_words(const Changes& changes) {
-  std::string words;
-  const auto add = [&](const char* key, const std::string& text, bool bytes) -> cli::Done {
-    if (text.empty()) return {};
-    TAKE(amount, bytes ? cli::parse_size(key, text) : cli::parse_count(key, text));
-    words += std::string(" ") + key + "=" + std::to_string(amount);
-    return {};
-  };
-  NEED(add("bsoft", changes.bsoft, true));
-  NEED(add("bhard", changes.bhard, true));
-  NEED(add("isoft", changes.isoft, false));
-  NEED(add("ihard", changes.ihard, false));
-  return words;
-}
-
-cli::Outcome<std::string> grace_words(const Changes& changes) {
-  std::string words;
-  const auto add = [&](const char* key, const std::string& text) -> cli::Done {
-    if (text.empty()) return {};
-    TAKE(seconds, parse_period(key, text));
-    words += std::string(" ") + key + "=" + std::to_string(seconds);
-    return {};
-  };
-  NEED(add("bytes", changes.bgrace));
-  NEED(add("inodes", changes.igrace));
-  return words;
-}
-
-cli::Outcome<int> set(const std::string& target, const std::string& word, const Changes& changes) {
-  const Projects names = Projects::of_machine();
-  TAKE(project, project_of(word, names));
-  TAKE(limits, limit_words(changes));
-  TAKE(grace, grace_words(changes));
-  if (!project && !changes.parent.empty()) return cli::usage("the total has no parent");
-  std::string parent;
-  if (!changes.parent.empty() && changes.parent != "none") {
-    TAKE(above, names.id(changes.parent));
-    parent = "parent=" + std::to_string(above);
-  }
-  if (limits.empty() && grace.empty() && changes.parent.empty())
-    return cli::usage("nothing to set (troot quota set --help)");
-  TAKE(server, server_of_target(target));
-  const std::string which = project ? " project=" + std::to_string(*project) : "";
-  if (!changes.parent.empty())
-    NEED(server.tell("parent" + which + " " + (parent.empty() ? "none" : parent)));
-  if (!grace.empty()) NEED(server.tell("grace" + which + grace));
-  if (!limits.empty()) NEED(server.tell("limit" + which + limits));
-  return 0;
-}
-
 cli::Outcome<int> show(const std::string& target, const std::string& word, bool json) {
   const Projects names = Projects::of_machine();
-  TAKE(project, project_of(word, names));
+  TAKE(project, project_or_total(word, names));
   TAKE(server, server_of_target(target));
   if (!project) {
     TAKE(state, server.state());
     if (json) {
-      print_json(json_of(state.total, nullptr));
+      print_json(json_of_total(state));
     } else {
       print_row(kTotal, state.total, names);
     }
@@ -178,7 +79,7 @@ cli::Outcome<int> show(const std::string& target, const std::string& word, bool 
   }
   TAKE(row, server.row(*project));
   if (json) {
-    print_json(json_of(row, &names));
+    print_json(json_of_project(row, names));
   } else {
     print_row(titled(*project, names), row, names);
   }
@@ -191,13 +92,7 @@ cli::Outcome<int> report(const std::string& target, bool json) {
   TAKE(state, server.state());
   TAKE(rows, server.rows());
   if (json) {
-    Json all{{"mount", server.place().point},
-             {"enforcing", state.enforcing},
-             {"grace", {{"bytes", state.bytes_grace_s}, {"inodes", state.inodes_grace_s}}},
-             {"total", json_of(state.total, nullptr)},
-             {"projects", Json::array()}};
-    for (const Row& row : rows) all["projects"].push_back(json_of(row, &names));
-    print_json(all);
+    print_json(json_of_report(server.place(), state, rows, names));
     return 0;
   }
   std::vector<std::vector<std::string>> cells;
@@ -221,6 +116,13 @@ cli::Outcome<int> report(const std::string& target, bool json) {
                         cells)
                  .c_str(),
              stdout);
+  const auto say_mapped = [](const std::string& name, const Row& row) {
+    if (row.margin_bytes != 0)
+      std::printf("%s: %s past the limit by mappings\n", name.c_str(),
+                  cli::format_size(row.margin_bytes).c_str());
+  };
+  say_mapped(kTotal, state.total);
+  for (const Row& row : rows) say_mapped(names.name(row.project), row);
   if (!state.enforcing) std::puts("limits are not enforced");
   return 0;
 }
@@ -293,46 +195,7 @@ cli::Outcome<int> check(const std::string& target, Check how, bool json) {
   return clean ? 0 : 1;
 }
 
-cli::Outcome<int> reset_peak(const std::string& target, const Words& words) {
-  const Projects names = Projects::of_machine();
-  TAKE(server, server_of_target(target));
-  std::vector<std::uint32_t> projects;
-  for (const auto& word : words) {
-    TAKE(id, names.id(word));
-    projects.push_back(id);
-  }
-  if (words.empty()) {
-    TAKE(rows, server.rows());
-    for (const Row& row : rows) projects.push_back(row.project);
-  }
-  for (const std::uint32_t id : projects)
-    NEED(server.tell("reset-peak project=" + std::to_string(id)));
-  return 0;
-}
-
-constexpr const char* kTargetHelp = "A mount point or anything below one, or a running world";
-constexpr const char* kProjectHelp = "A project's id or name, or total: the whole mount";
-
 }  // namespace
-
-cli::Outcome<int> verb_set(const Call& call) {
-  CLI::App app("Set limits, grace periods and the parent of a project, at once", call.tool);
-  std::string target, project;
-  Changes changes;
-  app.add_option("TARGET", target, kTargetHelp)->required();
-  app.add_option("PROJECT", project, kProjectHelp)->required();
-  app.add_option("--bsoft", changes.bsoft, "Soft limit, or none")->type_name("SIZE");
-  app.add_option("--bhard,--limit", changes.bhard, "Hard limit, or none")->type_name("SIZE");
-  app.add_option("--isoft", changes.isoft, "Soft limit of inodes, or none")->type_name("COUNT");
-  app.add_option("--ihard,--inodes", changes.ihard, "Hard limit of inodes, or none")
-      ->type_name("COUNT");
-  app.add_option("--bgrace", changes.bgrace,
-                 "How long a soft limit may be passed; of the total: the default")
-      ->type_name("TIME");
-  app.add_option("--igrace", changes.igrace, "Likewise, of inodes")->type_name("TIME");
-  app.add_option("--parent", changes.parent, "The project above, or none")->type_name("PROJECT");
-  return parse(app, call, [&] { return set(target, project, changes); });
-}
 
 cli::Outcome<int> verb_show(const Call& call) {
   CLI::App app("Show one project", call.tool);
@@ -341,7 +204,7 @@ cli::Outcome<int> verb_show(const Call& call) {
   app.add_option("TARGET", target, kTargetHelp)->required();
   app.add_option("PROJECT", project, kProjectHelp)->required();
   app.add_flag("--json", json, "As JSON, amounts in bytes");
-  return parse(app, call, [&] { return show(target, project, json); });
+  return parse_verb(app, call, [&] { return show(target, project, json); });
 }
 
 cli::Outcome<int> verb_report(const Call& call) {
@@ -350,24 +213,24 @@ cli::Outcome<int> verb_report(const Call& call) {
   bool json = false;
   app.add_option("TARGET", target, kTargetHelp)->required();
   app.add_flag("--json", json, "As JSON, amounts in bytes");
-  return parse(app, call, [&] { return report(target, json); });
+  return parse_verb(app, call, [&] { return report(target, json); });
 }
 
 cli::Outcome<int> verb_list(const Call& call) {
   CLI::App app("List the mounts of trootfs whose servers answer", call.tool);
   bool json = false;
   app.add_flag("--json", json, "As JSON, amounts in bytes");
-  return parse(app, call, [&]() -> cli::Outcome<int> {
+  return parse_verb(app, call, [&]() -> cli::Outcome<int> {
     Json all = Json::array();
     std::vector<std::vector<std::string>> cells;
     for (const Server& server : all_servers(call.tool)) {
-      TAKE(state, server.state());
-      all.push_back({{"mount", server.place().point},
-                     {"device", server.place().device},
-                     {"enforcing", state.enforcing},
-                     {"total", json_of(state.total, nullptr)}});
-      cells.push_back({server.place().point, cli::format_size(state.total.bytes.used),
-                       cli::format_limit(state.total.bytes.hard), state.enforcing ? "on" : "off"});
+      const auto state = server.state();
+      // One that went meanwhile is not listed.
+      if (!state) continue;
+      all.push_back(json_of_state(server.place(), *state));
+      cells.push_back({server.place().point, cli::format_size(state->total.bytes.used),
+                       cli::format_limit(state->total.bytes.hard),
+                       state->enforcing ? "on" : "off"});
     }
     if (json) {
       print_json(all);
@@ -394,17 +257,8 @@ cli::Outcome<int> verb_check(const Call& call) {
   app.add_option("TARGET", target, kTargetHelp)->required();
   app.add_flag("--repair", repair, "Mend what differs");
   app.add_flag("--json", json, "As JSON");
-  return parse(app, call,
-               [&] { return check(target, repair ? Check::kRepair : Check::kLook, json); });
-}
-
-cli::Outcome<int> verb_reset_peak(const Call& call) {
-  CLI::App app("Let the highest usage of projects begin anew", call.tool);
-  std::string target;
-  Words projects;
-  app.add_option("TARGET", target, kTargetHelp)->required();
-  app.add_option("PROJECT", projects, "A project's id or name; all projects without one");
-  return parse(app, call, [&] { return reset_peak(target, projects); });
+  return parse_verb(app, call,
+                    [&] { return check(target, repair ? Check::kRepair : Check::kLook, json); });
 }
 
 }  // namespace troot::quota_tools

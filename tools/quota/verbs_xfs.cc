@@ -11,7 +11,8 @@
 #include <sstream>
 
 #include "tools/quota/amounts.h"
-#include "tools/quota/getopt.h"
+#include "tools/quota/json.h"
+#include "tools/quota/options.h"
 #include "tools/quota/verbs.h"
 #include "tools/quota/xfs_text.h"
 
@@ -23,45 +24,33 @@ using cli::failure;
 struct Parsed {
   XfsOptions options;
   bool bytes_asked = false;  ///< -b
-  std::string file;          ///< -f
+  bool json = false;
+  std::string file;  ///< -f
   Words words;
 };
 
-/// The options that all the verbs have in common, of which each allows some.
+/// The options that all the verbs have in common; each allows those of `letters`, -p and --json.
 cli::Outcome<Parsed> parse(const Call& call, const std::string& letters) {
+  constexpr const char* kOnlyProjects = "trootfs has quota of projects only: use -p";
   Parsed parsed;
-  const auto take = [&](int letter, const std::string& value) -> cli::Done {
-    switch (letter) {
-      case 'b':
-        parsed.bytes_asked = true;
-        break;
-      case 'i':
-        parsed.options.inodes = true;
-        break;
-      case 'h':
-        parsed.options.human = true;
-        break;
-      case 'n':
-        parsed.options.numeric = true;
-        break;
-      case 'N':
-        parsed.options.no_head = true;
-        break;
-      case 't':
-        parsed.options.terse = true;
-        break;
-      case 'f':
-        parsed.file = value;
-        break;
-      case 'g':
-      case 'u':
-        return failure("trootfs has quota of projects only: use -p");
-      default:  // -p, which is the only kind there is
-        break;
-    }
-    return {};
-  };
-  TAKE(words, parse_options(call, "gup" + letters, {}, take));
+  const std::vector<Option> known{
+      flag('b', "", parsed.bytes_asked),
+      flag('i', "", parsed.options.inodes),
+      flag('h', "", parsed.options.human),
+      flag('n', "", parsed.options.numeric),
+      flag('N', "", parsed.options.no_head),
+      flag('t', "", parsed.options.terse),
+      {'f', "", Value::kRequired, [&parsed](const std::string& value) -> cli::Done {
+         parsed.file = value;
+         return {};
+       }}};
+  std::vector<Option> options{needless('p', ""), flag(0, "json", parsed.json),
+                              refused('g', "", Value::kNone, kOnlyProjects),
+                              refused('u', "", Value::kNone, kOnlyProjects)};
+  for (const Option& one : known) {
+    if (letters.find(one.letter) != std::string::npos) options.push_back(one);
+  }
+  TAKE(words, parse_options(call, options));
   parsed.options.bytes = parsed.bytes_asked || !parsed.options.inodes;
   parsed.words = std::move(words);
   return parsed;
@@ -73,6 +62,26 @@ cli::Outcome<Server> take_server(const Call& call, Words& words) {
   const std::string last = words.back();
   words.pop_back();
   return server_of_target(last);
+}
+
+/// With --json: what a verb has changed, or was asked for.
+cli::Done print_project(const Parsed& parsed, const Server& server, std::uint32_t project) {
+  if (!parsed.json) return {};
+  TAKE(row, server.row(project));
+  print_json(json_of_project(row, Projects::of_machine()));
+  return {};
+}
+cli::Done print_state(const Parsed& parsed, const Server& server) {
+  if (!parsed.json) return {};
+  TAKE(state, server.state());
+  print_json(json_of_state(server.place(), state));
+  return {};
+}
+cli::Done print_report(const Server& server) {
+  TAKE(state, server.state());
+  TAKE(rows, server.rows());
+  print_json(json_of_report(server.place(), state, rows, Projects::of_machine()));
+  return {};
 }
 
 cli::Done no_more(const Words& words) {
@@ -96,6 +105,10 @@ cli::Outcome<int> verb_xfs_report(const Call& call) {
   TAKE(parsed, parse(call, "bihnNtf:"));
   TAKE(server, take_server(call, parsed.words));
   NEED(no_more(parsed.words));
+  if (parsed.json) {
+    NEED(print_report(server));
+    return 0;
+  }
   TAKE(rows, server.rows());
   NEED(print(parsed, xfs_report(server.place(), rows, Projects::of_machine(), parsed.options,
                                 ::time(nullptr))));
@@ -126,6 +139,7 @@ cli::Outcome<int> verb_limit(const Call& call) {
     }
   }
   NEED(server.tell(request));
+  NEED(print_project(parsed, server, project));
   return 0;
 }
 
@@ -133,6 +147,8 @@ cli::Outcome<int> verb_state(const Call& call) {
   TAKE(parsed, parse(call, "f:"));
   TAKE(server, take_server(call, parsed.words));
   NEED(no_more(parsed.words));
+  NEED(print_state(parsed, server));
+  if (parsed.json) return 0;
   TAKE(state, server.state());
   NEED(print(parsed, xfs_state(server.place(), state)));
   return 0;
@@ -146,14 +162,17 @@ cli::Outcome<int> verb_timer(const Call& call) {
   TAKE(seconds, parse_period("time", parsed.words[0]));
   std::string request = "grace";
   std::int64_t value = seconds;
+  std::optional<std::uint32_t> project;
   if (parsed.words.size() == 2) {
-    TAKE(project, Projects::of_machine().id(parsed.words[1]));
-    request = "timer project=" + std::to_string(project);
+    TAKE(id, Projects::of_machine().id(parsed.words[1]));
+    project = id;
+    request = "timer project=" + std::to_string(id);
     value = ::time(nullptr) + seconds;
   }
   if (parsed.bytes_asked || !parsed.options.inodes) request += " bytes=" + std::to_string(value);
   if (parsed.options.inodes || !parsed.bytes_asked) request += " inodes=" + std::to_string(value);
   NEED(server.tell(request));
+  NEED(project ? print_project(parsed, server, *project) : print_state(parsed, server));
   return 0;
 }
 
@@ -161,6 +180,10 @@ cli::Outcome<int> verb_dump(const Call& call) {
   TAKE(parsed, parse(call, "f:"));
   TAKE(server, take_server(call, parsed.words));
   NEED(no_more(parsed.words));
+  if (parsed.json) {
+    NEED(print_report(server));
+    return 0;
+  }
   TAKE(rows, server.rows());
   NEED(print(parsed, xfs_dump(server.place(), rows)));
   return 0;
@@ -189,6 +212,7 @@ cli::Outcome<int> verb_restore(const Call& call) {
                      std::to_string(bsoft * 512) + " bhard=" + std::to_string(bhard * 512) +
                      " isoft=" + std::to_string(isoft) + " ihard=" + std::to_string(ihard)));
   }
+  if (parsed.json) NEED(print_report(server));
   return 0;
 }
 
@@ -208,6 +232,21 @@ cli::Outcome<int> verb_df(const Call& call) {
   }
   for (Disk& disk : disks) {
     if (::statvfs(disk.path.c_str(), &disk.stat) != 0) return cli::failure_errno(disk.path);
+  }
+  if (parsed.json) {
+    Json all = Json::array();
+    for (const Disk& disk : disks) {
+      const auto unit = static_cast<std::uint64_t>(disk.stat.f_frsize);
+      all.push_back({{"device", disk.device},
+                     {"path", disk.path},
+                     {"size", disk.stat.f_blocks * unit},
+                     {"used", (disk.stat.f_blocks - disk.stat.f_bfree) * unit},
+                     {"available", disk.stat.f_bavail * unit},
+                     {"inodes", disk.stat.f_files},
+                     {"inodes_used", disk.stat.f_files - disk.stat.f_ffree}});
+    }
+    print_json(all);
+    return 0;
   }
   NEED(print(parsed, xfs_df(disks, parsed.options)));
   return 0;

@@ -103,8 +103,6 @@ std::string report_head(const Place& place, const XfsOptions& o) {
   return text + over + "\n" + names + "\n" + rule + "\n";
 }
 
-bool all_zero(const Meter& m) { return m.used == 0 && m.soft == 0 && m.hard == 0; }
-
 /// Per cent to the nearest one.
 unsigned percent(unsigned long long used, unsigned long long all) {
   return all == 0 ? 0
@@ -118,7 +116,9 @@ std::string xfs_report(const Place& place, const std::vector<Row>& rows, const P
                        const XfsOptions& options, std::int64_t now) {
   std::string text = options.no_head ? "" : report_head(place, options);
   for (const Row& row : rows) {
-    if (options.terse && all_zero(row.bytes) && all_zero(row.inodes)) continue;
+    const bool any =
+        (options.bytes && row.bytes.used != 0) || (options.inodes && row.inodes.used != 0);
+    if (options.terse && !any) continue;
     if (options.numeric) {
       add(text, "#%-10u", row.project);
     } else {
@@ -128,7 +128,7 @@ std::string xfs_report(const Place& place, const std::vector<Row>& rows, const P
     if (options.inodes) add_meter(text, row.inodes, true, options.human, now);
     text += "\n";
   }
-  return options.no_head ? text : text + "\n";
+  return text + "\n";
 }
 
 std::string xfs_state(const Place& place, const State& state) {
@@ -146,10 +146,12 @@ std::string xfs_state(const Place& place, const State& state) {
 }
 
 std::string xfs_dump(const Place& place, const std::vector<Row>& rows) {
-  std::string text = "fs = " + place.device + "\n";
+  std::string text;
   for (const Row& row : rows) {
     if (row.bytes.soft == 0 && row.bytes.hard == 0 && row.inodes.soft == 0 && row.inodes.hard == 0)
       continue;
+    // Before each, as xfs_quota has it since it asks the kernel for one project after the other.
+    text += "fs = " + place.device + "\n";
     add(text, "%-10u %7llu %7llu %7llu %7llu\n", row.project,
         static_cast<unsigned long long>(row.bytes.soft / 512),
         static_cast<unsigned long long>(row.bytes.hard / 512),

@@ -18,7 +18,7 @@ struct XfsOptions {
   bool human = false;
   bool numeric = false;  ///< ids instead of names
   bool no_head = false;
-  bool terse = false;  ///< no rows that are all zeros
+  bool terse = false;  ///< no rows that use nothing of what is shown
 };
 
 [[nodiscard]] std::string xfs_report(const Place& place, const std::vector<Row>& rows,

@@ -2,11 +2,16 @@
 #include "tools/troot/name.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace troot::cli {
 namespace {
 
 constexpr std::size_t kMaxName = 64;
+
+constexpr std::string_view kQuotaVerbs[] = {"set",   "show",    "report",    "list",  "check",
+                                            "watch", "limit",   "state",     "timer", "dump",
+                                            "df",    "restore", "reset-peak"};
 
 // Not isalnum: its answer depends on the locale.
 bool is_plain(char c) {
@@ -33,6 +38,17 @@ Done check_name(std::string_view name) {
   return usage(
       "'" + printable(name) +
       "' cannot be a world's name (a letter or digit, then up to 63 letters, digits, _ . -)");
+}
+
+bool is_quota_verb(std::string_view word) {
+  return std::find(std::begin(kQuotaVerbs), std::end(kQuotaVerbs), word) != std::end(kQuotaVerbs);
+}
+
+Done check_new_name(std::string_view name) {
+  NEED(check_name(name));
+  if (!is_quota_verb(name)) return {};
+  return usage("'" + std::string(name) + "' cannot be a world's name, since troot quota " +
+               std::string(name) + " means something else");
 }
 
 }  // namespace troot::cli

@@ -2,6 +2,8 @@
 #include <cstdio>
 #include <memory>
 
+#include <nlohmann/json.hpp>
+
 #include "fusefs/control.h"
 #include "tools/troot/command.h"
 #include "tools/troot/size.h"
@@ -14,12 +16,25 @@ struct QuotaWords {
   std::string name;
   std::string limit;
   std::string inodes;
+  bool json = false;
 };
 
-Done tell_server(const World& world, const Settings& settings) {
-  const auto reply = fusefs::control_request(world.run("control"),
-                                             "limit bhard=" + std::to_string(settings.limit_bytes) +
-                                                 " ihard=" + std::to_string(settings.limit_inodes));
+/// What was typed, as words of a request; empty: nothing.
+Outcome<std::string> typed_limits(const QuotaWords& words) {
+  std::string request;
+  if (!words.limit.empty()) {
+    TAKE(bytes, parse_size("limit", words.limit));
+    request += " bhard=" + std::to_string(bytes);
+  }
+  if (!words.inodes.empty()) {
+    TAKE(count, parse_count("inodes", words.inodes));
+    request += " ihard=" + std::to_string(count);
+  }
+  return request;
+}
+
+Done tell_server(const World& world, const std::string& limits) {
+  const auto reply = fusefs::control_request(world.run("control"), "limit" + limits);
   if (!reply)
     return failure_errno("the server of world '" + world.name() + "'", reply.error().value());
   if (reply->error != 0)
@@ -28,17 +43,21 @@ Done tell_server(const World& world, const Settings& settings) {
 }
 
 Done change(const World& world, const QuotaWords& words) {
+  TAKE(limits, typed_limits(words));
   TAKE(lock, world.lock());
+  // A running server keeps its limits itself; what is typed for a stopped world waits for the next.
+  if (is_running(world)) return tell_server(world, limits);
   TAKE(settings, world.load());
   if (!words.limit.empty()) {
     TAKE(bytes, parse_size("limit", words.limit));
     settings.limit_bytes = bytes;
+    settings.new_limit_bytes = true;
   }
   if (!words.inodes.empty()) {
     TAKE(count, parse_count("inodes", words.inodes));
     settings.limit_inodes = count;
+    settings.new_limit_inodes = true;
   }
-  if (is_running(world)) NEED(tell_server(world, settings));
   return world.save(settings);
 }
 
@@ -47,10 +66,19 @@ Outcome<int> quota(const QuotaWords& words) {
   TAKE(store, Store::of_user());
   TAKE(world, store.find(words.name));
   if (!words.limit.empty() || !words.inodes.empty()) NEED(change(world, words));
-  TAKE(settings, world.load());
+  NEED(world.load());
+  const WorldView now = view(world);
+  if (words.json) {
+    const nlohmann::json json{
+        {"name", now.name}, {"limit_bytes", now.limit_bytes}, {"limit_inodes", now.limit_inodes}};
+    std::printf("%s\n", json.dump(2).c_str());
+    return 0;
+  }
   std::printf("limit   %s\ninodes  %s\n",
-              settings.limit_bytes == 0 ? "none" : format_size(settings.limit_bytes).c_str(),
-              settings.limit_inodes == 0 ? "none" : std::to_string(settings.limit_inodes).c_str());
+              now.limit_bytes == 0
+                  ? "none"
+                  : format_size(static_cast<std::uint64_t>(now.limit_bytes)).c_str(),
+              now.limit_inodes == 0 ? "none" : std::to_string(now.limit_inodes).c_str());
   return 0;
 }
 
@@ -59,6 +87,10 @@ Outcome<int> quota(const QuotaWords& words) {
 void add_quota(CLI::App& app, Invocation& typed) {
   auto* command = app.add_subcommand(
       "quota", "Show or change the limits of a world; a running one obeys at once");
+  command->footer(
+      "Projects of a mount or a running world have verbs of their own, each with --help:\n"
+      "  troot quota set|show|report|list|check|watch|reset-peak ...\n"
+      "  troot quota report -p|limit|state|timer|dump|restore|df ...   in xfs_quota's words");
   auto words = std::make_shared<QuotaWords>();
   command->add_option("NAME", words->name, "The world")->required();
   command->add_option("--limit", words->limit, "Bytes it may use on disk, or none")
@@ -66,6 +98,7 @@ void add_quota(CLI::App& app, Invocation& typed) {
   command
       ->add_option("--inodes", words->inodes, "Files, directories and links it may make, or none")
       ->type_name("COUNT");
+  command->add_flag("--json", words->json, "As JSON, in bytes");
   command->callback([words, &typed] { typed.action = [words] { return quota(*words); }; });
 }
 

@@ -96,8 +96,9 @@ std::string server_options(const std::string& store_path, const World& world,
   std::string options = "lowerdir=" + quoted(settings.base) + ",upperdir=" + quoted(world.upper()) +
                         ",workdir=" + quoted(world.work()) +
                         ",control=" + quoted(world.run("control")) + ",hide=" + quoted(store_path) +
-                        ",unreadable=empty" + ",size=" + std::to_string(settings.limit_bytes) +
-                        ",inodes=" + std::to_string(settings.limit_inodes);
+                        ",unreadable=empty";
+  if (settings.new_limit_bytes) options += ",size=" + std::to_string(settings.limit_bytes);
+  if (settings.new_limit_inodes) options += ",inodes=" + std::to_string(settings.limit_inodes);
   switch (ids.mode) {
     case IdMode::kRoot:
       break;

@@ -162,8 +162,10 @@ Outcome<Session> start(const Store& store, const World& world) {
                    (told ? answer.word.substr(kErrorPrefix.size())
                          : "its init ended (" + world.run("init.log") + ")"));
   }
-  if (settings.provisioned != to_string(prepared.ids.mode)) {
+  if (settings.provisioned != to_string(prepared.ids.mode) || settings.new_limit_bytes ||
+      settings.new_limit_inodes) {
     settings.provisioned = to_string(prepared.ids.mode);
+    settings.new_limit_bytes = settings.new_limit_inodes = false;
     NEED(world.save(settings));
   }
   auto session = ask_session(std::move(prepared.starter));

@@ -26,7 +26,8 @@ constexpr const char* kLastFile = "/last.json";
 constexpr const char* kControlFile = "/control";
 
 /// What the control socket's `status` and last.json have in common.
-constexpr const char* kKept[] = {"used_bytes", "used_inodes", "peak_bytes", "failcnt"};
+constexpr const char* kKept[] = {"used_bytes", "used_inodes", "peak_bytes",
+                                 "failcnt",    "limit_bytes", "limit_inodes"};
 
 std::int64_t number(const std::string& text) { return std::strtoll(text.c_str(), nullptr, 10); }
 
@@ -39,7 +40,7 @@ std::int64_t resident_bytes(pid_t pid) {
   return resident_pages * ::sysconf(_SC_PAGESIZE);
 }
 
-void read_last(WorldView& view, const std::string& path) {
+void read_last(WorldView& view, const std::string& path, const Settings& settings) {
   const json j = json::parse(read_text(path), nullptr, false);
   const auto get = [&](const char* key) -> std::int64_t {
     return j.is_object() && j.contains(key) && j[key].is_number_integer()
@@ -50,6 +51,10 @@ void read_last(WorldView& view, const std::string& path) {
   view.used_inodes = get("used_inodes");
   view.peak_bytes = get("peak_bytes");
   view.failcnt = get("failcnt");
+  // The server's limits, unless they were changed since it ended.
+  if (!j.is_object() || !j.contains("limit_bytes") || !j.contains("limit_inodes")) return;
+  if (!settings.new_limit_bytes) view.limit_bytes = get("limit_bytes");
+  if (!settings.new_limit_inodes) view.limit_inodes = get("limit_inodes");
 }
 
 WorldView from_json(const json& j) {
@@ -132,7 +137,7 @@ WorldView view(const World& world) {
   v.limit_bytes = static_cast<std::int64_t>(settings->limit_bytes);
   v.limit_inodes = static_cast<std::int64_t>(settings->limit_inodes);
   v.state = "stopped";
-  read_last(v, world.path() + "/run" + kLastFile);
+  read_last(v, world.path() + "/run" + kLastFile, *settings);
   const auto sessions = count_sessions(world);
   if (!sessions) return v;
   v.state = "running";

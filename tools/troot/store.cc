@@ -90,6 +90,8 @@ Outcome<Settings> World::load() const {
     settings.created_s = j.value("created", settings.created_s);
     settings.limit_bytes = j.value("limit_bytes", settings.limit_bytes);
     settings.limit_inodes = j.value("limit_inodes", settings.limit_inodes);
+    settings.new_limit_bytes = j.value("new_limit_bytes", settings.new_limit_bytes);
+    settings.new_limit_inodes = j.value("new_limit_inodes", settings.new_limit_inodes);
     settings.share_tmp = j.value("share_tmp", settings.share_tmp);
     settings.provisioned = j.value("provisioned", settings.provisioned);
   } catch (const json::exception& e) {
@@ -105,6 +107,8 @@ Done World::save(const Settings& settings) const {
                {"created", settings.created_s},
                {"limit_bytes", settings.limit_bytes},
                {"limit_inodes", settings.limit_inodes},
+               {"new_limit_bytes", settings.new_limit_bytes},
+               {"new_limit_inodes", settings.new_limit_inodes},
                {"share_tmp", settings.share_tmp},
                {"provisioned", settings.provisioned}};
   return replace_text(path_ + "/world.json", j.dump(2) + "\n");
@@ -176,7 +180,7 @@ std::vector<World> Store::worlds() const {
 
 Outcome<Created> Store::create(const std::string& name, const Settings& settings,
                                Lifetime lifetime) const {
-  NEED(check_name(name));
+  NEED(check_new_name(name));
   NEED(make_directories(path_, 0700));
   NEED(make_directories(path_ + "/worlds", 0700));
   const World world(name, path_ + "/worlds/" + name);

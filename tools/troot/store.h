@@ -26,6 +26,10 @@ struct Settings {
   std::int64_t created_s = 0;      ///< seconds since the epoch
   std::uint64_t limit_bytes = 0;   ///< 0: none
   std::uint64_t limit_inodes = 0;  ///< 0: none
+  /// A limit was set while the world did not run, so the next server is told it. It remembers it
+  /// itself from then on, with what was changed since through its control socket.
+  bool new_limit_bytes = true;
+  bool new_limit_inodes = true;
   bool share_tmp = false;
   std::string provisioned;  ///< the id mode it was furnished for; empty: not yet
 };
