@@ -244,8 +244,8 @@ class SocketServer final : public ControlServer {
   const int event_fd_;         ///< written by who charges, while somebody watches
   std::list<Client> clients_;  // the thread's, until it is joined
   std::atomic<bool> long_busy_{false};
-  std::thread long_;  // likewise; ends by itself
-  std::size_t watchers_ = 0;   // likewise
+  std::thread long_;          // likewise; ends by itself
+  std::size_t watchers_ = 0;  // likewise
   std::thread thread_;
 };
 
