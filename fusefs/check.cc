@@ -7,8 +7,10 @@
 #include "fusefs/check.h"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <shared_mutex>
+#include <thread>
 
 #include "fusefs/intent.h"
 #include "fusefs/namei.h"
@@ -21,6 +23,9 @@ using quota::InodeKey;
 using quota::InodeRecord;
 
 constexpr std::size_t kBatch = 512;
+/// How often, and how far apart, something must look wrong to be wrong.
+constexpr int kLooks = 6;
+constexpr std::chrono::milliseconds kPause{30};
 
 /// A name on the way down; the root has no parent.
 struct Step {
@@ -82,7 +87,7 @@ class Checker {
     }));
     CHECK_OK(compare_batch());
     CHECK_OK(meet_parked());
-    for (const StepPtr& step : suspects_) CHECK_OK(look_closer(step));
+    CHECK_OK(look_closer());
     CHECK_OK(find_stale());
     if (mode_ == CheckMode::kMend) {
       TRY(projects, core_.quota->mend_sums());
@@ -102,6 +107,7 @@ class Checker {
     TRY(root, posix::stat_at(upper, "."));
     CHECK_OK(visit(waiting.back(), upper, ".", root));
     while (!waiting.empty()) {
+      if (core_.checks_cancelled.load(std::memory_order_relaxed)) return fail(ECANCELED);
       const StepPtr step = std::move(waiting.back());
       waiting.pop_back();
       auto fd = open_step(upper, step);
@@ -176,13 +182,29 @@ class Checker {
     return {};
   }
 
-  /// One object under its own locks, the ledger settled.
-  Status look_closer(const StepPtr& step) {
+  /// Each under its own locks, the ledger settled. A copy-up, and the end of an object, tell the
+  /// ledger when they have let go of them: so only what differs each time is wrong.
+  Status look_closer() {
+    for (int look = 1; look <= kLooks && !suspects_.empty(); ++look) {
+      if (look > 1) std::this_thread::sleep_for(kPause);
+      std::vector<StepPtr> left;
+      for (StepPtr& step : suspects_) {
+        if (core_.checks_cancelled.load(std::memory_order_relaxed)) return fail(ECANCELED);
+        TRY(same, look_once(step, look == kLooks));
+        if (!same) left.push_back(std::move(step));
+      }
+      suspects_ = std::move(left);
+    }
+    return {};
+  }
+
+  /// True: nothing is wrong. Else, at the last look, it is noted and mended.
+  Result<bool> look_once(const StepPtr& step, bool last) {
     const Found found(core_, names_of(step));
     Inode* inode = found.inode();
-    if (inode == nullptr || !inode->in_upper()) return {};
+    if (inode == nullptr || !inode->in_upper()) return true;
     std::shared_lock loc(inode->loc);
-    if (inode->has(Inode::kDead)) return {};
+    if (inode->has(Inode::kDead)) return true;
     std::lock_guard charge(account_lock(inode));
     TRY(account, account_held(core_, inode));
     TRY(at, where(core_, inode));
@@ -191,22 +213,27 @@ class Checker {
     TRY(records,
         core_.quota->records(std::span(&e.account.key, 1), quota::Quota::Records::kSettled));
     const InodeRecord upper = e.account.record();
-    if (records[0] == upper && account->record() == upper) return {};
-    result_.differences.push_back(
-        {path_of(step), records[0] == upper ? account->record() : records[0], upper});
-    if (mode_ == CheckMode::kLook) return {};
-    const Intent intent(core_, inode, *account);
-    e.account.said = account->said;
-    *account = e.account;
+    if (records[0] == upper && account->record() == upper) return true;
+    if (!last) return false;
+    const auto ledger = records[0] == upper ? account->record() : records[0];
+    result_.differences.push_back({path_of(step), ledger, upper});
+    if (mode_ == CheckMode::kMend) mend(inode, *account, std::move(e));
+    return false;
+  }
+
+  /// The caller holds loc and account_lock.
+  void mend(Inode* inode, Account& account, Examined&& e) {
+    const Intent intent(core_, inode, account);
+    e.account.said = account.said;
+    account = e.account;
     if (!inode->is_dir()) {
       FileData& data = file_data(inode);
       data.size = e.size;
-      data.preallocated = e.preallocated.empty()
-                              ? nullptr
-                              : std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
+      data.preallocated.reset();
+      if (!e.preallocated.empty())
+        data.preallocated = std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
     }
-    record(core_, *account);
-    return {};
+    record(core_, account);
   }
 
   /// Records that belong to nothing.
@@ -220,6 +247,11 @@ class Checker {
     }));
     CHECK_OK(meet_parked());
     TRY(stale, still_recorded());
+    for (int look = 1; look < kLooks && !stale.empty(); ++look) {
+      std::this_thread::sleep_for(kPause);
+      TRY(now, still_recorded());
+      stale = std::move(now);
+    }
     for (const auto& [key, record] : stale) {
       result_.differences.push_back({"", record, std::nullopt});
       if (mode_ == CheckMode::kMend) core_.quota->erase(key);

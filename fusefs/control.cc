@@ -74,8 +74,10 @@ class SocketServer final : public ControlServer {
         thread_([this] { run(); }) {}
 
   ~SocketServer() override {
+    subject_.overlay.cancel_checks();
     (void)::eventfd_write(stop_fd_, 1);
     thread_.join();
+    if (long_.joinable()) long_.join();
     if (watchers_ > 0) subject_.overlay.quota()->events().on_event({});
     for (auto& client : clients_) {
       if (client.watcher) dismiss(client);
@@ -195,6 +197,10 @@ class SocketServer final : public ControlServer {
       client.input.erase(0, end + 1);
       // Between events no answer could be told from them.
       if (client.watcher) return false;
+      if (takes_long(line)) {
+        if (!answer_aside(client.fd, line)) return false;
+        continue;
+      }
       Answer answer = answer_request(subject_, line);
       if (answer.after == After::kWatch && !subscribe(client))
         answer.text = error_answer(EBUSY, "too many watch this mount already");
@@ -206,13 +212,40 @@ class SocketServer final : public ControlServer {
     return false;
   }
 
+  /// A walk over the whole upper: others are answered meanwhile.
+  static bool takes_long(std::string_view line) { return line.starts_with("check "); }
+
+  /// Answers in a thread of its own, one at a time. The client may be dropped meanwhile: it is
+  /// answered through a descriptor of the thread's. False: it is done for.
+  bool answer_aside(int client, const std::string& line) {
+    if (long_busy_.exchange(true))
+      return send_all(client, error_answer(EBUSY, "a check is running"));
+    if (long_.joinable()) long_.join();
+    const int fd = ::fcntl(client, F_DUPFD_CLOEXEC, 0);
+    try {
+      if (fd < 0) throw std::system_error(errno, std::generic_category());
+      long_ = std::thread([this, fd, line] {
+        (void)send_all(fd, answer_request(subject_, line).text);
+        ::close(fd);
+        long_busy_.store(false);
+      });
+      return true;
+    } catch (const std::system_error& e) {
+      if (fd >= 0) ::close(fd);
+      long_busy_.store(false);
+      return send_all(client, error_answer(e.code().value(), "a check cannot be begun"));
+    }
+  }
+
   const BoundSocket socket_;
   const ControlSubject subject_;
   const std::function<void()> quit_;
   const int stop_fd_;
   const int event_fd_;         ///< written by who charges, while somebody watches
   std::list<Client> clients_;  // the thread's, until it is joined
-  std::size_t watchers_ = 0;   // likewise
+  std::atomic<bool> long_busy_{false};
+  std::thread long_;          // likewise; ends by itself
+  std::size_t watchers_ = 0;  // likewise
   std::thread thread_;
 };
 

@@ -68,6 +68,7 @@ struct Overlay::Core {
   /// then leaves a gap.
   bool fills_gaps = false;
   bool closed = false;
+  std::atomic<bool> checks_cancelled{false};
   std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
   std::function<void(NodeId)> stale;         ///< Overlay::on_stale
 

@@ -132,6 +132,7 @@ Status Overlay::fsyncdir(NodeId id, bool data_only) {
 
 quota::Quota* Overlay::quota() noexcept { return core_->quota.get(); }
 Result<CheckResult> Overlay::check(CheckMode mode) { return check_ledger(*core_, mode); }
+void Overlay::cancel_checks() noexcept { core_->checks_cancelled.store(true); }
 OverlayStats Overlay::stats() const {
   OverlayStats s;
   s.inodes = core_->inodes.live();

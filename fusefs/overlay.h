@@ -230,8 +230,10 @@ class Overlay {
   [[nodiscard]] quota::Quota* quota() noexcept;
   [[nodiscard]] OverlayStats stats() const;
   /// Compares every record of the ledger with the upper while the mount is in use, and mends what
-  /// differs if that is asked. EOPNOTSUPP with noquota.
+  /// differs if that is asked. EOPNOTSUPP with noquota; ECANCELED: see below.
   [[nodiscard]] Result<CheckResult> check(CheckMode mode);
+  /// A check under way, and any to come, ends with ECANCELED: the mount is going away.
+  void cancel_checks() noexcept;
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "quota/events.h"
 #include "quota/mutex.h"
 #include "quota/types.h"
 
@@ -23,22 +24,6 @@ struct Terms {
   std::int64_t margin_bytes = 0;  ///< how far kMapping may go past a limit
 };
 
-/// What a charge or a release crossed: bits. Each becomes an event (quota/events.h), so they are
-/// said once, not for every charge.
-using Signals = unsigned;
-inline constexpr Signals kPassedSoft = 1;   ///< the timer started
-inline constexpr Signals kRefusedHard = 2;  ///< refused, or forced past it by a mapping
-inline constexpr Signals kRefusedSoft = 4;  ///< refused, since grace is over
-inline constexpr Signals kBelowSoft = 8;    ///< the timer was cleared
-inline constexpr Signals kBelowHard = 16;
-
-/// Of both meters.
-struct Crossed {
-  Signals bytes = 0;
-  Signals inodes = 0;
-  [[nodiscard]] bool any() const noexcept { return (bytes | inodes) != 0; }
-};
-
 /// One counted resource of a project: its bytes, or its inodes.
 class Meter {
  public:
@@ -46,6 +31,10 @@ class Meter {
   [[nodiscard]] bool charge(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept;
   /// Says that a charge of `delta` was refused, where charge() was not asked for it.
   void refuse(std::int64_t delta, const Terms& terms, Signals& crossed) noexcept;
+  /// The refusal that has said so is none after all: the next one says it again.
+  void forget_refusal(Signals crossed) noexcept {
+    if ((crossed & (kRefusedHard | kRefusedSoft)) != 0) warned_.store(false);
+  }
   /// Turns `amount` of what is held into usage.
   void claim(std::int64_t amount) noexcept;
   /// Gives back `amount` of what is held but not claimed.
@@ -112,6 +101,10 @@ class Dquot {
   /// Holds both parts of `delta`, or nothing. A refusal is not counted: see count_failure().
   [[nodiscard]] bool charge(Usage delta, const Terms& terms, Crossed& crossed) noexcept;
   void refuse_bytes(std::int64_t delta, const Terms& terms, Crossed& crossed) noexcept;
+  void forget_refusal(const Crossed& crossed) noexcept {
+    bytes_.forget_refusal(crossed.bytes);
+    inodes_.forget_refusal(crossed.inodes);
+  }
   void claim(Usage amount) noexcept;
   void unreserve(Usage amount, const Terms& terms, Crossed& crossed) noexcept;
   void release(Usage amount, const Terms& terms, Crossed& crossed) noexcept;

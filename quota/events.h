@@ -35,6 +35,22 @@ enum class Warning : std::uint8_t {
 [[nodiscard]] const char* name_of(Warning warning) noexcept;
 [[nodiscard]] bool is_of_bytes(Warning warning) noexcept;
 
+/// What a charge or a release crossed: bits. Each becomes an event (quota/events.h), so they are
+/// said once, not for every charge.
+using Signals = unsigned;
+inline constexpr Signals kPassedSoft = 1;   ///< the timer started
+inline constexpr Signals kRefusedHard = 2;  ///< refused, or forced past it by a mapping
+inline constexpr Signals kRefusedSoft = 4;  ///< refused, since grace is over
+inline constexpr Signals kBelowSoft = 8;    ///< the timer was cleared
+inline constexpr Signals kBelowHard = 16;
+
+/// Of both meters.
+struct Crossed {
+  Signals bytes = 0;
+  Signals inodes = 0;
+  [[nodiscard]] bool any() const noexcept { return (bytes | inodes) != 0; }
+};
+
 /// What happened to one meter of a project. Values of that moment, not locked against each other.
 struct Event {
   std::uint64_t number = 0;  ///< counts from 1, over all projects

@@ -28,7 +28,6 @@
 
 namespace troot::quota {
 
-class Dquot;    // the state of one project (quota/dquot.h)
 class Project;  // one node of the tree (quota/tree.h)
 class Quota;
 
@@ -41,14 +40,16 @@ class HeldRefusal {
   HeldRefusal(const HeldRefusal&) = delete;
   HeldRefusal& operator=(const HeldRefusal&) = delete;
   /// It is tried again: what comes of that counts.
-  void drop() noexcept { refused_ = nullptr; }
-  /// The tree's: a charge was refused by `dquot`.
-  static void note(Dquot& dquot) noexcept;
+  void drop() noexcept;
+  /// The tree's: a charge was refused by `by`, which crossed something with it.
+  static void note(Project& by, const Crossed& crossed, Seconds now) noexcept;
 
  private:
   static thread_local HeldRefusal* holder_;
   HeldRefusal* const outer_;
-  Dquot* refused_ = nullptr;
+  Project* by_ = nullptr;
+  Crossed crossed_;
+  Seconds when_ = 0;
 };
 
 /// A held charge. Whatever of it is not claimed goes back when it is destroyed.

@@ -21,14 +21,26 @@ HeldRefusal::HeldRefusal() noexcept : outer_(std::exchange(holder_, this)) {}
 
 HeldRefusal::~HeldRefusal() {
   holder_ = outer_;
-  if (refused_ != nullptr) refused_->count_failure();
+  if (by_ == nullptr) return;
+  by_->dquot_.count_failure();
+  by_->tree().publish(*by_, crossed_, when_);
 }
 
-void HeldRefusal::note(Dquot& dquot) noexcept {
+void HeldRefusal::drop() noexcept {
+  if (by_ != nullptr) by_->dquot_.forget_refusal(crossed_);
+  by_ = nullptr;
+}
+
+void HeldRefusal::note(Project& by, const Crossed& crossed, Seconds now) noexcept {
   if (holder_ == nullptr) {
-    dquot.count_failure();
-  } else if (holder_->refused_ == nullptr) {
-    holder_->refused_ = &dquot;
+    by.dquot_.count_failure();
+    by.tree().publish(by, crossed, now);
+  } else if (holder_->by_ == nullptr) {
+    holder_->by_ = &by;
+    holder_->crossed_ = crossed;
+    holder_->when_ = now;
+  } else {
+    by.dquot_.forget_refusal(crossed);
   }
 }
 
@@ -69,7 +81,7 @@ void Tree::ensure(ProjId id) {
   (void)make(id);
 }
 
-Project* Tree::climb(Project* first, const Project* end, Usage delta, const Terms& terms) {
+Tree::Refusal Tree::climb(Project* first, const Project* end, Usage delta, const Terms& terms) {
   // Crossings are rare; nothing is allocated without one.
   std::vector<std::pair<const Project*, Crossed>> all;
   for (Project* node = first; node != end; node = node->parent_) {
@@ -82,17 +94,16 @@ Project* Tree::climb(Project* first, const Project* end, Usage delta, const Term
     for (Project* undo = first; undo != node; undo = undo->parent_) {
       undo->dquot_.unreserve(delta, terms, never);
     }
-    publish(*node, crossed, terms.now);
-    return node;
+    return {node, crossed};
   }
   for (const auto& [node, crossed] : all) publish(*node, crossed, terms.now);
-  return nullptr;
+  return {};
 }
 
 bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& terms) {
-  Project* const refusing = climb(first, end, delta, terms);
-  if (refusing != nullptr) HeldRefusal::note(refusing->dquot_);
-  return refusing == nullptr;
+  const Refusal refusal = climb(first, end, delta, terms);
+  if (refusal.by != nullptr) HeldRefusal::note(*refusal.by, refusal.crossed, terms.now);
+  return refusal.by == nullptr;
 }
 
 void Tree::publish(const Project& project, const Crossed& crossed, Seconds now) noexcept {
@@ -135,6 +146,15 @@ Result<Project*> Tree::reserve(ProjId id, Usage delta, Enforce how) {
   return project;
 }
 
+void Tree::refuse_rest(Project& tightest, const Terms& terms) {
+  // Whoever asked for one part at a time, as a kernel that splits a write does, would meet the
+  // refusal as well.
+  Crossed crossed;
+  tightest.dquot_.refuse_bytes(kPageSize, terms, crossed);
+  tightest.dquot_.count_failure();
+  publish(tightest, crossed, terms.now);
+}
+
 Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
   if (want_bytes < kPageSize) return fail(EINVAL);
   const Terms now = terms(how);
@@ -155,17 +175,16 @@ Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, En
     if (bytes == 0) {
       Crossed crossed;
       tightest->dquot_.refuse_bytes(kPageSize, now, crossed);
-      HeldRefusal::note(tightest->dquot_);
-      publish(*tightest, crossed, now.now);
+      HeldRefusal::note(*tightest, crossed, now.now);
       return fail(EDQUOT);
     }
-    // Not by charge(): losing a race to somebody is no failed charge.
-    if (climb(project, nullptr, {bytes, 0}, now) == nullptr) {
-      // What is left over is refused. Counted here, since whoever asked for one part at a time, as
-      // a kernel that splits a write does, would meet the refusal as well.
-      if (bytes < want_bytes) tightest->dquot_.count_failure();
+    const Refusal refusal = climb(project, nullptr, {bytes, 0}, now);
+    if (refusal.by == nullptr) {
+      if (bytes < want_bytes) refuse_rest(*tightest, now);
       return Partial{project, bytes};
     }
+    // Not by charge(): losing a race to somebody is no failed charge.
+    refusal.by->dquot_.forget_refusal(refusal.crossed);
   }
   return fail(EDQUOT);
 }

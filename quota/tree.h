@@ -31,6 +31,7 @@ class Project {
 
  private:
   friend class Tree;
+  friend class HeldRefusal;
   Tree& tree_;
   const ProjId id_;
   Project* parent_;             // guarded by the tree's lock; null: this is the total
@@ -94,18 +95,25 @@ class Tree {
   void for_chain(ProjId id, const std::function<void(const Dquot&)>& visit) const EXCLUDES(shape_);
 
  private:
+  friend class HeldRefusal;
   [[nodiscard]] Terms terms(Enforce how) const;
   [[nodiscard]] Project* find(ProjId id) const REQUIRES_SHARED(shape_);
   [[nodiscard]] Project& make(ProjId id) REQUIRES(shape_);
   /// Sees to it that `id` has a node; nodes never go away.
   void ensure(ProjId id) EXCLUDES(shape_);
-  /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing. Who
-  /// refused, or null. What was crossed is published.
-  [[nodiscard]] Project* climb(Project* first, const Project* end, Usage delta, const Terms& terms)
+  struct Refusal {
+    Project* by = nullptr;  ///< null: charged
+    Crossed crossed;        ///< what its refusal crossed, not published yet
+  };
+  /// Charges from `first` up to, not including, `end` (null: up to the total); all or nothing. What
+  /// a charge that stands has crossed is published.
+  [[nodiscard]] Refusal climb(Project* first, const Project* end, Usage delta, const Terms& terms)
       REQUIRES_SHARED(shape_);
   /// The same, with a refusal counted.
   [[nodiscard]] bool charge(Project* first, const Project* end, Usage delta, const Terms& terms)
       REQUIRES_SHARED(shape_);
+  /// A charge was cut to what fits: what is left over counts as refused, by `tightest`.
+  void refuse_rest(Project& tightest, const Terms& terms) REQUIRES_SHARED(shape_);
   void give_back(Project* first, const Project* end, Usage amount, const Terms& terms) noexcept
       REQUIRES_SHARED(shape_);
   /// The first node that both chains share.

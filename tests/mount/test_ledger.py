@@ -167,6 +167,33 @@ def bypassed(m):
     check("counted" not in m.server_says(), "it is counted once only")
 
 
+@case("troot quota check names what was changed behind the mount's back, --repair mends it, in use", **trootfs)
+def checked(m):
+    def tool(*words):
+        return run(os.path.join(m.binaries, "troot"), "quota", "check", m.mnt, *words, check_status=False, seconds=30)
+
+    populate(m)
+    report = m.project(1001)
+    done = tool()
+    equal((done.returncode, "agree" in done.stdout), (0, True), f"a check of what is right ({done.stdout!r})")
+    m.umount()
+    write(m.in_upper("behind its back"), pattern(10 * PAGE))
+    write(m.in_upper("p/f3"), pattern(5 * PAGE))
+    os.unlink(m.in_upper("plain"))
+    m.mount()
+    for words, wanted in (((), "the upper"), (("--json",), '"upper_bytes": 40960'), (("--repair",), "mended 3 objects")):
+        done = tool(*words)
+        equal(done.returncode, 1, f"status of a check that finds something ({words}: {done.stdout!r}{done.stderr!r})")
+        check(wanted in done.stdout, f"{words}: {done.stdout!r} does not say {wanted!r}")
+        for name in ("/behind its back", "/p/f3", "no such object" if "--json" not in words else '"path": ""'):
+            check(name in done.stdout, f"{words}: {done.stdout!r} does not name {name!r}")
+    done = tool()
+    equal(done.returncode, 0, f"status when it is mended ({done.stdout!r})")
+    m.check_recount()
+    write(m("p/f3"), pattern(1 * PAGE + 1))
+    as_before(m, report, "after the repair")
+
+
 class Small:
     """A tmpfs of its own for upper and work, where root is there to make one."""
 

@@ -180,19 +180,27 @@ def rule_3(m):
     set_project(m("d"), 5, inherit=True)
     equal(used(m, 5), (11 * PAGE, 2), "of a directory only itself")
     equal(project_of(m("d/inside")), (0, False), "not what is in it")
-    whole = used(m, 0)
     if m.mode == "user":
         refused(errno.EDQUOT, set_project, m("d/inside"), 5)  # one inode too many
-        limit(m, 5, ihard=0)
-        refused(errno.EDQUOT, set_project, m("big"), 5)  # a lower file: its copy-up, then its bytes
-        equal((project_of(m("big")), read(m("big"))), ((0, False), pattern(300 * PAGE)), "a lower file that was refused")
+        limit(m, 5, ihard=0, bhard=11 * PAGE)
+        refused(errno.EDQUOT, set_project, m("d/inside"), 5)  # one page too many
+        equal(project_of(m("d/inside")), (0, False), "what was refused")
     else:
+        whole = used(m, 0)
         set_project(m("d/inside"), 5)
-        set_project(m("big"), 5)
-        equal(used(m, 5), ((12 + 300) * PAGE, 4), "root is not held to the target's limits")
+        equal(used(m, 5), (12 * PAGE, 3), "root is not held to the target's limits")
         equal(m.project(5)["failcnt"], 0, "nothing was refused")
         set_project(m("d/inside"), 0)
-        equal(used(m, 0)[0], whole[0], "and back")
+        equal(used(m, 0), whole, "and back")
+    limit(m, 5, ihard=0, bhard=20 * PAGE)
+    before = used(m, 5)
+    set_project(m("big"), 5)
+    equal(used(m, 5), (before[0], before[1] + 1), "a lower file carries an id without its data")
+    refused(errno.EDQUOT, write_at, m("big"), 0, b"x")  # which this would bring
+    equal((project_of(m("big")), read(m("big"))), ((5, False), pattern(300 * PAGE)), "the file then")
+    limit(m, 5, bhard=0)
+    write_at(m("big"), 0, b"x")
+    equal(used(m, 5), (before[0] + 300 * PAGE, before[1] + 1), "its data is its project's")
     set_project(m("dir/f"), 5) if m.mode == "root" else set_project(m("dir/f"), 6)
     equal(read(m("dir/f")), pattern(5 * PAGE), "a lower file carries an id, and its content")
     agrees(m)

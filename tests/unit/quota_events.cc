@@ -75,12 +75,38 @@ TEST_CASE("events: the hard limit, by a charge and by a write that would be trim
   quota->release(kP, {kPage, 0});
   CHECK(heard.now() == Names{"BHARDBELOW 42"});
   quota->reserve_up_to(kP, 5 * kPage)->claim();
-  CHECK(heard.now().empty());
+  CHECK(heard.now() == Names{"BHARDWARN 42"});  // one page of five
   CHECK(quota->reserve_up_to(kP, kPage).error() == EDQUOT);
-  CHECK(heard.now() == Names{"BHARDWARN 42"});
+  CHECK(heard.now().empty());
   REQUIRE(quota->set_limits(kP, hard_bytes(11 * kPage)));
   CHECK(charge(*quota, kP, 2 * kPage) == EDQUOT);
   CHECK(heard.now() == Names{"BHARDWARN 42"});  // of the new limit
+}
+
+TEST_CASE(
+    "events: a refusal that is tried again and goes well says nothing, one that does not, once") {
+  const FakeClock clock;
+  const auto quota = in_memory(clock);
+  REQUIRE(quota->set_limits(kP, hard_bytes(2 * kPage)));
+  REQUIRE(charge(*quota, kP, 2 * kPage) == 0);
+  Heard heard(*quota);
+  {
+    HeldRefusal refusal;
+    CHECK(charge(*quota, kP, kPage) == EDQUOT);
+    CHECK(heard.now().empty());
+    refusal.drop();
+    quota->release(kP, {kPage, 0});
+    CHECK(charge(*quota, kP, kPage) == 0);
+  }
+  CHECK(heard.now() == Names{"BHARDBELOW 42"});
+  {
+    HeldRefusal refusal;
+    CHECK(charge(*quota, kP, kPage) == EDQUOT);
+    refusal.drop();
+    CHECK(charge(*quota, kP, kPage) == EDQUOT);
+  }
+  CHECK(heard.now() == Names{"BHARDWARN 42"});
+  CHECK(quota->project(kP).failcnt == 1);
 }
 
 TEST_CASE("events: inodes have their own") {

@@ -224,10 +224,13 @@ cli::Outcome<int> verb_list(const Call& call) {
     Json all = Json::array();
     std::vector<std::vector<std::string>> cells;
     for (const Server& server : all_servers(call.tool)) {
-      TAKE(state, server.state());
-      all.push_back(json_of_state(server.place(), state));
-      cells.push_back({server.place().point, cli::format_size(state.total.bytes.used),
-                       cli::format_limit(state.total.bytes.hard), state.enforcing ? "on" : "off"});
+      const auto state = server.state();
+      // One that went meanwhile is not listed.
+      if (!state) continue;
+      all.push_back(json_of_state(server.place(), *state));
+      cells.push_back({server.place().point, cli::format_size(state->total.bytes.used),
+                       cli::format_limit(state->total.bytes.hard),
+                       state->enforcing ? "on" : "off"});
     }
     if (json) {
       print_json(all);
