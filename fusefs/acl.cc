@@ -13,12 +13,12 @@ constexpr std::uint16_t kUserObj = 0x01, kUser = 0x02, kGroupObj = 0x04, kGroup 
                         kMask = 0x10, kOther = 0x20;
 constexpr std::size_t kHeaderBytes = 4, kEntryBytes = 8;
 
-struct Entry {
+struct AclEntry {
   std::uint16_t tag = 0;
   std::uint16_t perm = 0;
   std::uint32_t id = 0;
 };
-using Acl = std::vector<Entry>;
+using Acl = std::vector<AclEntry>;
 
 /// A little-endian number of `bytes` bytes.
 std::uint32_t number(std::string_view text, std::size_t at, std::size_t bytes) {
@@ -38,7 +38,7 @@ std::optional<Acl> parse(std::string_view text) {
   Acl acl;
   unsigned seen = 0;
   for (std::size_t at = kHeaderBytes; at < text.size(); at += kEntryBytes) {
-    Entry e;
+    AclEntry e;
     e.tag = static_cast<std::uint16_t>(number(text, at, 2));
     e.perm = static_cast<std::uint16_t>(number(text, at + 2, 2));
     e.id = number(text, at + 4, 4);
@@ -58,7 +58,7 @@ std::optional<Acl> parse(std::string_view text) {
 std::string encode(const Acl& acl) {
   std::string text;
   put(text, kVersion, 4);
-  for (const Entry& e : acl) {
+  for (const AclEntry& e : acl) {
     put(text, e.tag, 2);
     put(text, e.perm, 2);
     put(text, e.id, 4);
@@ -66,16 +66,16 @@ std::string encode(const Acl& acl) {
   return text;
 }
 
-Entry* find(Acl& acl, std::uint16_t tag) {
-  for (Entry& e : acl) {
+AclEntry* find(Acl& acl, std::uint16_t tag) {
+  for (AclEntry& e : acl) {
     if (e.tag == tag) return &e;
   }
   return nullptr;
 }
 
 /// The entry that the group's permission bits stand for.
-Entry& group_class(Acl& acl) {
-  Entry* mask = find(acl, kMask);
+AclEntry& group_class(Acl& acl) {
+  AclEntry* mask = find(acl, kMask);
   return mask != nullptr ? *mask : *find(acl, kGroupObj);
 }
 
@@ -111,7 +111,7 @@ std::optional<std::string> acl_with_mode(std::string_view value, mode_t mode) {
 std::optional<InheritedAcl> inherit_acl(std::string_view default_acl, mode_t mode) {
   auto acl = parse(default_acl);
   if (!acl) return std::nullopt;
-  const auto narrow = [](Entry& e, mode_t to) {
+  const auto narrow = [](AclEntry& e, mode_t to) {
     e.perm = static_cast<std::uint16_t>(e.perm & to & 7);
   };
   narrow(*find(*acl, kUserObj), mode >> 6);
@@ -127,7 +127,7 @@ std::optional<std::string> acl_with_ids(std::string_view value,
                                         const std::function<std::uint32_t(std::uint32_t)>& shown) {
   auto acl = parse(value);
   if (!acl) return std::nullopt;
-  for (Entry& e : *acl) {
+  for (AclEntry& e : *acl) {
     if (e.tag == kUser || e.tag == kGroup) e.id = shown(e.id);
   }
   return encode(*acl);

@@ -34,7 +34,7 @@ namespace {
 /// How long a mount that was detached may stay in use before its connection is cut.
 constexpr int kDetachPatience_ms = 3000;
 
-tl::unexpected<UsageError> cannot(std::string message) {
+tl::unexpected<UsageError> cannot_mount(std::string message) {
   return tl::unexpected<UsageError>(UsageError{std::move(message), kExitCannot});
 }
 
@@ -149,7 +149,7 @@ class FuseSession final : public Session {
     Arguments arguments(options_);
     session_ =
         ::fuse_session_new(arguments.get(), &operations(), sizeof(fuse_lowlevel_ops), &served_);
-    if (!session_) return cannot("libfuse refused the mount options: " + last_complaint());
+    if (!session_) return cannot_mount("libfuse refused the mount options: " + last_complaint());
     return {};
   }
 
@@ -158,7 +158,7 @@ class FuseSession final : public Session {
     const auto below = device_of(path);
     if (::fuse_session_mount(session_, path.c_str()) != 0) {
       const std::string& why = last_complaint();
-      return cannot("cannot mount on " + path + (why.empty() ? "" : ": " + why));
+      return cannot_mount("cannot mount on " + path + (why.empty() ? "" : ": " + why));
     }
     mounted_ = true;
     device_number_ = device_of(path);
@@ -175,7 +175,7 @@ class FuseSession final : public Session {
       return static_cast<Served*>(user)->device->reply(iov, count);
     };
     if (const int error = ::fuse_session_custom_io(session_, &io, fd); error != 0) {
-      return cannot(std::string("libfuse refused the connection: ") + std::strerror(-error));
+      return cannot_mount(std::string("libfuse refused the connection: ") + std::strerror(-error));
     }
     device_ = std::make_unique<Device>(fd, clone);
     served_.device = device_.get();
