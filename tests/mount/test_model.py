@@ -316,8 +316,9 @@ class Driver:
         return "/".join(self.random.choice(NAMES) for _ in range(depth))
 
     def mode(self):
+        """Without suid and sgid: the kernel hears a moment later that they went."""
         usual = self.random.choice((0o644, 0o755, 0o600, 0o700))
-        return self.random.choice((usual, usual, usual, self.random.randrange(0o10000) | 0o700))
+        return self.random.choice((usual, usual, usual, self.random.randrange(0o2000) | 0o700))
 
     def data(self):
         r = self.random
