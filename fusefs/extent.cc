@@ -143,6 +143,15 @@ Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off
   return status;
 }
 
+/// Takes suid and its kin away as a write does. The kernel asks for it where it writes and
+/// truncates alone, and leaves the rest to whoever serves; it goes by CAP_FSETID, which is root's.
+Status lose_privileges(Core& core, const Caller& caller, Inode* inode) {
+  if (caller.uid == 0 || !inode->has(Inode::kPrivileged | Inode::kCaps)) return {};
+  TRY(killed, kill_privileges(core, inode));
+  if (killed && core.stale) core.stale(inode->id());
+  return {};
+}
+
 }  // namespace
 
 void keep_hole(const Core& core, const FileData& data, int fd, std::int64_t first,
@@ -180,6 +189,7 @@ Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode, off_
   constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
   if (mode & ~kKnown) return fail(EOPNOTSUPP);
   CHECK_OK(ensure_upper(core, caller, inode));
+  CHECK_OK(lose_privileges(core, caller, inode));
   FileData& data = file_data(inode);
   std::shared_lock loc(inode->loc);
   std::lock_guard io(data.io);
@@ -217,6 +227,7 @@ Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off
   const off_t size = st.st_size;
   if (from_offset >= size) return std::size_t{0};
   // One call does not hold the file for longer than this much data takes.
+  CHECK_OK(lose_privileges(core, caller, target));
   constexpr std::size_t kMost = std::size_t{64} << 20;
   length = std::min({length, static_cast<std::size_t>(size - from_offset), kMost});
   return grow(core, target, to_offset, length, quota::Enforce::kLimits,

@@ -9,7 +9,7 @@ import struct
 import subprocess
 
 from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, PAGE, UNIONS, case, check, equal, fallocate,
-                     in_process, libc_call, main, names, pattern, read, refused, run, write)
+                     in_process, libc_call, main, names, pattern, read, refused, run, wait_until, write)
 
 AT_SYMLINK_FOLLOW = 0x400
 OLD = ("overlay", "fuse-overlayfs")  # a descriptor opened before copy-up goes on reading the lower there
@@ -310,6 +310,19 @@ def privileges(m):
             file.write(b"x")
     in_process(as_other)()
     equal(os.stat(m("small")).st_mode & 0o6000, 0, "setuid and setgid after a write")
+
+
+@case("suid goes by fallocate and copy_file_range too", modes=("user",), on=("trootfs", "native"))
+def privileges(m):
+    write(m("from"), "abc")
+    for name, change in (("f", lambda one, _: fallocate(one, 0, 0, 5000)),
+                         ("g", lambda one, other: os.copy_file_range(other, one, 3, 0, 0))):
+        write(m(name), "x" * 100, 0o4755)
+        one, other = os.open(m(name), os.O_RDWR), os.open(m("from"), os.O_RDONLY)
+        change(one, other)
+        os.close(one)
+        os.close(other)
+        wait_until(lambda: os.stat(m(name)).st_mode & 0o7777 == 0o755, 5, f"{name} loses its suid")
 
 
 @case("attribute ioctls answer", lower=lower_files, on=("trootfs",))

@@ -20,7 +20,7 @@ import time
 from actors import Actor
 from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PAGE, RENAME_EXCHANGE, Failure, case, check, equal, fallocate,
                      in_process, main, names, pattern, renameat2, wait_until, write)
-from quota_model import Node, Project, Refused, World
+from quota_model import Node, Project, Refused, World, pages
 
 trootfs = {"on": ("trootfs",)}
 WORKERS = 8
@@ -177,6 +177,10 @@ class Job:
             return "done", getattr(world, self.name)(*self.arguments, **more)
         except Refused as refused:
             return "refused", refused.number
+
+    def tops(self):
+        """The projects' directories that it names."""
+        return {a.split("/")[0] for a in self.arguments if isinstance(a, str) and a.startswith("p")}
 
     def __str__(self):
         shown = [f"{a[:8]!r}…({len(a)})" if isinstance(a, bytes) and len(a) > 20 else repr(a) for a in self.arguments]
@@ -458,9 +462,9 @@ class Driver:
             before = pickle.dumps(self.world)
             wanted = job.apply(self.world)
             if wanted[0] == how == "done" and value and value < wanted[1]:
-                # The kernel had split the write; what it was told of is done.
+                # The kernel had split the write: what it was told of is done, and more may be.
                 self.world = pickle.loads(before)
-                wanted = job.apply(self.world, most=value)
+                return self.settle_in_part(job, value)
             if wanted != (how, value):
                 raise Failure(f"answered before the kill: {job}: got {(how, value)}, expected {wanted}, after"
                               f"{self.story(job.groups)}")
@@ -468,8 +472,7 @@ class Driver:
         if job.name in ("hold", "open_tmpfile", "close", "write_held"):
             return  # the file has no name, or had none that changed
         self.under_way += 1
-        tops = {a.split("/")[0] for a in job.arguments if isinstance(a, str) and a.startswith("p")}
-        there = {top: self.seen(top) for top in tops}
+        there = {top: self.seen(top) for top in job.tops()}
         before = pickle.dumps(self.world)
         if self.fits(there):
             return
@@ -477,21 +480,32 @@ class Driver:
         job.apply(self.world)
         if self.fits(there):
             return
-        if job.name in ("write", "copy_range"):  # in part
-            for most in range(PAGE, 61_000 + PAGE, PAGE):
-                offset = job.arguments[1] if job.name == "write" else job.arguments[3]
-                self.world = pickle.loads(before)
-                job.apply(self.world, most=most - offset % PAGE)
-                if self.fits(there):
-                    return
+        if job.name in ("write", "copy_range"):
+            self.world = pickle.loads(before)
+            return self.settle_in_part(job, 1)
         if job.name == "fallocate":  # the record comes first, so that no page is there that is not charged
             self.world = pickle.loads(before)
             self.world.fallocate(*job.arguments[:3], keep_size=True)
             if self.fits(there):
                 return
         self.world = pickle.loads(before)
-        raise Failure(f"killed in the midst of {job}: neither before nor after: {there}, before: "
-                      f"{ {top: self.modelled(top) for top in tops} }")
+        self.neither(job)
+
+    def settle_in_part(self, job, least):
+        """A write of which at least so many bytes are done, and the rest up to some page."""
+        offset = job.arguments[{"write": 1, "write_held": 1, "copy_range": 3}[job.name]]
+        before = pickle.dumps(self.world)
+        for most in [least, *(end - offset for end in range(pages(offset + least) * PAGE, offset + 61_000, PAGE)), 61_000]:
+            self.world = pickle.loads(before)
+            job.apply(self.world, most=most)
+            if job.name == "write_held" or self.fits({top: self.seen(top) for top in job.tops()}):
+                return
+        self.world = pickle.loads(before)
+        self.neither(job)
+
+    def neither(self, job):
+        raise Failure(f"killed in the midst of {job}: neither before nor after: "
+                      f"{[(self.seen(top), self.modelled(top)) for top in job.tops()]} (there, before)")
 
     # -- comparing trees
 
