@@ -10,8 +10,6 @@
 namespace troot::quota::test {
 namespace {
 
-constexpr ProjId kP = proj(42);
-
 /// What was published since the last call: "BSOFTWARN 42", "BHARDWARN total".
 class Heard {
  public:

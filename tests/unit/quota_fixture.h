@@ -20,6 +20,8 @@ inline constexpr std::int64_t kPage = 4096;
 inline constexpr std::int64_t kMiB = 1 << 20;
 
 constexpr ProjId proj(std::uint32_t id) { return ProjId{id}; }
+/// A project that a test needs only one of.
+inline constexpr ProjId kP = proj(42);
 constexpr Limits hard_bytes(std::uint64_t bytes) { return {.bytes = {0, bytes}, .inodes = {}}; }
 constexpr Limits hard_inodes(std::uint64_t count) { return {.bytes = {}, .inodes = {0, count}}; }
 constexpr Limits soft_bytes(std::uint64_t soft, std::uint64_t hard = 0) {

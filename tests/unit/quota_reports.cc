@@ -7,6 +7,8 @@
 
 using namespace troot::quota_tools;
 
+// A namespace of its own: files of one test program may be compiled as one.
+namespace reports {
 namespace {
 
 constexpr std::int64_t kNow = 1795332800;
@@ -209,3 +211,5 @@ TEST_CASE("events as JSON and as an environment") {
     if (name == "TROOT_PROJECT") CHECK(value == "total");
   }
 }
+
+}  // namespace reports

@@ -7,8 +7,6 @@
 namespace troot::quota::test {
 namespace {
 
-constexpr ProjId kP = proj(42);
-
 TEST_CASE("the unit: whole pages, small xattrs free") {
   CHECK(pages_of(0) == 0);
   CHECK(pages_of(-1) == 0);
