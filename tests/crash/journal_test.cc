@@ -14,7 +14,7 @@ using namespace troot::tests;
 
 namespace {
 
-constexpr int kDied = 42;
+constexpr int kKilled = 42;
 
 /// Random operations on a handful of names, in the child until it dies.
 class Life {
@@ -93,7 +93,7 @@ class Life {
   std::mt19937_64 random(seed);
   std::atomic<int> left{static_cast<int>(20 + random() % 200)};
   posix::set_hook([&](const char*) {
-    if (--left == 0) ::_exit(kDied);
+    if (--left == 0) ::_exit(kKilled);
     return 0;
   });
   const bool settles = random() % 4 != 0;
@@ -141,9 +141,9 @@ TEST_CASE("killed again and again in the midst of everything, nothing is counted
   rig.lower_print = rig.print_lowers();
   for (std::uint64_t n = seed; n < seed + deaths; ++n) {
     INFO("seed " << n);
-    REQUIRE(die(rig, n) == kDied);
+    REQUIRE(die(rig, n) == kKilled);
     // Also one that recovers, and is killed before it ever closed the ledger.
-    if (n % 2 == 0) REQUIRE(die(rig, n + (1U << 20)) == kDied);
+    if (n % 2 == 0) REQUIRE(die(rig, n + (1U << 20)) == kKilled);
     rig.open();
     rig.check_work_is_clean();
     CHECK(rig.sum_of_blocks() == rig.used());
@@ -187,22 +187,26 @@ TEST_CASE("an intent that was not said is missed by this test") {
         }
         if (!rig.overlay->quota()->flush(quota::Quota::Sync::kToKernel)) ::_exit(1);
         Hand hand(rig, false);
-        ::_exit(s.act(hand) ? kDied : 1);
+        ::_exit(s.act(hand) ? kKilled : 1);
       }
       ::_exit(1);
     }
     int status = 0;
     REQUIRE(::waitpid(pid, &status, 0) == pid);
-    REQUIRE((WIFEXITED(status) && WEXITSTATUS(status) == kDied));
+    REQUIRE((WIFEXITED(status) && WEXITSTATUS(status) == kKilled));
     wipe(rig.config.work + "/troot/ledger/journal");
     rig.open();
     CHECK(rig.overlay->stats().counted == 0);
     std::map<std::uint32_t, quota::Usage> was, is;
-    for (const auto& p : *rig.overlay->quota()->audit()) was[quota::to_u32(p.id)] = p.used;
+    const auto before = rig.overlay->quota()->audit();
+    REQUIRE(before);
+    for (const auto& p : *before) was[quota::to_u32(p.id)] = p.used;
     rig.overlay.reset();
     boost::filesystem::remove_all(rig.config.work + "/troot/ledger");
     rig.open();
-    for (const auto& p : *rig.overlay->quota()->audit()) is[quota::to_u32(p.id)] = p.used;
+    const auto after = rig.overlay->quota()->audit();
+    REQUIRE(after);
+    for (const auto& p : *after) is[quota::to_u32(p.id)] = p.used;
     CHECK(was != is);
   }
 }

@@ -129,7 +129,8 @@ class Stress {
     root->mode = S_IFDIR | 0755;
     root->nlink = 1;
     REQUIRE(::mkdir(path.c_str(), 0755) == 0);
-    fill_at_random(*root, path, random_, ::geteuid(), ::getegid());
+    Files files;
+    fill_at_random(*root, path, random_, ::geteuid(), ::getegid(), files);
     auto t = std::make_unique<Thread>();
     t->own = std::make_unique<PrivateTree>(seed * 100 + i, t->progress, name, root, 100 * (i + 1));
     t->shared = std::make_unique<SharedTree>(seed * 100 + 50 + i, t->progress, i);
