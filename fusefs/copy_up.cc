@@ -168,6 +168,16 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, b
 
 /// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc
 /// alone.
+/// Puts the finished object to its name. One with an entry in the index goes there first, where its
+/// other names find it from then on.
+Status put_in_place(Core& core, Inode* inode, const Source& s, Staged& staged, int dirfd) {
+  if (!s.index) return staged.publish(dirfd, inode->name->text, RENAME_NOREPLACE);
+  CHECK_OK(enter_index(core, staged, *s.index));
+  auto status = posix::link(core.index.get(), s.index->name.c_str(), dirfd, inode->name->text);
+  if (!status) leave_index(core, *s.index);
+  return status;
+}
+
 Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
   if (inode->has(Inode::kDetached)) {
     CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
@@ -177,11 +187,7 @@ Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
   }
   TRY(parent, dir_fd(core, inode->parent, kUpper));
   TRY(before, posix::stat_at(parent->get(), "."));
-  if (s.index) CHECK_OK(enter_index(core, staged.dirfd(), staged.name(), *s.index));
-  if (auto status = staged.publish(parent->get(), inode->name->text, RENAME_NOREPLACE); !status) {
-    if (s.index) leave_index(core, *s.index);
-    return status;
-  }
+  CHECK_OK(put_in_place(core, inode, s, staged, parent->get()));
   (void)posix::set_times(parent->get(), ".", time_of(before.stx_atime), time_of(before.stx_mtime));
   // Its ctime moved all the same, and the kernel, which asked for no change of it, holds the old
   // one.
@@ -241,7 +247,15 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
     // In the parking place it is found by the next mount anyway.
     if (!inode->has(Inode::kDetached))
       built.account.said = intent.appear(inode->parent, inode->name->view());
-    CHECK_OK(publish(core, inode, source, staged));
+    if (auto status = publish(core, inode, source, staged); !status) {
+      // An entry that could not be taken out again counts: other names find it there.
+      if (source.index && is_in_index(core, *source.index, built.account.key)) {
+        reservation.claim();
+        more.claim();
+        record(core, built.account);
+      }
+      return status;
+    }
     take_over(core, inode, source, built, keeps_ino);
   }
   reservation.claim();

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "fusefs/intent.h"
+
 namespace troot::fusefs {
 namespace {
 
@@ -76,14 +78,33 @@ Result<std::optional<Indexed>> find_index(Core& core, int dirfd, const char* nam
   return indexed(*record, *sx);
 }
 
-Status enter_index(Core& core, int dirfd, const char* name, const IndexEntry& entry) {
+Status enter_index(Core& core, Staged& staged, const IndexEntry& entry) {
   const IndexRecord record{entry.name, entry.nlink, false};
-  CHECK_OK(posix::set_xattr(dirfd, name, core.x.index.c_str(), encode_index(record)));
-  return posix::link(dirfd, name, core.index.get(), entry.name.c_str());
+  CHECK_OK(
+      posix::set_xattr(staged.dirfd(), staged.name(), core.x.index.c_str(), encode_index(record)));
+  const int index = core.index.get();
+  const char* const name = entry.name.c_str();
+  auto status = staged.publish(index, name, RENAME_NOREPLACE);
+  if (status || !(status.error() == EEXIST)) return status;
+  TRY(sx, posix::stat_at(index, name));
+  TRY(old, examine(core, index, name, sx));
+  Intent intent(core);
+  intent.discard(old.account);
+  CHECK_OK(posix::unlink(index, name));
+  if (core.quota) {
+    core.quota->release(old.account.project, {old.account.bytes(), 1});
+    core.quota->erase(old.account.key);
+  }
+  return staged.publish(index, name, RENAME_NOREPLACE);
 }
 
 void leave_index(Core& core, const IndexEntry& entry) noexcept {
   (void)posix::unlink(core.index.get(), entry.name.c_str());
+}
+
+bool is_in_index(Core& core, const IndexEntry& entry, const quota::InodeKey& key) {
+  const auto sx = posix::stat_at(core.index.get(), entry.name.c_str());
+  return sx && key_of(*sx) == key;
 }
 
 Status say_nlink(Core& core, Inode* inode, NlinkBase base) {
@@ -108,7 +129,7 @@ Status add_alias(Core& core, Inode* inode, int dirfd, Name* name) {
 void drop_alias(Core& core, Inode* inode) noexcept {
   FileData& data = file_data(inode);
   if (--data.index->nlink > 0) return;
-  // What cannot be parked now is found by the next mount: it has no name.
+  // What cannot be parked now goes from there when it is forgotten.
   if (!posix::rename(core.index.get(), data.index->name.c_str(), core.parked.get(),
                      parked_name(inode).get())) {
     return;
@@ -117,6 +138,10 @@ void drop_alias(Core& core, Inode* inode) noexcept {
   inode->set(Inode::kParked);
   data.index.reset();
   core.parked_count.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool is_nameless(Inode* inode) {
+  return inode->has(Inode::kIndexed) && file_data(inode).index->nlink <= 0;
 }
 
 Status park_nameless(Core& core) {

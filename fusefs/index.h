@@ -8,6 +8,7 @@
 #pragma once
 
 #include "fusefs/core.h"
+#include "fusefs/staging.h"
 
 namespace troot::fusefs {
 
@@ -27,10 +28,12 @@ struct Indexed {
 [[nodiscard]] Result<std::optional<Indexed>> find_index(Core& core, int dirfd, const char* name,
                                                         const struct statx& upper);
 
-/// Writes the number of names of an object in the stage and links it to the index.
-[[nodiscard]] Status enter_index(Core& core, int dirfd, const char* name, const IndexEntry& entry);
-/// Takes it out again.
+/// Writes the number of names of an object in the stage and publishes it in the index. The entry of
+/// a copy-up that failed half-way, and could not be taken back, gives way.
+[[nodiscard]] Status enter_index(Core& core, Staged& staged, const IndexEntry& entry);
+/// Takes it out again, if that can be done.
 void leave_index(Core& core, const IndexEntry& entry) noexcept;
+[[nodiscard]] bool is_in_index(Core& core, const IndexEntry& entry, const quota::InodeKey& key);
 
 /// What the count of names is kept relative to.
 enum class NlinkBase {
@@ -47,6 +50,8 @@ enum class NlinkBase {
 /// A name is gone from the union, and its link from the upper. With the last one the object is
 /// parked. The caller holds loc, alone.
 void drop_alias(Core& core, Inode* inode) noexcept;
+/// Whether an object has no name any more, and still lies in the index: it could not be parked.
+[[nodiscard]] bool is_nameless(Inode* inode);
 
 /// At the beginning of a mount: objects without a name are parked, to be removed with the others.
 [[nodiscard]] Status park_nameless(Core& core);

@@ -297,7 +297,7 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
       amount = Inode::kPin;
       continue;
     }
-    if (inode->has(Inode::kParked)) discard_parked(core, inode);
+    if (inode->has(Inode::kParked) || is_nameless(inode)) discard_parked(core, inode);
     if (inode->is_dir()) {
       for (std::size_t i = 0; i < inode->dir->layers.size(); ++i) {
         core.dirs.drop(FdCache::key(inode->slot, inode->dir->layers[i]));

@@ -96,9 +96,12 @@ void remove_tree(int dirfd, const char* name) noexcept {
 }
 
 void discard_parked(Core& core, Inode* inode) noexcept {
-  const CName name = parked_name(inode);
+  const bool parked = inode->has(Inode::kParked);
+  const int place = parked ? core.parked.get() : core.index.get();
+  const CName id = parked_name(inode);
+  const char* const name = parked ? id.get() : file_data(inode).index->name.c_str();
   const bool links_left = inode->has(Inode::kLinked) && [&] {
-    const auto sx = posix::stat_at(core.parked.get(), name.get());
+    const auto sx = posix::stat_at(place, name);
     return sx && sx->stx_nlink > 1;
   }();
   Account account;
@@ -116,12 +119,12 @@ void discard_parked(Core& core, Inode* inode) noexcept {
   // The record first: nobody would find one whose symlink is gone.
   if (known && inode->is_symlink()) core.links.erase(account.key);
   // What cannot be removed now stays charged; the end of the mount tries again.
-  if (posix::unlink(core.parked.get(), name.get()) && known && core.quota) {
+  if (posix::unlink(place, name) && known && core.quota) {
     core.quota->release(account.project, {account.bytes(), 1});
     core.quota->erase(account.key);
   }
   // Last: whoever waits for the parking place to be empty reads the usage next.
-  core.parked_count.fetch_sub(1, std::memory_order_release);
+  if (parked) core.parked_count.fetch_sub(1, std::memory_order_release);
 }
 
 Status remove_name(Core& core, NodeId parent, std::string_view text) {
@@ -150,10 +153,10 @@ Status remove_name(Core& core, NodeId parent, std::string_view text) {
         if (status) detach(core, dir, name, inode);
       }
     }
-    // Where it cannot be had, the names that stay show too many; an unlink does not fail for that.
-    if (again) (void)ensure_upper(core, Caller{}, inode, kForcedMetadata);
+    // One that may not be read cannot be had; then the names that stay show too many.
+    if (again) status = ensure_upper(core, Caller{}, inode, kForcedMetadata);
     unref(core, inode, 1);
-    if (!again) return status;
+    if (!again || (!status && !(status.error() == EACCES))) return status;
   }
 }
 
