@@ -263,6 +263,8 @@ class SharedTree : public Worker {
       set.size = static_cast<off_t>(below(60000));
     if (h.level != kNoDir)
       may(code_of(overlay_->setattr(caller_, id, set)), {0, ENOENT});
+    else if (set.size)  // the part that stays may still lie below, and comes up for it (rule 9)
+      may(code_of(overlay_->setattr(caller_, id, set)), {0, EDQUOT});
     else
       may(code_of(overlay_->setattr(caller_, id, set)), {0});
   }
