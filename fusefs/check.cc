@@ -114,7 +114,7 @@ class Checker {
       if (!fd && is_gone(fd.error())) continue;
       if (!fd) return fail(fd.error());
       Status status;
-      CHECK_OK(posix::list(fd->get(), [&](const DirName& d) {
+      const auto listed = posix::list(fd->get(), [&](const DirName& d) {
         const CName name(d.name);
         const auto sx = posix::stat_at(fd->get(), name.get());
         if (!sx) return true;
@@ -124,8 +124,10 @@ class Checker {
         status = visit(child, fd->get(), name.get(), *sx);
         if (S_ISDIR(sx->stx_mode)) waiting.push_back(std::move(child));
         return static_cast<bool>(status);
-      }));
+      });
       CHECK_OK(status);
+      // A directory that was removed while it is open lists as ENOENT.
+      if (!listed && !is_gone(listed.error())) return fail(listed.error());
     }
     return {};
   }
