@@ -90,7 +90,7 @@ def hung_copy_ups(m):
     hang(m, slow, append)
 
 
-@case("a file of 1 GiB that is copied up keeps nobody else waiting, and can be interrupted", store="disk", **trootfs,
+@case("a file of 1 GiB that is copied up keeps nobody else waiting", store="disk", **trootfs,
       automount=False, hash_lowers=False)
 def big_copy_up(m):
     write(m.in_lower("big"), b"")

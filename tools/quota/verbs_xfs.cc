@@ -99,10 +99,10 @@ cli::Done print(const Parsed& parsed, const std::string& text) {
   return file ? cli::Done{} : cli::Done(cli::failure_errno(parsed.file));
 }
 
-}  // namespace
-
-cli::Outcome<int> verb_xfs_report(const Call& call) {
-  TAKE(parsed, parse(call, "bihnNtf:"));
+/// A verb whose words are its server only: every project as JSON, or as `text` has the rows.
+template <typename Text>
+cli::Outcome<int> print_rows(const Call& call, const char* letters, Text text) {
+  TAKE(parsed, parse(call, letters));
   TAKE(server, take_server(call, parsed.words));
   NEED(no_more(parsed.words));
   if (parsed.json) {
@@ -110,9 +110,17 @@ cli::Outcome<int> verb_xfs_report(const Call& call) {
     return 0;
   }
   TAKE(rows, server.rows());
-  NEED(print(parsed, xfs_report(server.place(), rows, Projects::of_machine(), parsed.options,
-                                ::time(nullptr))));
+  NEED(print(parsed, text(parsed, server, rows)));
   return 0;
+}
+
+}  // namespace
+
+cli::Outcome<int> verb_xfs_report(const Call& call) {
+  return print_rows(call, "bihnNtf:", [](const auto& parsed, const auto& server, const auto& rows) {
+    return xfs_report(server.place(), rows, Projects::of_machine(), parsed.options,
+                      ::time(nullptr));
+  });
 }
 
 cli::Outcome<int> verb_limit(const Call& call) {
@@ -177,16 +185,9 @@ cli::Outcome<int> verb_timer(const Call& call) {
 }
 
 cli::Outcome<int> verb_dump(const Call& call) {
-  TAKE(parsed, parse(call, "f:"));
-  TAKE(server, take_server(call, parsed.words));
-  NEED(no_more(parsed.words));
-  if (parsed.json) {
-    NEED(print_report(server));
-    return 0;
-  }
-  TAKE(rows, server.rows());
-  NEED(print(parsed, xfs_dump(server.place(), rows)));
-  return 0;
+  return print_rows(call, "f:", [](const auto&, const auto& server, const auto& rows) {
+    return xfs_dump(server.place(), rows);
+  });
 }
 
 cli::Outcome<int> verb_restore(const Call& call) {
