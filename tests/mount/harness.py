@@ -237,6 +237,7 @@ class Bed:
         self.lower = self.lowers[0] if lowers else None
         self.server = None
         self.options = []
+        self.environment = {}  # of the server, beside our own
         self.log = os.path.join(base, "server.log")
 
     def __call__(self, *parts):
@@ -256,6 +257,16 @@ class Bed:
         return ",".join(option.replace(",", "\\,") for option in
                         (f"lowerdir={lowers}", f"upperdir={self.upper}", f"workdir={self.work}"))
 
+    def shim(self, source):
+        """A library to preload, made of a C file that lies here."""
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if not compiler:
+            raise Skip("no C compiler")
+        library = os.path.join(self.base, source + ".so")
+        here = os.path.dirname(os.path.abspath(__file__))
+        run(compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, os.path.join(here, source), "-ldl")
+        return library
+
     def trootfs_command(self, *options):
         joined = ",".join([self.layer_options(), *options])
         return [os.path.join(self.binaries, "trootfs"), "-f", "-o", joined, self.mnt]
@@ -273,7 +284,7 @@ class Bed:
             options.append("allow_other")
         log = open(self.log, "ab")
         self.server = subprocess.Popen(self.trootfs_command(*options), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                       cwd="/")
+                                       cwd="/", env={**os.environ, **self.environment})
         log.close()
         end = time.monotonic() + SERVER_SECONDS
         ready = [lambda: mounted(self.mnt)]
