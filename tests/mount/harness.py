@@ -44,9 +44,16 @@ def check(condition, text):
         raise Failure(text)
 
 
+def shown(value):
+    """Its repr; of bytes and strings that fill a screen, the length and the beginning."""
+    if isinstance(value, (bytes, str)) and len(value) > 1000:
+        return f"{len(value)} of {value[:200]!r}…"
+    return repr(value)
+
+
 def equal(got, wanted, what):
     if got != wanted:
-        raise Failure(f"{what}: got {got!r}, expected {wanted!r}")
+        raise Failure(f"{what}: got {shown(got)}, expected {shown(wanted)}")
 
 
 def refused(number, call, *arguments, **named):
@@ -76,6 +83,19 @@ def write(path, data=b"", mode=None):
 def read(path):
     with open(path, "rb") as file:
         return file.read()
+
+
+def fill(path, size=1 << 40, chunk=256 << 10, flags=os.O_CREAT | os.O_WRONLY | os.O_APPEND):
+    """Writes until EDQUOT, or until `size` bytes are there; returns the bytes that write(2) said it took."""
+    descriptor, taken = os.open(path, flags, 0o644), 0
+    try:
+        while taken < size:
+            taken += os.write(descriptor, pattern(min(chunk, size - taken)))
+    except OSError as error:
+        equal(error.errno, errno.EDQUOT, "the errno of the write that does not fit")
+    finally:
+        os.close(descriptor)
+    return taken
 
 
 def names(path):
