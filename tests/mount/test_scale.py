@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What owns it: large counts: a walk of 200,000 files, 30,000 files unlinked while open, bounds on the server's memory
-and descriptors."""
+and descriptors; 500 lower layers."""
 import os
 import resource
 import time
 
-from harness import case, check, equal, in_process, main, names, pattern, run, wait_until, write
+from harness import case, check, equal, in_process, main, names, pattern, read, run, wait_until, write
 
 trootfs = {"on": ("trootfs",)}
 MEMORY_KIB = 100 * 1024
@@ -106,6 +106,49 @@ def churn(m):
     wait_until(lambda: m.status()["parked"] == 0, 5, "nothing parked")
     grown = m.memory_kib() - before
     check(instrumented(m) or grown < 8192, f"the server grew by {grown} KiB over 45,000 creates and unlinks")
+
+
+LOWERS = 500
+
+
+def a_stack(bed):
+    """Each layer has a name of its own, one that all have, and hides what the one below added to a directory."""
+    for number, lower in enumerate(bed.lowers):
+        write(f"{lower}/own-{number}", f"{number}")
+        write(f"{lower}/all", f"{number}")
+        os.makedirs(f"{lower}/shared/deep")
+        write(f"{lower}/shared/deep/f{number}", f"{number}")
+        if number % 100 == 50:
+            os.mknod(f"{lower}/own-{number + 1}", 0o020000)
+
+
+@case("500 lowers merge, copy up, remount; 501 are refused", lower=a_stack, lowers=LOWERS, **trootfs)
+def many_lowers(m):
+    def look(what):
+        hidden = {n + 1 for n in range(50, LOWERS, 100)}
+        equal(set(names(m(""))) - {"new"}, {f"own-{n}" for n in range(LOWERS) if n not in hidden} | {"all", "shared"}, what)
+        equal(len(names(m("shared/deep"))), LOWERS, what + ": names that come from every layer")
+        for number in (0, 1, 250, 499):
+            equal(read(m(f"own-{number}"))[:3].strip(), b"%d" % number, what)
+
+    look("names of 500 layers")
+    equal(read(m("all")), b"0", "the topmost layer's")
+    equal(read(m("shared/deep/f499")), b"499", "the lowest layer's")
+    write(m("own-499"), "499")
+    os.unlink(m("shared/deep/f250"))
+    write(m("shared/deep/f250"), "again")
+    os.rename(m("shared"), m("new"))
+    equal(len(names(m("new/deep"))), LOWERS, "names of the directory after its rename")
+    os.rename(m("new"), m("shared"))
+    m.kill()
+    m.mount(*m.options)
+    look("after kill -9")
+    equal(read(m("shared/deep/f250")), b"again", "what was written")
+    m.umount()
+    m.lowers.append(m.lowers[0])
+    done = run(*m.trootfs_command(), check_status=False)
+    m.lowers.pop()
+    check(done.returncode != 0 and "501 layers; at most 500" in done.stderr, f"501 lowers: {done.returncode}, {done.stderr!r}")
 
 
 if __name__ == "__main__":
