@@ -108,6 +108,60 @@ def churn(m):
     check(instrumented(m) or grown < 8192, f"the server grew by {grown} KiB over 45,000 creates and unlinks")
 
 
+MOST_GONE = 9000
+
+
+def dentries():
+    with open("/proc/sys/fs/dentry-state", encoding="ascii") as file:
+        return int(file.read().split()[0])
+
+
+@case("20,000 names that came and went do not stay in the kernel", modes=("user",), store="memory", options=["size=1G"],
+      **trootfs)
+def removed_names(m):
+    def attempt():
+        os.mkdir(m("d"))
+        before = dentries()
+        for i in range(20_000):
+            os.close(os.open(m(f"d/churn-{i}"), os.O_CREAT | os.O_WRONLY, 0o644))
+            os.unlink(m(f"d/churn-{i}"))
+        end = time.monotonic() + 10
+        while dentries() - before > MOST_GONE and time.monotonic() < end:
+            time.sleep(0.2)
+        grown = dentries() - before
+        os.rmdir(m("d"))
+        return grown
+    # Others may fill the same cache meanwhile.
+    grown = next((g for g in (attempt() for _ in range(3)) if g <= MOST_GONE), None)
+    check(grown is not None, f"more than {MOST_GONE} dentries more than before, three times")
+
+
+@case("names that are back keep what the kernel knows of them, and what is mounted there", modes=("root",), store="memory",
+      options=["size=1G"], **trootfs)
+def names_back(m):
+    os.mkdir(m("point"))
+    os.rmdir(m("point"))
+    write(m("file"))
+    os.unlink(m("file"))
+    os.mkdir(m("point"))
+    write(m("file"), "again")
+    run("mount", "-t", "tmpfs", "none", m("point"))
+    os.stat(m("file"))
+    os.mkdir(m("d"))
+    for i in range(12_000):
+        os.mknod(m(f"d/{i}"))
+        os.unlink(m(f"d/{i}"))
+    time.sleep(2)
+    os.mknod(m("d/last"))
+    os.unlink(m("d/last"))
+    time.sleep(0.5)
+    before = [line for line in m.control("requests") if "lookup" in line]
+    equal(read(m("file")), b"again", "the file that was made again")
+    check(os.path.ismount(m("point")), "what was mounted on a name that had been removed before")
+    equal([line for line in m.control("requests") if "lookup" in line], before, "lookups of names that are known")
+    run("umount", m("point"))
+
+
 LOWERS = 500
 
 
