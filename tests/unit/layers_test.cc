@@ -11,10 +11,6 @@ using Names = std::set<std::string>;
 
 namespace {
 
-void mark(const std::string& path, const char* name, const std::string& value) {
-  REQUIRE(::lsetxattr(path.c_str(), name, value.data(), value.size(), 0) == 0);
-}
-
 /// No device may be made while it lives, as in some containers.
 struct NoDevices {
   NoDevices() {
