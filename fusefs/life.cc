@@ -1,9 +1,11 @@
 // What owns it: the life of inodes: made by a lookup or a create, counted, given back.
 #include <dirent.h>
+#include <spdlog/spdlog.h>
 
 #include "fusefs/acl.h"
 #include "fusefs/index.h"
 #include "fusefs/lower_search.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -24,6 +26,22 @@ struct Top {
   struct statx sx;
 };
 
+/// The kind of an object with an override_stat: placeholders of other kinds are regular files.
+Result<mode_t> shown_type(const Core& core, const Top& top) {
+  const mode_t type = top.sx.stx_mode & S_IFMT;
+  TRY(value, get_override(top.dirfd, top.text, top.layer));
+  const auto o = parse_override(value);
+  if (!o) {
+    spdlog::warn(
+        "{}: an object named {} has an override_stat that cannot be read; shown is what "
+        "the disk says",
+        core.layers[top.layer].path, top.text);
+    return type;
+  }
+  const bool placeholder = S_ISREG(type) && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode);
+  return placeholder ? o->mode & S_IFMT : type;
+}
+
 /// Fills a fresh inode of the name `name` from its topmost object.
 Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& top) {
   const auto& [layer, dirfd, text, sx] = top;
@@ -41,13 +59,6 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
       TRY(value, posix::get_xattr(dirfd, text, core.x.origin.c_str()));
       if (const auto ino = parse_u64(value)) inode->ino = *ino;
     }
-    if ((flags & Inode::kOverride) && S_ISREG(type)) {
-      TRY(value, posix::get_xattr(dirfd, text, kOverrideStat));
-      if (const auto o = parse_override(value);
-          o && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode)) {
-        type = o->mode & S_IFMT;
-      }
-    }
   } else if (unreadable(core, dirfd, text, sx)) {
     flags |= Inode::kUnreadable;
   } else if (S_ISREG(type) &&
@@ -55,6 +66,14 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
     // In the lowest layer there is nothing below, but a hole must not pass for data either.
     TRY(list, posix::list_xattr(dirfd, text));
     flags |= xattr_flags(core, list, layer) & Inode::kSeenMetacopy;
+  }
+  if (layer != kUpper && core.layers[layer].overridden && !S_ISLNK(type)) {
+    TRY(list, posix::list_xattr(dirfd, text));
+    flags |= xattr_flags(core, list, layer) & Inode::kOverride;
+  }
+  if (flags & Inode::kOverride) {
+    TRY(shown, shown_type(core, top));
+    type = shown;
   }
   inode->flags.store(flags & ~Inode::kSeenMask, std::memory_order_relaxed);
   inode->type = static_cast<std::uint16_t>(type >> 12);
@@ -141,7 +160,9 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
   for (std::size_t at = 0; at < list.size();) {
     const std::string_view name(list.c_str() + at);
     at += name.size() + 1;
-    if (name == kOverrideStat) {
+    const bool override_stat =
+        name == kOverrideStat || (name == kForeignOverrideStat && layer != kUpper);
+    if (override_stat && core.layers[layer].overridden) {
       flags |= Inode::kOverride;
     } else if (name == core.x.alloc) {
       flags |= Inode::kSparse;
@@ -155,10 +176,8 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
       flags |= Inode::kSeenIndex;
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
-    } else if (name == core.x.opaque || name == kOpaqueNames[2]) {
-      // Other values ("x": the directory holds xattr whiteouts) do not hide; only "y" is written
-      // here.
-      flags |= Inode::kSeenOpaque;
+    } else if (name == core.x.whiteout) {
+      flags |= Inode::kSeenWhiteout;
     } else if (const auto shown = xattr_from_disk(core, name, layer)) {
       flags |= Inode::kUserXattrs;
       if (layer == kUpper && *shown == kDefaultAcl) flags |= Inode::kDefaultAcl;
