@@ -145,9 +145,11 @@ std::optional<std::uint64_t> Numbers::known(dev_t device, std::uint64_t ino) con
 std::uint64_t Numbers::of(dev_t device, std::uint64_t ino,
                           const std::function<std::string()>& identity) {
   if (const auto number = known(device, ino)) return *number;
+  // Asked without the lock: a file system that hangs must hold only those who look at it.
+  const std::string name = find(device) == nullptr ? identity() : "";
   MutexLock lock(mutex_);
   Device* found = find(device);
-  if (found == nullptr) found = add(device, identity());
+  if (found == nullptr) found = add(device, name);
   if (found->byte[top_of(ino)].load(std::memory_order_relaxed) == kUnknown)
     choose_byte(*found, top_of(ino));
   if (const auto number = known(device, ino)) return *number;
