@@ -63,12 +63,12 @@ std::string read_text(const std::string& path) {
   return text.str();
 }
 
-Done replace_text(const std::string& path, const std::string& text) {
+Done replace_text(const std::string& path, const std::string& text, Keep keep) {
   const std::string beside = path + ".new";
   UniqueFd fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return failure_errno("write " + beside);
   if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::fdatasync(fd.get()) != 0) {
+      (keep == Keep::kOverPowerCut && ::fdatasync(fd.get()) != 0)) {
     return failure_errno("write " + beside);
   }
   fd.reset();
@@ -111,7 +111,8 @@ Done World::save(const Settings& settings) const {
                {"new_limit_inodes", settings.new_limit_inodes},
                {"share_tmp", settings.share_tmp},
                {"provisioned", settings.provisioned}};
-  return replace_text(path_ + "/world.json", j.dump(2) + "\n");
+  return replace_text(path_ + "/world.json", j.dump(2) + "\n",
+                      is_temporary() ? Keep::kWhileRunning : Keep::kOverPowerCut);
 }
 
 Outcome<UniqueFd> World::lock() const {
@@ -130,6 +131,8 @@ Outcome<UniqueFd> World::lock() const {
   }
   return fd;
 }
+
+bool World::is_temporary() const { return ::access((path_ + kTemporary).c_str(), F_OK) == 0; }
 
 bool World::exists() const { return ::access((path_ + "/world.json").c_str(), F_OK) == 0; }
 
@@ -195,9 +198,6 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   }
   const UniqueFd lock(::open((made.path() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) return failure_errno(made.path() + "/lock");
-  Settings complete = settings;
-  complete.created_s = std::time(nullptr);
-  NEED(made.save(complete));
   UniqueFd alive;
   if (lifetime == Lifetime::kTemporary) {
     alive.reset(::open((made.path() + kTemporary).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -205,6 +205,9 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
       return failure_errno(made.path() + kTemporary);
     }
   }
+  Settings complete = settings;
+  complete.created_s = std::time(nullptr);
+  NEED(made.save(complete));
   // rename(2) refuses a target that is not empty, so of two creates at once one loses.
   if (::rename(made.path().c_str(), world.path().c_str()) != 0) {
     const int error = errno;
