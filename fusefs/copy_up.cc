@@ -217,7 +217,7 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
       inode->set(Inode::kIndexed);
       add_link_key(core, inode, link_key(b.sx));
     }
-    if (!keeps_ino) inode->ino = presented_ino(core, b.sx);
+    if (!keeps_ino) inode->ino = presented_ino(core, b.sx, core.stage.get(), ".");
   }
   inode->clear(Inode::kUnreadable | Inode::kOverride);
   inode->set(b.flags);

@@ -17,6 +17,7 @@
 #include "fusefs/ids.h"
 #include "fusefs/inode.h"
 #include "fusefs/link_store.h"
+#include "fusefs/numbers.h"
 #include "fusefs/overlay.h"
 #include "fusefs/posix.h"
 #include "quota/mutex.h"
@@ -67,6 +68,7 @@ struct Overlay::Core {
   Fd lock_upper, lock_work;   ///< hold the flocks
   LinkStore links;
   InodeTable inodes;
+  std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
   FdCache dirs, files;
   std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
@@ -91,8 +93,6 @@ struct Overlay::Core {
   Mutex linked_mutex;
   /// Objects with several names that the kernel knows.
   std::unordered_map<LinkKey, Inode*, LinkKeyHash> linked GUARDED_BY(linked_mutex);
-  Mutex devices_mutex;
-  std::vector<dev_t> devices GUARDED_BY(devices_mutex);
 
   explicit Core(Config c)
       : config(std::move(c)),
@@ -157,8 +157,9 @@ void add_link_key(Core& core, Inode* inode, const LinkKey& key);
 void pin(Inode* inode) noexcept;
 /// Takes `amount` off the references and ends the inode when none is left. Takes locks of parents.
 void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
-/// st_ino of an object of a layer.
-[[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx);
+/// st_ino of an object of a layer, found as `name` in `dirfd`.
+[[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx, int dirfd,
+                                          const char* name);
 /// The flags that the xattrs of an object of a layer give its inode.
 [[nodiscard]] std::uint32_t xattr_flags(const Core& core, const std::string& list,
                                         std::uint16_t layer);

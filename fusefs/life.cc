@@ -2,8 +2,6 @@
 #include <dirent.h>
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
-
 #include "fusefs/acl.h"
 #include "fusefs/index.h"
 #include "fusefs/lower_search.h"
@@ -48,7 +46,7 @@ Result<mode_t> shown_type(const Core& core, const Top& top) {
 Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& top) {
   const auto& [layer, dirfd, text, sx] = top;
   inode->layer.store(layer, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, sx);
+  inode->ino = presented_ino(core, sx, dirfd, text);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
   if (layer == kUpper && S_ISLNK(type)) {
@@ -108,6 +106,19 @@ Inode* publish(Name* name, Inode* inode) {
   return none;
 }
 
+/// Takes an inode that nobody references any more out of the table of links. False: somebody found
+/// it there meanwhile. The caller holds the lock of its directory, so that whoever that is cannot
+/// end it first.
+bool leave_links(Core& core, Inode* inode) {
+  MutexLock lock(core.linked_mutex);
+  if (inode->refs.load(std::memory_order_acquire) != 0) return false;
+  for (const LinkKey& key : file_data(inode).links) {
+    const auto it = core.linked.find(key);
+    if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
+  }
+  return true;
+}
+
 /// As publish(). The name and the table of links get the inode both or neither: who loses the race
 /// for the name frees its inode again, and nobody may have found it by its links.
 Inode* publish_linked(Core& core, Name* name, Inode* inode, const std::array<LinkKey, 2>& keys) {
@@ -138,17 +149,10 @@ Result<std::optional<Indexed>> find_indexed(Core& core, const Top& top) {
 
 }  // namespace
 
-std::uint64_t presented_ino(Core& core, const struct statx& sx) {
+std::uint64_t presented_ino(Core& core, const struct statx& sx, int dirfd, const char* name) {
   const dev_t dev = device_of(sx);
-  std::size_t index = 0;
-  {
-    MutexLock lock(core.devices_mutex);
-    const auto it = std::find(core.devices.begin(), core.devices.end(), dev);
-    index = static_cast<std::size_t>(it - core.devices.begin());
-    if (it == core.devices.end()) core.devices.push_back(dev);
-  }
-  // The first device (the upper's) keeps its numbers; others are told apart in the top byte.
-  return sx.stx_ino ^ (std::uint64_t{index} << 56);
+  if (const auto number = core.numbers->known(dev, sx.stx_ino)) return *number;
+  return core.numbers->of(dev, sx.stx_ino, [&] { return identity_of(dev, dirfd, name); });
 }
 
 std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16_t layer) {
@@ -252,7 +256,7 @@ void add_link_key(Core& core, Inode* inode, const LinkKey& key) {
 Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx) {
   Inode* inode = core.inodes.allocate();
   inode->layer.store(kUpper, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, sx);
+  inode->ino = presented_ino(core, sx, core.stage.get(), ".");
   inode->type = static_cast<std::uint16_t>((type & S_IFMT) >> 12);
   inode->set(Inode::kXattrsKnown);
   inode->name = name;
@@ -294,14 +298,9 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
         moved = inode->parent != parent;
       }
       if (!moved) {
-        MutexLock linked(core.linked_mutex);
         last = inode->refs.fetch_sub(amount, std::memory_order_acq_rel) == amount;
-        if (last && inode->has(Inode::kLinked)) {
-          for (const LinkKey& key : file_data(inode).links) {
-            const auto it = core.linked.find(key);
-            if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
-          }
-        }
+        // Asked afterwards: who gives it a second name holds a reference until it is in the table.
+        if (last && inode->has(Inode::kLinked)) last = leave_links(core, inode);
       }
       if (last && !inode->has(Inode::kDetached)) {
         inode->name->inode.store(nullptr, std::memory_order_release);

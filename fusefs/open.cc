@@ -156,6 +156,8 @@ Refusal open_upper(Core& core) {
   core.stage = std::move(*stage);
   core.parked = std::move(*parked);
   core.index = std::move(*index);
+  if (auto s = core.numbers->remember_in(std::move(*troot)); !s)
+    return refuse_errno("workdir " + c.work + "/troot/numbers", s.error());
   core.disk_uid = ::geteuid();
   core.disk_gid = ::getegid();
   ACCEPT(probe_upper(core));
@@ -309,6 +311,17 @@ Refusal heed_kernel(Core& core) {
   return noted ? Refusal{} : refuse_errno(work + "/troot", noted.error());
 }
 
+/// The file systems of the layers get their numbers in the order of the layers; those mounted below
+/// them follow as they are met.
+Status number_layers(Core& core) {
+  for (const Layer& layer : core.layers) {
+    if (!layer.root) continue;
+    TRY(sx, posix::stat_at(layer.root->get(), "."));
+    (void)presented_ino(core, sx, layer.root->get(), ".");
+  }
+  return {};
+}
+
 Status make_root(Core& core) {
   Inode* root = core.inodes.allocate();  // slot 1, generation 0: FUSE_ROOT_ID
   root->type = S_IFDIR >> 12;
@@ -325,7 +338,7 @@ Status make_root(Core& core) {
   root->layer.store(first, std::memory_order_release);
   const int fd = core.layers[first].root->get();
   TRY(sx, posix::stat_at(fd, "."));
-  root->ino = presented_ino(core, sx);
+  root->ino = presented_ino(core, sx, fd, ".");
   mark_root(core, first);
   if (core.read_only) return {};
   TRY(list, posix::list_xattr(fd, "."));
@@ -348,6 +361,7 @@ tl::expected<std::unique_ptr<Core>, OpenError> open_core(
     ACCEPT(open_layer(*core, "upperdir", config.upper));
   }
   ACCEPT(open_lowers(*core));
+  core->numbers = std::make_unique<Numbers>(core->layers[core->read_only ? 1 : 0].dev);
   if (!core->read_only) {
     ACCEPT(open_upper(*core));
     ACCEPT(heed_kernel(*core));
@@ -355,6 +369,7 @@ tl::expected<std::unique_ptr<Core>, OpenError> open_core(
     hide(*core, config.work);
   }
   for (const std::string& path : config.hide) hide(*core, path);
+  if (auto s = number_layers(*core); !s) return refuse_errno("the roots of the layers", s.error());
   if (auto s = make_root(*core); !s) return refuse_errno("the root of the layers", s.error());
   if (!core->read_only && config.quota) ACCEPT(open_quota(*core, progress));
   if (!core->read_only && !config.quota) {
