@@ -107,6 +107,8 @@ class Books {
   /// Waits until there is something to settle; false: the books are closing.
   [[nodiscard]] bool wait_for_work() EXCLUDES(wake_);
   [[nodiscard]] Status settle() REQUIRES(settle_);
+  /// Mends the ledger after a write that failed.
+  [[nodiscard]] Status mend() REQUIRES(settle_);
   /// Writes `records` and the sums that follow. Returns what the sums moved by.
   [[nodiscard]] Result<Deltas> write(const Noted& records) REQUIRES(settle_);
   [[nodiscard]] Noted take() REQUIRES(settle_);
