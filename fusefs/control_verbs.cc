@@ -70,6 +70,17 @@ Answer check_objects(const ControlSubject& subject, const Arguments& arguments) 
   return std::move(lines).ok();
 }
 
+Answer refresh(const ControlSubject& subject) {
+  const auto found = subject.overlay.refresh();
+  if (!found) return refuse(found.error());
+  if (subject.invalidate) subject.invalidate(*found);
+  Lines lines;
+  lines.line("directories", found->directories);
+  lines.line("names", found->names.size());
+  lines.line("failed", found->failed);
+  return std::move(lines).ok();
+}
+
 Answer requests(const RequestCounts& counts) {
   Lines lines;
   for (const auto& [name, count] : counts.list()) lines.line(name.c_str(), count);
@@ -105,13 +116,14 @@ Answer answer_request(const ControlSubject& subject, std::string_view line) {
   if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
     return std::move(*answer);
   if (verb == "status" && arguments->empty()) return status(subject);
+  if (verb == "refresh" && arguments->empty()) return refresh(subject);
   if (verb == "requests" && arguments->empty()) return requests(subject.requests);
   if (verb == "quit" && arguments->empty()) return {"ok\n\n", After::kQuit};
   return refuse(
       EINVAL,
       escape_value(verb) +
           ": not a request; known: status report state limit grace timer parent reset-peak enforce "
-          "check requests new-project watch sync quit");
+          "check requests new-project watch refresh sync quit");
 }
 
 std::string error_answer(int error, std::string_view text) {

@@ -25,6 +25,7 @@
 #include "fusefs/format.h"
 #include "fusefs/name_table.h"
 #include "fusefs/overlay.h"
+#include "fusefs/posix.h"
 #include "fusefs/small_lock.h"
 #include "quota/journal.h"
 #include "quota/mutex.h"
@@ -90,6 +91,7 @@ struct FileData {
   std::unique_ptr<IndexEntry> index;  ///< guarded by the inode's loc; there while kIndexed
   std::array<LinkKey, 2> links;       ///< guarded by Core::linked_mutex: the keys it is found under
   std::unique_ptr<DataBelow> below;   ///< guarded by the inode's loc; there while kMetacopy
+  std::shared_ptr<const Fd> kept;     ///< likewise; with kGone: of the data, if it was in use
 };
 
 /// The layers in which a directory lies, topmost first. Few nearly always.
@@ -151,6 +153,7 @@ struct Inode {
     kAccessAcl = 1 << 12,   ///< an upper object whose mode an ACL says that we keep
     kDefaultAcl = 1 << 13,  ///< a directory of the upper with a default ACL
     kIndexed = 1 << 14,     ///< an upper object found in the index: FileData::index
+    kGone = 1 << 15,        ///< its lower object left the layers: FileData::kept is what remains
     // What a list of xattrs said, used while an inode is made; never kept.
     kSeenIndex = 1 << 25,
     kSeenMetacopy = 1 << 26,

@@ -9,6 +9,7 @@
 #include <new>
 #include <span>
 
+#include "fusefs/dying.h"
 #include "fusefs/ops.h"
 #include "fusefs/overlay.h"
 #include "fusefs/workers.h"
@@ -45,7 +46,9 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
   caller.gid = context->gid;
   caller.pid = context->pid;
   caller.umask = context->umask;
-  caller.interrupted = [req] { return ::fuse_req_interrupted(req) != 0; };
+  caller.interrupted = [req, tid = context->pid] {
+    return ::fuse_req_interrupted(req) != 0 && is_dying(tid);
+  };
   return caller;
 }
 

@@ -157,6 +157,19 @@ struct CheckResult {
   std::uint64_t projects_mended = 0;  ///< whose sums were not those of their records
 };
 
+/// A name of a directory that means something else than it did.
+struct StaleName {
+  NodeId dir = 0;
+  std::string name;
+};
+/// What a refresh found, and what the kernel must be told is stale.
+struct Refreshed {
+  std::uint64_t directories = 0;  ///< known ones, looked at again
+  std::uint64_t failed = 0;    ///< directories and files that could not be; they stay as they were
+  std::vector<NodeId> inodes;  ///< whose attributes, listing or data may have changed
+  std::vector<StaleName> names;  ///< that came, went, or name another object
+};
+
 /// Counts for status, doctor and tests.
 struct OverlayStats {
   std::uint64_t inodes = 0;      ///< known to the kernel now
@@ -245,7 +258,11 @@ class Overlay {
   /// Compares every record of the ledger with the upper while the mount is in use, and mends what
   /// differs if that is asked. EOPNOTSUPP with noquota; ECANCELED: see below.
   [[nodiscard]] Result<CheckResult> check(CheckMode mode);
-  /// A check under way, and any to come, ends with ECANCELED: the mount is going away.
+  /// Looks again at whatever is remembered of the lowers, which somebody may have changed below the
+  /// mount: names, kinds, where things lie. A file that is gone keeps its data for those who read
+  /// it lately; a directory that is gone is empty. ECANCELED: see below.
+  [[nodiscard]] Result<Refreshed> refresh();
+  /// A check or refresh under way, and any to come, ends with ECANCELED: the mount is going away.
   void cancel_checks() noexcept;
   /// Makes the upper plain (fusefs/flatten.h). No other call may run.
   [[nodiscard]] tl::expected<void, FlattenError> flatten(FlattenMode mode, const FlattenSink& sink);
