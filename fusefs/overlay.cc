@@ -133,6 +133,10 @@ Status Overlay::fsyncdir(NodeId id, bool data_only) {
 quota::Quota* Overlay::quota() noexcept { return core_->quota.get(); }
 Result<CheckResult> Overlay::check(CheckMode mode) { return check_ledger(*core_, mode); }
 void Overlay::cancel_checks() noexcept { core_->checks_cancelled.store(true); }
+
+void Overlay::distrust() noexcept {
+  if (core_->quota) core_->quota->distrust();
+}
 OverlayStats Overlay::stats() const {
   OverlayStats s;
   s.inodes = core_->inodes.live();

@@ -234,6 +234,9 @@ class Overlay {
   [[nodiscard]] Result<CheckResult> check(CheckMode mode);
   /// A check under way, and any to come, ends with ECANCELED: the mount is going away.
   void cancel_checks() noexcept;
+  /// An exception ended an operation half-way: what it changed may not be charged as it should, so
+  /// the next mount counts.
+  void distrust() noexcept;
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;
