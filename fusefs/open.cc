@@ -208,6 +208,8 @@ const char* cure(Errno e) {
     case EACCES:
     case EPERM:
       return "this user may not write it; chown it, or mount as its owner";
+    case ENOTDIR:
+      return "it is not a directory; remove it, and the upper is counted";
     case EBUSY:
       return "another server has it open; unmount that first";
     default:

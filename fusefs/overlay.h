@@ -266,6 +266,9 @@ class Overlay {
   void cancel_checks() noexcept;
   /// Makes the upper plain (fusefs/flatten.h). No other call may run.
   [[nodiscard]] tl::expected<void, FlattenError> flatten(FlattenMode mode, const FlattenSink& sink);
+  /// An exception ended an operation half-way: what it changed may not be charged as it should, so
+  /// the next mount counts.
+  void distrust() noexcept;
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;

@@ -54,6 +54,39 @@ tl::unexpected<Problem> unknown(const std::string& name) {
   return failure("no world named '" + name + "' (troot list shows them)");
 }
 
+/// Takes values that are there and of the right type; numbers are not cut to fit. False: another
+/// type.
+struct Reader {
+  const json& from;
+
+  bool operator()(const char* key, std::string& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_string()) into = it->get<std::string>();
+    return it->is_string();
+  }
+  bool operator()(const char* key, bool& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_boolean()) into = it->get<bool>();
+    return it->is_boolean();
+  }
+  bool operator()(const char* key, std::uint64_t& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_number_unsigned()) into = it->get<std::uint64_t>();
+    return it->is_number_unsigned();
+  }
+  bool operator()(const char* key, std::int64_t& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (!it->is_number_integer()) return false;
+    if (it->is_number_unsigned() && it->get<std::uint64_t>() > INT64_MAX) return false;
+    into = it->get<std::int64_t>();
+    return true;
+  }
+};
+
 }  // namespace
 
 std::string read_text(const std::string& path) {
@@ -85,19 +118,17 @@ Outcome<Settings> World::load() const {
                    " removes the world)");
   }
   Settings settings;
-  try {
-    settings.base = j.value("base", settings.base);
-    settings.created_s = j.value("created", settings.created_s);
-    settings.limit_bytes = j.value("limit_bytes", settings.limit_bytes);
-    settings.limit_inodes = j.value("limit_inodes", settings.limit_inodes);
-    settings.new_limit_bytes = j.value("new_limit_bytes", settings.new_limit_bytes);
-    settings.new_limit_inodes = j.value("new_limit_inodes", settings.new_limit_inodes);
-    settings.share_tmp = j.value("share_tmp", settings.share_tmp);
-    settings.provisioned = j.value("provisioned", settings.provisioned);
-  } catch (const json::exception& e) {
-    return failure(path_ + "/world.json: " + e.what());
-  }
-  return settings;
+  const Reader read{j};
+  const bool good =
+      read("base", settings.base) && read("created", settings.created_s) &&
+      read("limit_bytes", settings.limit_bytes) && read("limit_inodes", settings.limit_inodes) &&
+      read("new_limit_bytes", settings.new_limit_bytes) &&
+      read("new_limit_inodes", settings.new_limit_inodes) &&
+      read("share_tmp", settings.share_tmp) && read("provisioned", settings.provisioned);
+  if (good) return settings;
+  return failure(path_ +
+                 "/world.json has a value of another type than it should (troot rm --force " +
+                 name_ + " removes the world)");
 }
 
 Done World::save(const Settings& settings) const {
@@ -111,7 +142,16 @@ Done World::save(const Settings& settings) const {
                {"new_limit_inodes", settings.new_limit_inodes},
                {"share_tmp", settings.share_tmp},
                {"provisioned", settings.provisioned}};
-  return replace_text(path_ + "/world.json", j.dump(2) + "\n",
+  std::string text;
+  try {
+    text = j.dump(2) + "\n";
+  } catch (const json::exception&) {
+    // JSON is UTF-8, and a path may be anything.
+    return failure(settings.base +
+                   ": its name is not UTF-8, which a world cannot remember; give "
+                   "the directory another name, or bind-mount it to one");
+  }
+  return replace_text(path_ + "/world.json", text,
                       is_temporary() ? Keep::kWhileRunning : Keep::kOverPowerCut);
 }
 
