@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fusefs/complaints.h"
 #include "fusefs/fd_cache.h"
 #include "fusefs/ids.h"
 #include "fusefs/inode.h"
@@ -67,6 +68,7 @@ struct Overlay::Core {
   Fd stage, parked, index;    ///< work/troot/stage, work/troot/parked, work/troot/index
   Fd lock_upper, lock_work;   ///< hold the flocks
   LinkStore links;
+  Complaints complaints;
   InodeTable inodes;
   std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
   FdCache dirs, files;

@@ -62,6 +62,15 @@ class Flattener {
     Parts parts;
     for (std::uint16_t layer = 0; layer < core_.layers.size(); ++layer)
       parts.push_back({layer, core_.layers[layer].root});
+    TRY(index, posix::open_at(core_.index.get(), ".", O_RDONLY | O_DIRECTORY));
+    bool links = false;
+    CHECK_OK(posix::list(index.get(), [&](const DirName&) {
+      links = true;
+      return false;
+    }));
+    // One plain lower layer says nothing that the other reader does not hear.
+    walks_lowers_ = links || core_.layers.size() > 2 || core_.config.aufs_whiteouts ||
+                    core_.layers.back().overridden;
     return visit_dir(core_.root, parts, Fate::kMerged);
   }
 
@@ -227,8 +236,22 @@ class Flattener {
       below = std::move(found_parts);
       own = agrees(inode, below) ? Fate::kMerged : Fate::kClosed;
     }
+    if (own == Fate::kMerged && !inode->in_upper()) {
+      TRY(mounted, is_mount(inode));
+      // The other reader sees the directory below the mount; that is not for us to copy.
+      if (mounted) tell(What::kUnsaid);
+      if (mounted || !walks_lowers_) return {};
+    }
     if (own != Fate::kMerged) CHECK_OK(bring(dir, inode, child, Finds::kNothing));
     return visit_dir(inode, below, own);
+  }
+
+  /// Whether a directory of a lower layer is of another file system than the layer's root.
+  Result<bool> is_mount(Inode* inode) {
+    const std::shared_lock loc(inode->loc);
+    TRY(at, where(core_, inode));
+    TRY(sx, posix::stat_at(at.fd(), at.text()));
+    return device_of(sx) != core_.layers[inode->layer.load()].dev;
   }
 
   /// Owners, kinds and permissions that the disk does not say.
@@ -317,6 +340,7 @@ class Flattener {
   Core& core_;
   const bool act_;
   const FlattenSink& sink_;
+  bool walks_lowers_ = true;  ///< also where the upper has nothing
   std::string path_;
 };
 

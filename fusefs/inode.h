@@ -166,7 +166,7 @@ struct Inode {
 
   Name* name = nullptr;
   Inode* parent = nullptr;
-  std::uint64_t ino = 0;               ///< st_ino as presented
+  std::uint64_t ino = 0;               ///< st_ino as presented; of a free slot: the next free one
   std::atomic<std::uint64_t> refs{0};  ///< lookups below kPin, pins above
   union {
     DirData* dir = nullptr;       ///< of a directory, always there
@@ -226,8 +226,11 @@ class InodeTable {
       chunks_;  ///< from calloc: untouched parts cost nothing
   std::atomic<std::uint64_t> live_{0};
   Mutex mutex_;
-  std::vector<std::uint32_t> free_ GUARDED_BY(mutex_);
+  /// The slots that were given back, linked by Inode::ino, so that giving one back takes no memory.
+  /// 0: none.
+  std::uint32_t free_ GUARDED_BY(mutex_) = 0;
   std::uint32_t next_ GUARDED_BY(mutex_) = 1;
+  [[nodiscard]] Inode& at(std::uint32_t slot) const noexcept;
 };
 
 }  // namespace troot::fusefs

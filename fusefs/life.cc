@@ -18,6 +18,23 @@ bool unreadable(const Core& core, int dirfd, const char* name, const struct stat
   return !posix::readable(dirfd, name);
 }
 
+/// An inode that nobody else knows yet: given back unless it is released.
+class Fresh {
+ public:
+  Fresh(Core& core, Inode* inode) : core_(core), inode_(inode) {}
+  ~Fresh() {
+    if (inode_ != nullptr) core_.inodes.free(inode_);
+  }
+  Fresh(const Fresh&) = delete;
+  Fresh& operator=(const Fresh&) = delete;
+  [[nodiscard]] Inode* get() const { return inode_; }
+  void release() { inode_ = nullptr; }
+
+ private:
+  Core& core_;
+  Inode* inode_;
+};
+
 /// Where the topmost object of a fresh inode lies.
 struct Top {
   std::uint16_t layer;
@@ -234,11 +251,9 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
     top = {kUpper, core.index.get(), indexed->entry.name.c_str(), indexed->sx};
     if (layer != kUpper) keys[1] = link_key(indexed->sx);
   }
-  Inode* inode = core.inodes.allocate();
-  if (auto status = fill(core, inode, dir, name, top); !status) {
-    core.inodes.free(inode);
-    return failed(status.error());
-  }
+  Fresh fresh(core, core.inodes.allocate());
+  Inode* const inode = fresh.get();
+  if (auto status = fill(core, inode, dir, name, top); !status) return failed(status.error());
   if (linked && top.layer == kUpper) file_data(inode).account.key = key_of(top.sx);
   const bool found_here = !indexed;
   if (indexed) {
@@ -250,10 +265,8 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   inode->refs.store(1, std::memory_order_release);
   Inode* winner =
       linked ? publish_linked(core, name, inode, keys, departures) : publish(name, inode);
-  if (winner != inode) {
-    core.inodes.free(inode);
-    return winner;
-  }
+  if (winner != inode) return winner;
+  fresh.release();
   pin(dir);
   if (sx != nullptr && found_here) *sx = seen;
   return inode;
@@ -271,11 +284,10 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
 
 Result<Inode*> sketch(Core& core, Inode* dir, const Name* name, std::uint16_t layer,
                       const Where& at, const struct statx& sx) {
-  Inode* inode = core.inodes.allocate();
-  if (auto status = fill(core, inode, dir, name, {layer, at.fd(), at.text(), sx}); !status) {
-    core.inodes.free(inode);
-    return fail(status.error());
-  }
+  Fresh fresh(core, core.inodes.allocate());
+  Inode* const inode = fresh.get();
+  CHECK_OK(fill(core, inode, dir, name, {layer, at.fd(), at.text(), sx}));
+  fresh.release();
   return inode;
 }
 

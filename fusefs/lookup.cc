@@ -122,10 +122,10 @@ Status load_names(Core& core, Inode* dir) {
 }
 
 Status lock_loaded(Core& core, Inode* dir) {
-  dir->dir->lock.lock();
-  auto status = load_names(core, dir);
-  if (!status) dir->dir->lock.unlock();
-  return status;
+  std::unique_lock names(dir->dir->lock);
+  CHECK_OK(load_names(core, dir));
+  names.release();
+  return {};
 }
 
 Status lock_loaded_shared(Core& core, Inode* dir) {

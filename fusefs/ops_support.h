@@ -4,8 +4,10 @@
 
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
+#include <spdlog/spdlog.h>
 
 #include <concepts>
+#include <exception>
 #include <new>
 #include <span>
 
@@ -29,10 +31,10 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
   int error = EIO;
   try {
     error = body();
-  } catch (const std::bad_alloc&) {
-    error = ENOMEM;
-  } catch (...) {
-    error = EIO;
+  } catch (const std::exception& e) {
+    error = dynamic_cast<const std::bad_alloc*>(&e) != nullptr ? ENOMEM : EIO;
+    served(req).overlay.distrust();
+    spdlog::error("an operation was cut off ({}); the next mount counts the upper", e.what());
   }
   // A failure means that nobody waits for the reply any more; here and wherever a reply's result is
   // dropped.

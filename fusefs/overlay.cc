@@ -136,6 +136,10 @@ quota::Quota* Overlay::quota() noexcept { return core_->quota.get(); }
 Result<CheckResult> Overlay::check(CheckMode mode) { return check_ledger(*core_, mode); }
 Result<Refreshed> Overlay::refresh() { return refresh_lowers(*core_); }
 void Overlay::cancel_checks() noexcept { core_->checks_cancelled.store(true); }
+
+void Overlay::distrust() noexcept {
+  if (core_->quota) core_->quota->distrust();
+}
 OverlayStats Overlay::stats() const {
   OverlayStats s;
   s.inodes = core_->inodes.live();

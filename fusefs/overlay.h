@@ -44,6 +44,8 @@ enum class RedirectDir {
   kFollow,   ///< renaming one is EXDEV; redirects that are there are followed
   kNofollow  ///< and a directory that has one is EPERM
 };
+/// Where usage is kept. In memory nothing is written for it, and the next mount counts the upper.
+enum class LedgerPlace { kDisk, kMemory };
 /// The xattr prefix of the on-disk format: `trusted.overlay.` or `user.overlay.`.
 enum class XattrSpace { kTrusted, kUser };
 
@@ -70,8 +72,9 @@ struct Config {
   bool acl = true;              ///< false: POSIX ACLs are neither shown nor set
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
-  bool enforce = true;          ///< and enforce
-  int quota_errno = 0;          ///< 0: EDQUOT
+  LedgerPlace ledger = LedgerPlace::kDisk;
+  bool enforce = true;  ///< and enforce
+  int quota_errno = 0;  ///< 0: EDQUOT
   std::optional<std::uint64_t>
       size_bytes;  ///< sets the total hard limit (0: none); absent: as remembered
   std::optional<std::uint64_t> inodes;
@@ -263,6 +266,9 @@ class Overlay {
   void cancel_checks() noexcept;
   /// Makes the upper plain (fusefs/flatten.h). No other call may run.
   [[nodiscard]] tl::expected<void, FlattenError> flatten(FlattenMode mode, const FlattenSink& sink);
+  /// An exception ended an operation half-way: what it changed may not be charged as it should, so
+  /// the next mount counts.
+  void distrust() noexcept;
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;

@@ -1,6 +1,7 @@
 // What owns it: the way from an inode to descriptors: by its parent's descriptor and its name,
 // through the two caches.
 #include <algorithm>
+#include <cstdio>
 
 #include "fusefs/core.h"
 
@@ -76,7 +77,11 @@ Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer) {
   return dir_fd_held(core, dir, layer);
 }
 
-CName parked_name(const Inode* inode) { return CName(encode_u64(inode->id())); }
+CName parked_name(const Inode* inode) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(inode->id()));
+  return CName(text);
+}
 
 Result<Where> where(Core& core, Inode* inode) {
   const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);

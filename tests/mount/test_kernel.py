@@ -202,6 +202,11 @@ def scene(m):
     os.rename(m("d/h3"), m("h3"))
 
 
+def tree_of_links(bed):
+    write(bed.in_lower("h1"), "linked")
+    os.link(bed.in_lower("h1"), bed.in_lower("h2"))
+
+
 class Chance:
     """A seeded sequence of operations below one directory; what is refused is passed over."""
 
@@ -375,6 +380,24 @@ def kernel_index(m):
     check(not [n for n in names(os.path.join(m.work, "index")) if os.path.isfile(os.path.join(m.work, "index", n))],
           "nothing of the removed file is left in the kernel's index")
     check_usage(m)
+
+
+@case("a kernel's index that an ordinary user cannot follow is refused", modes=("user",), lower=tree_of_links, on=("trootfs",),
+      automount=False)
+def foreign_index(m):
+    os.mkdir(os.path.join(m.work, "index"))
+    entry = os.path.join(m.work, "index", bytes([0, 0xfb, 33, 0, 1, *range(28)]).hex())
+    for nlink, starts in ((b"L+0", False), (b"U+1", False), (b"U-1", True)):
+        write(entry, "linked")
+        os.setxattr(entry, "user.overlay.nlink", nlink)
+        try:
+            m.mount()
+            m.umount()
+            check(starts, f"it was mounted with {nlink}")
+        except Failure as failure:
+            check(not starts and "mount it as root" in str(failure), f"{nlink}: {failure}")
+        m.server = None
+        write(m.log)
 
 
 @case("a name of a lower file that lies below is the lower's to the kernel", modes=("root",), lower=tree, on=("trootfs",))

@@ -2,6 +2,7 @@
 // that whiteouts take where no device may be made.
 #include <sys/sysmacros.h>
 
+#include "fusefs/format.h"
 #include "fusefs/posix.h"
 #include "unit/union_fixture.h"
 
@@ -10,10 +11,6 @@ using namespace troot::tests;
 using Names = std::set<std::string>;
 
 namespace {
-
-void mark(const std::string& path, const char* name, const std::string& value) {
-  REQUIRE(::lsetxattr(path.c_str(), name, value.data(), value.size(), 0) == 0);
-}
 
 /// No device may be made while it lives, as in some containers.
 struct NoDevices {
@@ -91,6 +88,26 @@ TEST_CASE("where no device may be made, whiteouts are xattrs") {
   f.rotate();
   CHECK(f.list(kRootId) == Names{"a", "c2", "d", "new"});
   CHECK(f.list(f.id("d")).empty());
+}
+
+TEST_CASE("the names and counts of the kernel's index") {
+  const auto up = parse_kernel_nlink("U-1"), low = parse_kernel_nlink("L+12");
+  REQUIRE(up);
+  REQUIRE(low);
+  CHECK((up->of_upper && up->more == -1));
+  CHECK((!low->of_upper && low->more == 12));
+  for (const char* bad : {"", "U", "U1x", "X+1", "U+", "U+-1x", "L+99999999999"})
+    CHECK_FALSE(parse_kernel_nlink(bad));
+  const std::string uuid(32, '0');
+  const auto handle = parse_kernel_handle("00fb190001" + uuid + "0a0b0c0d");
+  REQUIRE(handle);
+  CHECK(handle->type == 1);
+  CHECK(handle->bytes == "\x0a\x0b\x0c\x0d");
+  for (const std::string& bad :
+       {std::string(), std::string("00"), "00fb180001" + uuid + "0a0b0c0d", "00fb190001" + uuid,
+        "01fb190001" + uuid + "0a0b0c0d", "00fb190001" + uuid + "0a0b0c0", std::string("#1234"),
+        "00fb190001" + uuid + "0a0b0czz", std::string(400, '0')})
+    CHECK_FALSE(parse_kernel_handle(bad));
 }
 
 TEST_CASE("an empty file with the whiteout xattr is a file where its directory is not marked") {

@@ -7,11 +7,8 @@ using namespace troot::tests;
 
 namespace {
 
-void set_mark(const std::string& path, const char* name, const std::string& value) {
-  REQUIRE(::lsetxattr(path.c_str(), name, value.data(), value.size(), 0) == 0);
-}
 void redirect(const std::string& path, const std::string& value) {
-  set_mark(path, "user.overlay.redirect", value);
+  mark(path, "user.overlay.redirect", value);
 }
 
 }  // namespace
@@ -131,7 +128,7 @@ TEST_CASE("opaque directories on the way of a redirect") {
   redirect(f.upper + "/x", "/o/d");
   // What is opaque hides what lies below its names…
   f.dir.make("lower/o/d");
-  set_mark(f.lower + "/o", "user.overlay.opaque", "y");
+  mark(f.lower + "/o", "user.overlay.opaque", "y");
   f.dir.make("low2/o/d");
   put(low2 + "/o/d/hidden", "");
   // …but for a name that says itself where its lower parts are.

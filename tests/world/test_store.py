@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What owns it: making, naming and removing worlds, what the store looks like on disk, worlds for one command, bases other
 than /, and what is said of bad input."""
+import json
 import os
 import signal
 import stat
@@ -33,7 +34,7 @@ def bad_input(u):
 
 @case("help and version")
 def help_everywhere(u):
-    for command in ("create", "enter", "exec", "run", "list", "status", "stop", "rm", "quota", "doctor", "version"):
+    for command in ("create", "enter", "exec", "run", "list", "status", "stop", "rm", "quota", "flatten", "doctor", "version"):
         check(command in u.troot("--help"), f"--help does not tell of {command}")
         check("--help" in u.troot(command, "--help"), f"help of {command}")
     equal(u.troot("version"), u.troot("--version"), "version")
@@ -49,6 +50,34 @@ def rights(u):
         for name in names + files:
             equal(os.lstat(os.path.join(directory, name)).st_uid, u.uid, f"owner of {directory}/{name}")
     check(u.status("w")["used_bytes"] < 200_000, "what furnishing takes")
+
+
+@case("flatten makes a stopped world's upper plain", ids=("one", "range"))
+def flattened(u):
+    u.world("w")
+    u.refused(2, "flatten", says=["-o"])
+    u.refused(2, "flatten", "-o", "lowerdir=/etc", says=["upperdir"])
+    u.shell("w", "mv /etc/skel /etc/skel2 && echo more >> /etc/skel2/.bashrc && touch -d 2001-01-01 /etc/hosts.allow /etc/hostname")
+    show = ("cd /etc && find skel2 hostname -printf '%p %M %u %g %s %T@\\n' | sort && cat skel2/.* hostname 2> /dev/null | md5sum;"
+            " ls -d skel")
+    before = u.shell("w", show, status=2)
+    running = u.popen("troot", "exec", "w", "sleep", "60")
+    wait_until(lambda: u.status("w")["sessions"] == 1, "the session")
+    u.refused(1, "flatten", "w", says=["w", "running", "troot stop"])
+    u.troot("stop", "w")
+    running.wait(timeout=10)
+    upper = u.upper("w")
+    equal(os.getxattr(upper + "/etc/skel2", "user.overlay.redirect"), b"/etc/skel", "the redirect")
+    planned = json.loads(u.troot("flatten", "w", "--dry-run", "--json"))
+    done = json.loads(u.troot("flatten", "w", "--json"))
+    check(done["changes"] == planned["changes"] > 1, f"{planned['changes']} planned, {done['changes']} done")
+    steps = {(s["step"], s["path"]) for s in done["steps"]}
+    check({("opaque", "/etc/skel2"), ("data", "/etc/hostname")} <= steps, str(steps))
+    equal(os.getxattr(upper + "/etc/skel2", "user.overlay.opaque"), b"y", "the mark of a directory that is whole")
+    for path, name in (("/etc/skel2", "redirect"), ("/etc/hostname", "metacopy")):
+        check("user.overlay." + name not in os.listxattr(upper + path), f"{name} is left on {path}")
+    equal(u.shell("w", show, status=2), before, "what the world shows")
+    check("0 changes" in u.troot("flatten", "w"), "a second run")
 
 
 @case("rm removes all of a world, and of several")

@@ -21,6 +21,8 @@ namespace {
 using fusefs::FlattenMode, fusefs::FlattenStep;
 using What = FlattenStep::What;
 
+constexpr int kServerEnd_s = 60;
+
 struct FlattenWords {
   std::string name;
   std::vector<std::string> options;
@@ -160,6 +162,8 @@ Outcome<int> flatten_world(const FlattenWords& words) {
   TAKE(lock, world.lock());
   if (is_running(world))
     return failure("world '" + words.name + "' is running (troot stop " + words.name + ")");
+  // One that has just ended may still be writing.
+  TAKE(server_lock, take_server_lock(world, kServerEnd_s));
   TAKE(settings, world.load());
   TAKE(config, config_of({server_options(store.path(), world, settings, id_plans().front())}));
   return flatten_upper(config, words);
