@@ -232,13 +232,20 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
   const bool linked =
       seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode) && (layer == kUpper || is_indexable(seen));
+  // What is looked at may change by another name of the object, so an error may be no truth.
+  const auto failed = [&](Errno error) -> Result<Inode*> {
+    Inode* const known = linked ? find_linked(core, seen) : nullptr;
+    if (known != nullptr || (linked && core.linked_departures.load() != departures)) return known;
+    return fail(error);
+  };
   Top top{layer, fd->get(), name->text, seen};
   std::optional<Indexed> indexed;
   std::array<LinkKey, 2> keys{link_key(seen)};
   if (linked) {
     if (Inode* known = find_linked(core, seen)) return known;
-    TRY(found, find_indexed(core, top));
-    indexed = std::move(found);
+    auto found = find_indexed(core, top);
+    if (!found) return failed(found.error());
+    indexed = std::move(*found);
   }
   if (indexed) {
     top = {kUpper, core.index.get(), indexed->entry.name.c_str(), indexed->sx};
@@ -246,7 +253,7 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   }
   Fresh fresh(core, core.inodes.allocate());
   Inode* const inode = fresh.get();
-  CHECK_OK(fill(core, inode, dir, name, top));
+  if (auto status = fill(core, inode, dir, name, top); !status) return failed(status.error());
   if (linked && top.layer == kUpper) file_data(inode).account.key = key_of(top.sx);
   const bool found_here = !indexed;
   if (indexed) {
@@ -277,11 +284,10 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
 
 Result<Inode*> sketch(Core& core, Inode* dir, const Name* name, std::uint16_t layer,
                       const Where& at, const struct statx& sx) {
-  Inode* inode = core.inodes.allocate();
-  if (auto status = fill(core, inode, dir, name, {layer, at.fd(), at.text(), sx}); !status) {
-    core.inodes.free(inode);
-    return fail(status.error());
-  }
+  Fresh fresh(core, core.inodes.allocate());
+  Inode* const inode = fresh.get();
+  CHECK_OK(fill(core, inode, dir, name, {layer, at.fd(), at.text(), sx}));
+  fresh.release();
   return inode;
 }
 

@@ -244,6 +244,7 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   CHECK_OK(name.open(text));
   TRY(project, inherited(core, dir));
   TRY(wanted, want_for(core, caller, dir, object.mode));
+  wanted.owner.rdev = object.rdev;
   const Override& want = wanted.owner;
   TRY(dirfd, dir_fd(core, dir, kUpper));
   const bool is_dir = S_ISDIR(object.mode);

@@ -12,7 +12,6 @@
 
 #include <cstring>
 
-#include "fusefs/lower_search.h"
 #include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
@@ -255,7 +254,6 @@ bool Refresh::reads_another(Inode* child, const struct statx& seen) {
 
 /// The inode gets what was found for it. The caller holds its loc, alone.
 void Refresh::take_over(Inode* child, Inode* sketch) {
-  constexpr std::uint32_t kBelowFlags = Inode::kUnreadable | Inode::kMetacopy;
   if (child->is_dir()) {
     DirData &data = *child->dir, &found = *sketch->dir;
     for (const LayerList* layers : {&data.layers, &found.layers}) {
@@ -265,14 +263,17 @@ void Refresh::take_over(Inode* child, Inode* sketch) {
     }
     std::swap(data.layers, found.layers);
     std::swap(data.moved, found.moved);
+    std::swap(data.marked, found.marked);
     child->layer.store(sketch->layer, std::memory_order_release);
   } else {
     core_.files.drop(FdCache::key(child->slot, data_layer(child)));
     if (child->has(Inode::kMetacopy) || sketch->has(Inode::kMetacopy))
       std::swap(file_data(child).below, file_data(sketch).below);
   }
-  child->clear(kBelowFlags & ~sketch->flags.load());
-  child->set(kBelowFlags & sketch->flags.load());
+  const std::uint32_t looked_at =
+      Inode::kUnreadable | Inode::kMetacopy | (child->in_upper() ? 0U : Inode::kOverride);
+  child->clear(looked_at & ~sketch->flags.load());
+  child->set(looked_at & sketch->flags.load());
   // Of a lower object these are asked when needed.
   if (!child->in_upper()) child->clear(Inode::kXattrsKnown | Inode::kUserXattrs | Inode::kCaps);
 }

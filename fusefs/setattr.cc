@@ -101,6 +101,14 @@ class Former {
   std::vector<std::pair<std::string, std::string>> xattrs_;
 };
 
+/// The owner of a symlink may be kept elsewhere, and then only this moves its ctime.
+Status touch_symlink(const Former& former) {
+  const struct statx& sx = former.sx();
+  return posix::set_times(former.at().fd(), former.at().text(),
+                          {sx.stx_atime.tv_sec, sx.stx_atime.tv_nsec},
+                          {sx.stx_mtime.tv_sec, sx.stx_mtime.tv_nsec});
+}
+
 Status change_owner(Core& core, Inode* inode, const Former& former, const SetAttr& set) {
   const Where& at = former.at();
   Override want = former.owner();
@@ -111,11 +119,12 @@ Status change_owner(Core& core, Inode* inode, const Former& former, const SetAtt
   if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(core, inode, at));
   if (want == former.owner()) {
     // Nothing changes but ctime, which chmod to the same value moves.
-    if (inode->is_symlink()) return {};
+    if (inode->is_symlink()) return touch_symlink(former);
     return posix::chmod(at.fd(), at.text(), former.sx().stx_mode & 07777);
   }
   if (set.mode && inode->has(Inode::kAccessAcl)) CHECK_OK(change_acl(core, at, want.mode));
-  return apply_owner(core, inode, at, former.sx(), want);
+  CHECK_OK(apply_owner(core, inode, at, former.sx(), want));
+  return inode->is_symlink() ? touch_symlink(former) : Status{};
 }
 
 Status change_times(Core& core, Inode* inode, const SetAttr& set) {

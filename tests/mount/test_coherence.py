@@ -271,6 +271,12 @@ def unnamed(m):
     libc_call("linkat", -100, f"/proc/self/fd/{descriptor}".encode(), -100, os.fsencode(m("named")), AT_SYMLINK_FOLLOW)
     equal(read(m("named")), b"unnamed", "content")
     os.close(descriptor)
+    # O_EXCL: it may never have a name.
+    descriptor = os.open(m(""), os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600)
+    refused(errno.ENOENT, libc_call, "linkat", -100, f"/proc/self/fd/{descriptor}".encode(), -100,
+            os.fsencode(m("never")), AT_SYMLINK_FOLLOW)
+    os.close(descriptor)
+    equal(names(m("")), ["named"], "names")
 
 
 @case("copy_file_range from a lower to an upper file", lower=lower_files)

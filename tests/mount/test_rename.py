@@ -3,8 +3,8 @@
 import errno
 import os
 
-from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, UNIONS, case, equal, main, names, read, refused, renameat2, run,
-                     write)
+from harness import (RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, UNIONS, case, equal, main, names, read,
+                     refused, renameat2, run, write)
 
 
 def tree(bed):
@@ -151,6 +151,16 @@ def flags(m):
     refused(errno.EINVAL, renameat2, m("up2"), m("x"), RENAME_EXCHANGE | RENAME_NOREPLACE)
     m.remount()
     equal((read(m("fresh")), read(m("low1"))), (b"low1", b"up1"), "after a remount")
+
+
+@case("RENAME_WHITEOUT is refused, as the kernel's overlayfs does", lower=tree, on=("trootfs", "overlay"))
+def whiteout_flag(m):
+    uppers(m)
+    for other in (0, RENAME_NOREPLACE):
+        for source in ("up1", "low1", "udir"):
+            refused(errno.EINVAL, renameat2, m(source), m("x"), RENAME_WHITEOUT | other)
+    refused(errno.EINVAL, renameat2, m("up1"), m("x"), 8)  # a flag of the future
+    equal((read(m("up1")), read(m("low1")), os.path.exists(m("x"))), (b"up1", b"low1", False), "what was to move")
 
 
 @case("errors", lower=tree)

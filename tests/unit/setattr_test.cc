@@ -1,4 +1,6 @@
 // A request that changes several attributes at once changes all of them or none.
+#include <sys/sysmacros.h>
+
 #include "fusefs/posix.h"
 #include "unit/union_fixture.h"
 
@@ -67,6 +69,34 @@ int calls_of(Attributes& f, const SetAttr& set, int at, Result<struct stat>& res
 }
 
 }  // namespace
+
+TEST_CASE("chown of a symlink moves its ctime, and a device that is made keeps its numbers") {
+  Fixture f;
+  f.open();
+  const auto link = f.overlay->symlink(f.caller, kRootId, "l", "target");
+  REQUIRE(link);
+  for (const uid_t uid : {7U, 7U, 0U}) {
+    const auto before = f.overlay->getattr(link->id);
+    ::usleep(20000);
+    SetAttr set;
+    set.uid = uid;
+    const auto after = f.overlay->setattr(f.caller, link->id, set);
+    REQUIRE(after);
+    CHECK(after->st_uid == uid);
+    CHECK(after->st_ctim.tv_sec * 1000000000 + after->st_ctim.tv_nsec >
+          before->st_ctim.tv_sec * 1000000000 + before->st_ctim.tv_nsec);
+    CHECK(after->st_mtim.tv_nsec == before->st_mtim.tv_nsec);
+  }
+  for (const mode_t type : {S_IFCHR, S_IFBLK}) {
+    const std::string name = type == S_IFCHR ? "char" : "block";
+    const auto made = f.overlay->mknod(f.caller, kRootId, name, type | 0600, makedev(1, 2));
+    REQUIRE(made);
+    CHECK(made->attr.st_rdev == makedev(1, 2));
+    CHECK((made->attr.st_mode & S_IFMT) == type);
+    f.open();
+    CHECK(f.overlay->getattr(f.id(name))->st_rdev == makedev(1, 2));
+  }
+}
 
 TEST_CASE("attributes that are changed together are changed all, or none if any step fails") {
   for (const Ownership ownership : {Ownership::kPresented, Ownership::kNative}) {
