@@ -1,5 +1,7 @@
 // What owns it: what stat(2) shows of an object, and the owner and mode that objects of the upper
 // are given.
+#include <sys/sysmacros.h>
+
 #include <algorithm>
 
 #include "fusefs/acl.h"
@@ -54,15 +56,29 @@ quota::InodeKey key_of(const struct statx& sx) {
   return key;
 }
 
+Result<std::string> get_override(int dirfd, const char* name, std::uint16_t layer) {
+  auto text = posix::get_xattr(dirfd, name, kOverrideStat);
+  if (text || layer == kUpper || !(text.error() == ENODATA)) return text;
+  return posix::get_xattr(dirfd, name, kForeignOverrideStat);
+}
+
 Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struct statx& sx) {
   Override disk;
   disk.uid = sx.stx_uid;
   disk.gid = sx.stx_gid;
   disk.mode = sx.stx_mode;
   disk.has_type = true;
-  if (!inode->in_upper() || !core.ids.presented()) return disk;
-  disk = core.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
+  disk.rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
+  const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
+  if (!core.layers[layer].overridden) return disk;
+  // What has no record is as it was when its layer was an upper of ours.
+  if (layer == kUpper || sx.stx_uid == core.disk_uid) {
+    const Override own = core.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
+    disk.uid = own.uid;
+    disk.gid = own.gid;
+  }
   if (inode->is_symlink()) {
+    if (layer != kUpper) return disk;
     if (const auto record = core.links.get(key_of(sx)); record && record->has_owner) {
       disk.uid = record->owner.uid;
       disk.gid = record->owner.gid;
@@ -70,7 +86,7 @@ Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struc
     return disk;
   }
   if (inode->has(Inode::kOverride)) {
-    auto text = posix::get_xattr(at.fd(), at.text(), kOverrideStat);
+    auto text = get_override(at.fd(), at.text(), layer);
     if (!text && !(text.error() == ENODATA)) return fail(text.error());
     // A value that cannot be read is bad data on disk: the object shows what the disk alone says.
     if (const auto o = text ? parse_override(*text) : std::nullopt) {
@@ -96,10 +112,8 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
   st.st_uid = core.ids.shown(owner.uid);
   st.st_gid = core.ids.shown(owner.gid);
   st.st_mode = owner.mode;
-  if (core.ids.presented() && inode->in_upper()) {
-    st.st_rdev = owner.rdev;
-    if (!Ids::own_type(owner.mode)) st.st_size = 0;
-  }
+  st.st_rdev = owner.rdev;
+  if (!Ids::own_type(owner.mode)) st.st_size = 0;
   if (owner.mode & (S_ISUID | S_ISGID)) {
     inode->set(Inode::kPrivileged);
   } else {

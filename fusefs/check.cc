@@ -15,6 +15,7 @@
 #include "fusefs/intent.h"
 #include "fusefs/namei.h"
 #include "fusefs/readdir.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -118,8 +119,7 @@ class Checker {
         const CName name(d.name);
         const auto sx = posix::stat_at(fd->get(), name.get());
         if (!sx) return true;
-        if (S_ISCHR(sx->stx_mode) && sx->stx_rdev_major == 0 && sx->stx_rdev_minor == 0)
-          return true;
+        if (is_whiteout(*sx)) return true;
         auto child = std::make_shared<const Step>(Step{step, std::string(d.name)});
         status = visit(child, fd->get(), name.get(), *sx);
         if (S_ISDIR(sx->stx_mode)) waiting.push_back(std::move(child));
@@ -151,6 +151,7 @@ class Checker {
 
   Status compare(const StepPtr& step, int dirfd, const char* name, const struct statx& sx) {
     const auto e = examine(core_, dirfd, name, sx);
+    if (e && is_upper_whiteout(core_, dirfd, name, sx, e->flags)) return {};
     ++result_.objects;
     meet(key_of(sx));
     if (!e) {

@@ -96,7 +96,7 @@ Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, St
     TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL, 0600));
     opened = std::move(fd);
   } else {
-    CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), s.owner.mode, to_stat(s.sx).st_rdev));
+    CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), s.owner.mode, s.owner.rdev));
   }
   staged.made();
   if (!opened.valid()) return {};
@@ -132,12 +132,11 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, b
   TRY(made, posix::stat_at(staged.dirfd(), staged.name()));
   b.sx = made;
   if (inode->is_symlink()) staged.has_record(key_of(made));
-  Override want = s.owner;
-  if (!Ids::own_type(want.mode)) want.rdev = to_stat(s.sx).st_rdev;
-  TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), made, want, false));
+  TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), made, s.owner, false));
   if (overridden) b.flags |= Inode::kOverride;
   if (!inode->is_symlink()) {
-    TRY(bytes, copy_xattrs(core, s.at, staged.dirfd(), staged.name()));
+    const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
+    TRY(bytes, copy_xattrs(core, s.at, layer, staged.dirfd(), staged.name()));
     b.account.xattr_bytes = quota::xattr_charge(bytes);
     if (bytes > 0) {
       TRY(list, posix::list_xattr(staged.dirfd(), staged.name()));
@@ -218,9 +217,9 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
       inode->set(Inode::kIndexed);
       add_link_key(core, inode, link_key(b.sx));
     }
-    if (!keeps_ino) inode->ino = presented_ino(core, b.sx);
+    if (!keeps_ino) inode->ino = presented_ino(core, b.sx, core.stage.get(), ".");
   }
-  inode->clear(Inode::kUnreadable);
+  inode->clear(Inode::kUnreadable | Inode::kOverride);
   inode->set(b.flags);
   inode->layer.store(kUpper, std::memory_order_release);
   core.copied_up.fetch_add(1, std::memory_order_relaxed);

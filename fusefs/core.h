@@ -18,6 +18,7 @@
 #include "fusefs/ids.h"
 #include "fusefs/inode.h"
 #include "fusefs/link_store.h"
+#include "fusefs/numbers.h"
 #include "fusefs/overlay.h"
 #include "fusefs/posix.h"
 #include "quota/mutex.h"
@@ -31,6 +32,15 @@ struct Layer {
   std::string path;
   FdHandle root;  ///< O_PATH; null for the upper of a read-only mount
   dev_t dev = 0;
+  /// Its root says that it has whiteouts in the form of xattrs, though nothing lies below it.
+  bool xattr_whiteouts = false;
+  bool overridden = false;  ///< its objects are shown as their override_stat says
+};
+
+/// What a whiteout is that the union makes.
+enum class WhiteoutForm {
+  kDevice,  ///< a character device 0/0
+  kXattr    ///< an empty file with an xattr, where the other may not be made
 };
 
 /// An object as a directory descriptor and one name in it ("." for a directory itself).
@@ -60,6 +70,7 @@ struct Overlay::Core {
   LinkStore links;
   Complaints complaints;
   InodeTable inodes;
+  std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
   FdCache dirs, files;
   std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
@@ -69,6 +80,7 @@ struct Overlay::Core {
   /// The upper's file system allocates behind the end of files by itself (XFS), also where a write
   /// then leaves a gap.
   bool fills_gaps = false;
+  WhiteoutForm whiteouts = WhiteoutForm::kDevice;
   bool closed = false;
   std::atomic<bool> checks_cancelled{false};
   std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
@@ -83,8 +95,6 @@ struct Overlay::Core {
   Mutex linked_mutex;
   /// Objects with several names that the kernel knows.
   std::unordered_map<LinkKey, Inode*, LinkKeyHash> linked GUARDED_BY(linked_mutex);
-  Mutex devices_mutex;
-  std::vector<dev_t> devices GUARDED_BY(devices_mutex);
 
   explicit Core(Config c)
       : config(std::move(c)),
@@ -112,7 +122,6 @@ struct Overlay::Core {
 /// The path at which the layers below the upper, merged, show the lower parts of `dir`: what a
 /// redirect says. Locks as place_in.
 [[nodiscard]] std::string merged_path(Core& core, Inode* dir);
-[[nodiscard]] bool is_opaque(int dirfd, const char* name);
 /// Where the topmost object of `inode` is. The caller holds loc.
 [[nodiscard]] Result<Where> where(Core& core, Inode* inode);
 /// A descriptor for data: O_RDWR of an upper file, O_RDONLY where the data is in a lower layer. The
@@ -133,8 +142,6 @@ struct Overlay::Core {
 [[nodiscard]] Status lock_loaded_shared(Core& core, Inode* dir);
 [[nodiscard]] bool is_hidden(const Core& core, dev_t dev, std::uint64_t ino);
 [[nodiscard]] dev_t device_of(const struct statx& sx);
-/// Whether an object is the kernel's whiteout, a character device 0/0.
-[[nodiscard]] bool is_whiteout(const struct statx& sx);
 
 // ---- life.cc
 // ------------------------------------------------------------------------------------
@@ -152,8 +159,9 @@ void add_link_key(Core& core, Inode* inode, const LinkKey& key);
 void pin(Inode* inode) noexcept;
 /// Takes `amount` off the references and ends the inode when none is left. Takes locks of parents.
 void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
-/// st_ino of an object of a layer.
-[[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx);
+/// st_ino of an object of a layer, found as `name` in `dirfd`.
+[[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx, int dirfd,
+                                          const char* name);
 /// The flags that the xattrs of an object of a layer give its inode.
 [[nodiscard]] std::uint32_t xattr_flags(const Core& core, const std::string& list,
                                         std::uint16_t layer);
@@ -171,6 +179,8 @@ void detach(Core& core, Inode* dir, Name* name, Inode* inode);
 /// Owner and mode as kept, before squashing. The caller holds loc.
 [[nodiscard]] Result<Override> owner_of(Core& core, Inode* inode, const Where& at,
                                         const struct statx& sx);
+/// The override_stat of an object of a layer. ENODATA: it has none.
+[[nodiscard]] Result<std::string> get_override(int dirfd, const char* name, std::uint16_t layer);
 /// Gives an upper object owner and mode. `had`: it has an override_stat. Returns whether it has one
 /// now.
 [[nodiscard]] Result<bool> set_owner(Core& core, int dirfd, const char* name,
@@ -244,8 +254,8 @@ inline constexpr CopyUp kForcedMetadata{INT64_MAX, quota::Enforce::kForce, Bring
                                                          std::uint16_t layer);
 /// Copies the shown xattrs of a lower object to an object in the stage. Returns the bytes they
 /// count for.
-[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd,
-                                               const char* to);
+[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from, std::uint16_t layer,
+                                               int to_dirfd, const char* to);
 
 // ---- remove.cc
 // -----------------------------------------------------------------------------------
@@ -254,7 +264,6 @@ void discard_parked(Core& core, Inode* inode) noexcept;
 /// Empties a directory of whiteouts and removes it. Best effort: what is left is cleaned at the
 /// next mount.
 void remove_tree(int dirfd, const char* name) noexcept;
-[[nodiscard]] Status make_whiteout(int dirfd, const char* name);
 
 // ---- file.cc
 // -------------------------------------------------------------------------------------

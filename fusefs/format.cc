@@ -40,10 +40,13 @@ XattrNames::XattrNames(XattrSpace space)
       opaque(prefix + "opaque"),
       redirect(prefix + "redirect"),
       metacopy(prefix + "metacopy"),
+      whiteout(prefix + "whiteout"),
       project(prefix + "troot.project"),
       alloc(prefix + "troot.alloc"),
       origin(prefix + "troot.origin"),
       index(prefix + "troot.index"),
+      nlink(prefix + "nlink"),
+      work(prefix + "troot.work"),
       uuid(prefix + "troot.uuid"),
       access_acl(prefix + "troot.x.system.posix_acl_access"),
       default_acl(prefix + "troot.x.system.posix_acl_default"),
@@ -198,7 +201,9 @@ std::optional<IndexRecord> parse_index(std::string_view text) {
   if (space == std::string_view::npos || space == 0 || space > NAME_MAX) return std::nullopt;
   IndexRecord r;
   r.name = text.substr(0, space);
-  if (r.name.find('/') != std::string::npos || r.name == "." || r.name == "..") return std::nullopt;
+  constexpr std::string_view kNever("/\0", 2);
+  if (r.name.find_first_of(kNever) != std::string::npos || r.name == "." || r.name == "..")
+    return std::nullopt;
   text.remove_prefix(space + 1);
   if (!text.starts_with('=') && !text.starts_with('U')) return std::nullopt;
   r.relative = text.front() == 'U';
@@ -207,6 +212,35 @@ std::optional<IndexRecord> parse_index(std::string_view text) {
   if (!nlink || *nlink < -INT32_MAX || *nlink > INT32_MAX) return std::nullopt;
   r.nlink = *nlink;
   return r;
+}
+
+std::optional<KernelNlink> parse_kernel_nlink(std::string_view text) {
+  if (text.size() < 3 || (text[0] != 'U' && text[0] != 'L')) return std::nullopt;
+  KernelNlink n;
+  n.of_upper = text[0] == 'U';
+  text.remove_prefix(text[1] == '+' ? 2 : 1);
+  const auto more = take<std::int64_t>(text, '\0');
+  if (!more || *more < -INT32_MAX || *more > INT32_MAX) return std::nullopt;
+  n.more = *more;
+  return n;
+}
+
+std::optional<KernelHandle> parse_kernel_handle(std::string_view hex) {
+  // version, magic, length, flags, type, the file system's UUID; then the handle itself.
+  constexpr std::size_t kHead = 5 + 16, kMost = 128;
+  constexpr char kVersion = 0, kMagic = '\xfb';
+  if (hex.size() % 2 != 0 || hex.size() / 2 <= kHead || hex.size() / 2 > kHead + kMost)
+    return std::nullopt;
+  std::string raw;
+  for (; !hex.empty(); hex.remove_prefix(2)) {
+    std::string_view pair = hex.substr(0, 2);
+    const auto byte = take<unsigned char>(pair, '\0', 16);
+    if (!byte) return std::nullopt;
+    raw += static_cast<char>(*byte);
+  }
+  if (raw[0] != kVersion || raw[1] != kMagic || static_cast<unsigned char>(raw[2]) != raw.size())
+    return std::nullopt;
+  return KernelHandle{static_cast<unsigned char>(raw[4]), raw.substr(kHead)};
 }
 
 std::string encode_link(const LinkRecord& r) {

@@ -23,23 +23,33 @@ struct XattrNames {
   std::string opaque;    ///< "y": nothing below is merged
   std::string redirect;  ///< where the lower parts of a renamed directory lie
   std::string metacopy;  ///< there: the file's data lies below
+  std::string whiteout;  ///< there, on an empty file in a marked directory: a whiteout
   std::string project;   ///< ProjectAttr
   std::string alloc;     ///< present: the file was made sparse; the value keeps preallocated ranges
   std::string origin;    ///< the st_ino that a copied-up object keeps
   std::string index;     ///< IndexRecord: a lower file with several names
+  std::string nlink;     ///< KernelNlink
+  std::string work;      ///< on work/troot: which work/work of the kernel's the ledger knows of
   std::string uuid;      ///< on the upper's root: names it to the ledger
   std::string access_acl;   ///< an ACL where ownership is presented: acts on the mount alone
   std::string default_acl;  ///< likewise
   std::string stash;        ///< prefix of a user's xattrs that may not lie on the host as they are
 };
 
-/// The opaque mark under each prefix that container stores and kernels use.
+/// The marks under each prefix that container stores and kernels use. What is read in the upper is
+/// fewer: a user may set those that are not hidden there.
 inline constexpr const char* kOpaqueNames[] = {"trusted.overlay.opaque", "user.overlay.opaque",
                                                "user.fuseoverlayfs.opaque"};
+inline constexpr const char* kWhiteoutNames[] = {"trusted.overlay.whiteout",
+                                                 "user.overlay.whiteout"};
+/// fuse-overlayfs's own names: never shown, so that what a user sets under them does not act.
+inline constexpr std::string_view kForeignPrefix = "user.fuseoverlayfs.";
 
 /// `user.containers.override_stat`: owner, mode and type as presented (containers/storage,
 /// fuse-overlayfs).
 inline constexpr const char* kOverrideStat = "user.containers.override_stat";
+/// The same as fuse-overlayfs wrote it first; read in lower layers.
+inline constexpr const char* kForeignOverrideStat = "user.fuseoverlayfs.override_stat";
 
 struct Override {
   uid_t uid = 0;
@@ -90,6 +100,21 @@ struct IndexRecord {
 };
 [[nodiscard]] std::string encode_index(const IndexRecord& r);
 [[nodiscard]] std::optional<IndexRecord> parse_index(std::string_view text);
+
+/// The kernel's count of names of an object in its own index: relative to the links of the upper
+/// object ("U+2") or of the lower one ("L-1").
+struct KernelNlink {
+  bool of_upper = false;
+  std::int64_t more = 0;
+};
+[[nodiscard]] std::optional<KernelNlink> parse_kernel_nlink(std::string_view text);
+/// A file handle as the kernel's index names its entries: struct ovl_fb of fs/overlayfs, in
+/// hexadecimal.
+struct KernelHandle {
+  int type = 0;
+  std::string bytes;
+};
+[[nodiscard]] std::optional<KernelHandle> parse_kernel_handle(std::string_view hex);
 
 /// A symlink cannot carry user xattrs; what would be in them lies in one small file of this form
 /// under work/troot/links/ (fusefs/link_store).

@@ -126,7 +126,9 @@ struct DirData {
   NameTable names;
   LayerList layers;              ///< guarded by the inode's loc
   std::unique_ptr<Moved> moved;  ///< likewise; null nearly always
-  SmallMutex charge;             ///< guards account; a leaf, taken with loc held
+  /// Likewise: the layers whose part has an opaque xattr, where whiteouts may be xattrs.
+  std::unique_ptr<std::vector<std::uint16_t>> marked;
+  SmallMutex charge;  ///< guards account; a leaf, taken with loc held
   Account account;
   std::atomic<quota::Epoch> said{0};  ///< the journal has its place, and its ancestors', up to here
   std::unique_ptr<struct stat> last;  ///< of a removed directory
@@ -154,7 +156,7 @@ struct Inode {
     kSeenMetacopy = 1 << 26,
     kSeenRedirect = 1 << 27,
     kSeenOrigin = 1 << 28,
-    kSeenOpaque = 1 << 29,
+    kSeenWhiteout = 1 << 29,
     kSeenProject = 1 << 30,
     kSeenMask = 63U << 25
   };

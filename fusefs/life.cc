@@ -1,11 +1,11 @@
 // What owns it: the life of inodes: made by a lookup or a create, counted, given back.
 #include <dirent.h>
 
-#include <algorithm>
-
 #include "fusefs/acl.h"
+#include "fusefs/escape.h"
 #include "fusefs/index.h"
 #include "fusefs/lower_search.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -43,11 +43,28 @@ struct Top {
   struct statx sx;
 };
 
+/// The kind of an object with an override_stat: placeholders of other kinds are regular files.
+Result<mode_t> shown_type(Core& core, const Top& top) {
+  const mode_t type = top.sx.stx_mode & S_IFMT;
+  TRY(value, get_override(top.dirfd, top.text, top.layer));
+  const auto o = parse_override(value);
+  if (!o) {
+    core.complaints.say(core.layers[top.layer].path + ": an object named " +
+                        escape_value(top.text) +
+                        " has an override_stat that cannot be read; shown is what the disk says. "
+                        "Remove its xattr " +
+                        kOverrideStat);
+    return type;
+  }
+  const bool placeholder = S_ISREG(type) && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode);
+  return placeholder ? o->mode & S_IFMT : type;
+}
+
 /// Fills a fresh inode of the name `name` from its topmost object.
 Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& top) {
   const auto& [layer, dirfd, text, sx] = top;
   inode->layer.store(layer, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, sx);
+  inode->ino = presented_ino(core, sx, dirfd, text);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
   if (layer == kUpper && S_ISLNK(type)) {
@@ -60,13 +77,6 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
       TRY(value, posix::get_xattr(dirfd, text, core.x.origin.c_str()));
       if (const auto ino = parse_u64(value)) inode->ino = *ino;
     }
-    if ((flags & Inode::kOverride) && S_ISREG(type)) {
-      TRY(value, posix::get_xattr(dirfd, text, kOverrideStat));
-      if (const auto o = parse_override(value);
-          o && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode)) {
-        type = o->mode & S_IFMT;
-      }
-    }
   } else if (unreadable(core, dirfd, text, sx)) {
     flags |= Inode::kUnreadable;
   } else if (S_ISREG(type) &&
@@ -74,6 +84,14 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
     // In the lowest layer there is nothing below, but a hole must not pass for data either.
     TRY(list, posix::list_xattr(dirfd, text));
     flags |= xattr_flags(core, list, layer) & Inode::kSeenMetacopy;
+  }
+  if (layer != kUpper && core.layers[layer].overridden && !S_ISLNK(type)) {
+    TRY(list, posix::list_xattr(dirfd, text));
+    flags |= xattr_flags(core, list, layer) & Inode::kOverride;
+  }
+  if (flags & Inode::kOverride) {
+    TRY(shown, shown_type(core, top));
+    type = shown;
   }
   inode->flags.store(flags & ~Inode::kSeenMask, std::memory_order_relaxed);
   inode->type = static_cast<std::uint16_t>(type >> 12);
@@ -106,6 +124,19 @@ Inode* publish(Name* name, Inode* inode) {
   return none;
 }
 
+/// Takes an inode that nobody references any more out of the table of links. False: somebody found
+/// it there meanwhile. The caller holds the lock of its directory, so that whoever that is cannot
+/// end it first.
+bool leave_links(Core& core, Inode* inode) {
+  MutexLock lock(core.linked_mutex);
+  if (inode->refs.load(std::memory_order_acquire) != 0) return false;
+  for (const LinkKey& key : file_data(inode).links) {
+    const auto it = core.linked.find(key);
+    if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
+  }
+  return true;
+}
+
 /// As publish(). The name and the table of links get the inode both or neither: who loses the race
 /// for the name frees its inode again, and nobody may have found it by its links.
 Inode* publish_linked(Core& core, Name* name, Inode* inode, const std::array<LinkKey, 2>& keys) {
@@ -136,17 +167,10 @@ Result<std::optional<Indexed>> find_indexed(Core& core, const Top& top) {
 
 }  // namespace
 
-std::uint64_t presented_ino(Core& core, const struct statx& sx) {
+std::uint64_t presented_ino(Core& core, const struct statx& sx, int dirfd, const char* name) {
   const dev_t dev = device_of(sx);
-  std::size_t index = 0;
-  {
-    MutexLock lock(core.devices_mutex);
-    const auto it = std::find(core.devices.begin(), core.devices.end(), dev);
-    index = static_cast<std::size_t>(it - core.devices.begin());
-    if (it == core.devices.end()) core.devices.push_back(dev);
-  }
-  // The first device (the upper's) keeps its numbers; others are told apart in the top byte.
-  return sx.stx_ino ^ (std::uint64_t{index} << 56);
+  if (const auto number = core.numbers->known(dev, sx.stx_ino)) return *number;
+  return core.numbers->of(dev, sx.stx_ino, [&] { return identity_of(dev, dirfd, name); });
 }
 
 std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16_t layer) {
@@ -154,7 +178,9 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
   for (std::size_t at = 0; at < list.size();) {
     const std::string_view name(list.c_str() + at);
     at += name.size() + 1;
-    if (name == kOverrideStat) {
+    const bool override_stat =
+        name == kOverrideStat || (name == kForeignOverrideStat && layer != kUpper);
+    if (override_stat && core.layers[layer].overridden) {
       flags |= Inode::kOverride;
     } else if (name == core.x.alloc) {
       flags |= Inode::kSparse;
@@ -168,10 +194,8 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
       flags |= Inode::kSeenIndex;
     } else if (name == core.x.project) {
       flags |= Inode::kSeenProject;
-    } else if (name == core.x.opaque || name == kOpaqueNames[2]) {
-      // Other values ("x": the directory holds xattr whiteouts) do not hide; only "y" is written
-      // here.
-      flags |= Inode::kSeenOpaque;
+    } else if (name == core.x.whiteout) {
+      flags |= Inode::kSeenWhiteout;
     } else if (const auto shown = xattr_from_disk(core, name, layer)) {
       flags |= Inode::kUserXattrs;
       if (layer == kUpper && *shown == kDefaultAcl) flags |= Inode::kDefaultAcl;
@@ -246,7 +270,7 @@ void add_link_key(Core& core, Inode* inode, const LinkKey& key) {
 Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx) {
   Inode* inode = core.inodes.allocate();
   inode->layer.store(kUpper, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, sx);
+  inode->ino = presented_ino(core, sx, core.stage.get(), ".");
   inode->type = static_cast<std::uint16_t>((type & S_IFMT) >> 12);
   inode->set(Inode::kXattrsKnown);
   inode->name = name;
@@ -288,14 +312,9 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
         moved = inode->parent != parent;
       }
       if (!moved) {
-        MutexLock linked(core.linked_mutex);
         last = inode->refs.fetch_sub(amount, std::memory_order_acq_rel) == amount;
-        if (last && inode->has(Inode::kLinked)) {
-          for (const LinkKey& key : file_data(inode).links) {
-            const auto it = core.linked.find(key);
-            if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
-          }
-        }
+        // Asked afterwards: who gives it a second name holds a reference until it is in the table.
+        if (last && inode->has(Inode::kLinked)) last = leave_links(core, inode);
       }
       if (last && !inode->has(Inode::kDetached)) {
         inode->name->inode.store(nullptr, std::memory_order_release);

@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-#include "fusefs/core.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -39,6 +39,13 @@ void merge_name(Core& core, NameTable& names, std::uint16_t layer, const DirName
   }
 }
 
+/// Whether whiteouts may be xattrs in the directory's part in one layer.
+bool is_marked(Inode* dir, std::uint16_t layer) {
+  std::shared_lock loc(dir->loc);
+  const auto& marked = dir->dir->marked;
+  return marked && std::find(marked->begin(), marked->end(), layer) != marked->end();
+}
+
 Status load_layer(Core& core, Inode* dir, std::uint16_t layer) {
   TRY(fd, dir_fd(core, dir, layer));
   auto listing = posix::open_noatime(fd->get(), ".", O_RDONLY | O_DIRECTORY);
@@ -49,26 +56,34 @@ Status load_layer(Core& core, Inode* dir, std::uint16_t layer) {
   }
   TRY(self, posix::stat_fd(listing->get()));
   const dev_t dev = device_of(self);
-  return posix::list(listing->get(), [&](const DirName& d) {
+  const bool marked = is_marked(dir, layer);
+  const bool aufs = layer != kUpper && core.config.aufs_whiteouts;
+  std::vector<std::string> hidden;
+  CHECK_OK(posix::list(listing->get(), [&](const DirName& d) {
     if (is_hidden_name(core, dev, self.stx_ino, d.name)) return true;
     if (is_hidden(core, dev, d.ino)) return true;
+    const AufsName kind = aufs ? aufs_name(fd->get(), d) : AufsName::kPlain;
+    if (kind == AufsName::kWhiteout) hidden.emplace_back(d.name.substr(kAufsPrefix.size()));
+    if (kind != AufsName::kPlain) return true;
     bool whiteout = false;
-    if (d.d_type == DT_CHR || d.d_type == DT_UNKNOWN) {
-      const auto sx = posix::stat_at(fd->get(), CName(d.name).get());
-      whiteout = sx && is_whiteout(*sx);
+    if (d.d_type == DT_CHR || d.d_type == DT_UNKNOWN || (marked && d.d_type == DT_REG)) {
+      const CName name(d.name);
+      const auto sx = posix::stat_at(fd->get(), name.get());
+      whiteout = sx && (is_whiteout(*sx) ||
+                        (marked && is_xattr_whiteout(core, layer, fd->get(), name.get(), *sx)));
     }
     merge_name(core, dir->dir->names, layer, d, whiteout);
     return true;
-  });
+  }));
+  // What the layer itself has of these names is shown: only the layers below are hidden.
+  for (const std::string& name : hidden)
+    merge_name(core, dir->dir->names, layer, {name, 0, DT_CHR}, true);
+  return {};
 }
 
 }  // namespace
 
 dev_t device_of(const struct statx& sx) { return makedev(sx.stx_dev_major, sx.stx_dev_minor); }
-
-bool is_whiteout(const struct statx& sx) {
-  return S_ISCHR(sx.stx_mode) && sx.stx_rdev_major == 0 && sx.stx_rdev_minor == 0;
-}
 
 bool is_hidden(const Core& core, dev_t dev, std::uint64_t ino) {
   if (dev == core.hidden_device.load(std::memory_order_relaxed) && dev != 0) return true;

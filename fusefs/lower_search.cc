@@ -4,13 +4,14 @@
 #include <climits>
 
 #include "fusefs/escape.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
 
 /// What the xattrs of an object say of the layers below it.
 struct Marks {
-  bool opaque = false;
+  char opaque = 0;  ///< opaque_mark
   std::optional<std::string> redirect;
 };
 
@@ -19,7 +20,12 @@ Result<Marks> marks_of(const Core& core, int dirfd, const char* name, std::uint1
   Marks marks;
   const std::uint32_t flags = xattr_flags(core, list, layer);
   // Layers of other makers carry the mark under other prefixes.
-  if (list.find("opaque") != std::string::npos) marks.opaque = is_opaque(dirfd, name);
+  if (list.find("opaque") != std::string::npos)
+    marks.opaque = opaque_mark(core, layer, dirfd, name);
+  if (marks.opaque != 'y' && layer != kUpper && core.config.aufs_whiteouts) {
+    const auto dir = posix::open_at(dirfd, name, O_PATH | O_DIRECTORY);
+    if (dir && is_aufs_opaque(dir->get())) marks.opaque = 'y';
+  }
   if (flags & Inode::kSeenRedirect) {
     TRY(value, posix::get_xattr(dirfd, name, core.x.redirect.c_str()));
     marks.redirect = std::move(value);
@@ -69,9 +75,12 @@ class LowerSearch {
   /// Takes in what one object says of the layers below its own. `rest`: how much of the path
   /// follows its component.
   Status obey(int dirfd, const char* name, std::uint16_t layer, std::size_t rest = 0) {
-    if (layer + 1U >= core_.layers.size()) return {};
+    marked_ = false;
+    const Layer& here = core_.layers[layer];
+    if (layer + 1U >= core_.layers.size() && !here.xattr_whiteouts) return {};
     TRY(marks, marks_of(core_, dirfd, name, layer));
-    if (marks.opaque) {
+    marked_ = marks.opaque != 0;
+    if (marks.opaque == 'y') {
       stop_ = true;
       return {};
     }
@@ -121,6 +130,7 @@ class LowerSearch {
   bool absolute_ = false;    ///< path_ is the former
   bool redirected_ = false;  ///< path_ is no longer the object's own name
   bool stop_ = false;        ///< nothing further down is merged
+  bool marked_ = false;      ///< what was obeyed last has an opaque xattr
 
  private:
   Status by_path(std::uint16_t layer) {
@@ -130,12 +140,13 @@ class LowerSearch {
     for (std::size_t begin = 0;;) {
       const std::size_t end = std::min(here.find('/', begin), here.size());
       const CName part(std::string_view(here).substr(begin, end - begin));
-      if (end == here.size()) return arrive(layer, at->get(), part.get(), here);
+      if (end == here.size()) return reach(layer, at->get(), part.get(), here);
       auto fd = posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY);
       if (!fd) return missed(fd.error());
       TRY(sx, posix::stat_fd(fd->get()));
       if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
       CHECK_OK(obey(at->get(), part.get(), layer, here.size() - end));
+      if (is_sealed(layer, at->get(), part.get())) stop_ = true;
       at = std::make_shared<const Fd>(std::move(*fd));
       begin = end + 1;
     }
@@ -147,7 +158,18 @@ class LowerSearch {
     TRY(fd, dir_fd(core_, dir_, layer));
     std::string place = place_in(core_, dir_, layer);
     if (!place.empty()) place += '/';
-    return arrive(layer, fd->get(), here.get(), place + here.get());
+    return reach(layer, fd->get(), here.get(), place + here.get());
+  }
+
+  Status reach(std::uint16_t layer, int dirfd, const char* name, std::string place) {
+    CHECK_OK(arrive(layer, dirfd, name, std::move(place)));
+    if (is_sealed(layer, dirfd, name)) stop_ = true;
+    return {};
+  }
+
+  /// Whether a whiteout beside the name hides the layers below.
+  [[nodiscard]] bool is_sealed(std::uint16_t layer, int dirfd, const char* name) const {
+    return layer != kUpper && core_.config.aufs_whiteouts && has_aufs_whiteout(dirfd, name);
   }
 
   [[nodiscard]] bool parent_has(std::uint16_t layer) const {
@@ -166,7 +188,7 @@ class DirSearch : public LowerSearch {
 
   Status run(std::uint16_t top, int dirfd) {
     out_.layers.push_back(top);
-    CHECK_OK(obey(dirfd, name_->text, top));
+    CHECK_OK(obey_part(dirfd, name_->text, top));
     if (!redirected_ && !name_->below()) return {};
     const bool renamed = redirected_ && !stop_;
     if (top == kUpper && redirected_) moved().path = from_upper();
@@ -180,6 +202,15 @@ class DirSearch : public LowerSearch {
   }
 
  private:
+  /// Takes in what a part of the directory itself says.
+  Status obey_part(int dirfd, const char* name, std::uint16_t layer) {
+    CHECK_OK(obey(dirfd, name, layer));
+    if (!marked_) return {};
+    if (!out_.marked) out_.marked = std::make_unique<std::vector<std::uint16_t>>();
+    out_.marked->push_back(layer);
+    return {};
+  }
+
   [[nodiscard]] Moved& moved() {
     if (!out_.moved) out_.moved = std::make_unique<Moved>();
     return *out_.moved;
@@ -192,7 +223,7 @@ class DirSearch : public LowerSearch {
     if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
     out_.layers.push_back(layer);
     if (redirected_) moved().places.push_back({layer, std::move(place)});
-    return obey(dirfd, name, layer);
+    return obey_part(dirfd, name, layer);
   }
 
   const Name* name_;
@@ -222,7 +253,9 @@ class DataSearch : public LowerSearch {
     if (!S_ISREG(sx->stx_mode)) return missed(Errno(ENOTDIR));
     if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
     TRY(list, posix::list_xattr(dirfd, name));
-    if (xattr_flags(core_, list, layer) & Inode::kSeenMetacopy) return obey(dirfd, name, layer);
+    const std::uint32_t flags = xattr_flags(core_, list, layer);
+    if (flags & Inode::kSeenMetacopy) return obey(dirfd, name, layer);
+    if ((flags & Inode::kSeenWhiteout) && sx->stx_size == 0) return missed(Errno(ENOTDIR));
     stop_ = true;
     found_.place = {layer, std::move(place)};
     found_.blocks = lower_blocks(*sx);

@@ -12,7 +12,9 @@
 #include <cstring>
 
 #include "fusefs/index.h"
+#include "fusefs/kernel_index.h"
 #include "fusefs/recovery.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -106,18 +108,16 @@ Refusal probe_upper(Core& core) {
     clean();
     return cannot("hold " + core.x.prefix + "* xattrs", s.error());
   }
-  if (auto s = posix::rename(stage, "probe", stage, "probe2", RENAME_WHITEOUT); !s) {
-    clean();
-    return cannot("rename with RENAME_WHITEOUT", s.error());
-  }
+  if (auto fd = posix::create(stage, "probe2", O_RDWR | O_EXCL, 0600); !fd)
+    return cannot("be written to", fd.error());
   if (auto s = posix::rename(stage, "probe", stage, "probe2", RENAME_EXCHANGE); !s) {
     clean();
     return cannot("rename with RENAME_EXCHANGE", s.error());
   }
   clean();
-  if (auto s = make_whiteout(stage, "probe"); !s)
-    return cannot("hold whiteouts (mknod c 0 0; Linux >= 5.8)", s.error());
-  clean();
+  const auto form = probe_whiteouts(core);
+  if (!form) return cannot("hold whiteouts (mknod c 0 0)", form.error());
+  core.whiteouts = *form;
   return {};
 }
 
@@ -156,6 +156,8 @@ Refusal open_upper(Core& core) {
   core.stage = std::move(*stage);
   core.parked = std::move(*parked);
   core.index = std::move(*index);
+  if (auto s = core.numbers->remember_in(std::move(*troot)); !s)
+    return refuse_errno("workdir " + c.work + "/troot/numbers", s.error());
   core.disk_uid = ::geteuid();
   core.disk_gid = ::getegid();
   ACCEPT(probe_upper(core));
@@ -264,6 +266,64 @@ void hide(Core& core, const std::string& path) {
   }
 }
 
+/// Whether owners and modes of a lower layer are those in its override_stat xattrs: where that is
+/// asked, and where the layer's root says so, as container stores and our own uppers do. Not for a
+/// server that would make a stranger's xattr a setuid program of root's.
+bool is_overridden(const Core& core, const Layer& layer) {
+  if (core.config.override_stat) return true;
+  if (!core.ids.presented()) return false;
+  const auto list = posix::list_xattr(layer.root->get(), ".");
+  if (!list) return false;
+  for (std::size_t at = 0; at < list->size();) {
+    const std::string_view name(list->c_str() + at);
+    if (name == kOverrideStat || name == kForeignOverrideStat || name == core.x.uuid) return true;
+    at += name.size() + 1;
+  }
+  return false;
+}
+
+/// The roots of the layers are merged whatever they say, but their whiteouts may be xattrs.
+void mark_root(Core& core, std::uint16_t first) {
+  auto marked = std::make_unique<std::vector<std::uint16_t>>();
+  core.layers[kUpper].overridden = core.ids.presented();
+  for (std::uint16_t layer = first; layer < core.layers.size(); ++layer) {
+    Layer& one = core.layers[layer];
+    if (layer != kUpper) one.overridden = is_overridden(core, one);
+    one.xattr_whiteouts = opaque_mark(core, layer, one.root->get(), ".") != 0;
+    if (one.xattr_whiteouts) marked->push_back(layer);
+  }
+  if (!marked->empty()) core.root->dir->marked = std::move(marked);
+}
+
+/// What the kernel's overlayfs did since the last mount here.
+Refusal heed_kernel(Core& core) {
+  const std::string work = "workdir " + core.config.work;
+  if (auto s = adopt_kernel_index(core); !s && s.error() == EPERM) {
+    return refuse(work +
+                      "/index: the kernel's overlayfs (index=on) left hard links some of whose "
+                      "names lie below, which only real root can find; mount it as root once",
+                  EPERM);
+  } else if (!s) {
+    return refuse_errno(work + "/index", s.error());
+  }
+  if (!was_used_by_kernel(core)) return {};
+  // The ledger does not know what was written.
+  auto noted = quota::Quota::bypass(core.config.work + "/troot/ledger");
+  if (noted) noted = note_kernel_work(core);
+  return noted ? Refusal{} : refuse_errno(work + "/troot", noted.error());
+}
+
+/// The file systems of the layers get their numbers in the order of the layers; those mounted below
+/// them follow as they are met.
+Status number_layers(Core& core) {
+  for (const Layer& layer : core.layers) {
+    if (!layer.root) continue;
+    TRY(sx, posix::stat_at(layer.root->get(), "."));
+    (void)presented_ino(core, sx, layer.root->get(), ".");
+  }
+  return {};
+}
+
 Status make_root(Core& core) {
   Inode* root = core.inodes.allocate();  // slot 1, generation 0: FUSE_ROOT_ID
   root->type = S_IFDIR >> 12;
@@ -271,12 +331,17 @@ Status make_root(Core& core) {
   root->refs.store(Inode::kPin, std::memory_order_release);
   core.root = root;
   const auto first = static_cast<std::uint16_t>(core.read_only ? 1 : 0);
-  for (std::uint16_t layer = first; layer < core.layers.size(); ++layer)
+  for (std::uint16_t layer = first; layer < core.layers.size(); ++layer) {
     root->dir->layers.push_back(layer);
+    if (layer != kUpper && core.config.aufs_whiteouts &&
+        is_aufs_opaque(core.layers[layer].root->get()))
+      break;
+  }
   root->layer.store(first, std::memory_order_release);
   const int fd = core.layers[first].root->get();
   TRY(sx, posix::stat_at(fd, "."));
-  root->ino = presented_ino(core, sx);
+  root->ino = presented_ino(core, sx, fd, ".");
+  mark_root(core, first);
   if (core.read_only) return {};
   TRY(list, posix::list_xattr(fd, "."));
   root->set((xattr_flags(core, list, kUpper) & ~Inode::kSeenMask) | Inode::kXattrsKnown);
@@ -298,12 +363,15 @@ tl::expected<std::unique_ptr<Core>, OpenError> open_core(
     ACCEPT(open_layer(*core, "upperdir", config.upper));
   }
   ACCEPT(open_lowers(*core));
+  core->numbers = std::make_unique<Numbers>(core->layers[core->read_only ? 1 : 0].dev);
   if (!core->read_only) {
     ACCEPT(open_upper(*core));
+    ACCEPT(heed_kernel(*core));
     hide(*core, config.upper);
     hide(*core, config.work);
   }
   for (const std::string& path : config.hide) hide(*core, path);
+  if (auto s = number_layers(*core); !s) return refuse_errno("the roots of the layers", s.error());
   if (auto s = make_root(*core); !s) return refuse_errno("the root of the layers", s.error());
   if (!core->read_only && config.quota) ACCEPT(open_quota(*core, progress));
   if (!core->read_only && !config.quota) {

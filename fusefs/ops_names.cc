@@ -4,8 +4,25 @@
 
 #include "fusefs/ops_support.h"
 #include "fusefs/request.h"
+#include "fusefs/session_notifier.h"
 
 namespace troot::fusefs::ops {
+
+namespace {
+
+/// Replies a new name.
+int reply_made(fuse_req_t req, fuse_ino_t parent, const char* name, const Result<Entry>& entry) {
+  if (entry) served(req).notifier->back(parent, name);
+  return reply_entry(req, entry);
+}
+
+/// Replies the removal of a name.
+int reply_removed(fuse_req_t req, fuse_ino_t parent, const char* name, const Status& status) {
+  if (status) served(req).notifier->gone(parent, name);
+  return reply_status(req, status);
+}
+
+}  // namespace
 
 void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept {
   guarded(req, [&] {
@@ -34,8 +51,9 @@ void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev
   guarded(req, [&] {
     Served& to = served(req);
     const Caller caller = caller_of(req);
-    return reply_entry(
-        req, with_room(to, [&] { return to.overlay.mknod(caller, parent, name, mode, rdev); }));
+    return reply_made(req, parent, name, with_room(to, [&] {
+                        return to.overlay.mknod(caller, parent, name, mode, rdev);
+                      }));
   });
 }
 
@@ -58,8 +76,8 @@ void mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) noe
   guarded(req, [&] {
     Served& to = served(req);
     const Caller caller = caller_of(req);
-    return reply_entry(req,
-                       with_room(to, [&] { return to.overlay.mkdir(caller, parent, name, mode); }));
+    return reply_made(req, parent, name,
+                      with_room(to, [&] { return to.overlay.mkdir(caller, parent, name, mode); }));
   });
 }
 
@@ -67,30 +85,33 @@ void symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* 
   guarded(req, [&] {
     Served& to = served(req);
     const Caller caller = caller_of(req);
-    return reply_entry(
-        req, with_room(to, [&] { return to.overlay.symlink(caller, parent, name, target); }));
+    return reply_made(req, parent, name, with_room(to, [&] {
+                        return to.overlay.symlink(caller, parent, name, target);
+                      }));
   });
 }
 
 void link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char* new_name) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    return reply_entry(req,
-                       with_room(to, [&] { return to.overlay.link(id, new_parent, new_name); }));
+    return reply_made(req, new_parent, new_name,
+                      with_room(to, [&] { return to.overlay.link(id, new_parent, new_name); }));
   });
 }
 
 void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    return reply_status(req, with_room(to, [&] { return to.overlay.unlink(parent, name); }));
+    return reply_removed(req, parent, name,
+                         with_room(to, [&] { return to.overlay.unlink(parent, name); }));
   });
 }
 
 void rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    return reply_status(req, with_room(to, [&] { return to.overlay.rmdir(parent, name); }));
+    return reply_removed(req, parent, name,
+                         with_room(to, [&] { return to.overlay.rmdir(parent, name); }));
   });
 }
 
@@ -98,9 +119,11 @@ void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_
             const char* new_name, unsigned flags) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    return reply_status(req, with_room(to, [&] {
-                          return to.overlay.rename(parent, name, new_parent, new_name, flags);
-                        }));
+    const auto status =
+        with_room(to, [&] { return to.overlay.rename(parent, name, new_parent, new_name, flags); });
+    // The kernel moves its entry: nothing stays under the old name.
+    if (status) to.notifier->back(new_parent, new_name);
+    return reply_status(req, status);
   });
 }
 

@@ -180,6 +180,8 @@ constexpr std::array kWords{
     Word{"xattr_permissions=2", [](MountOptions& o) { o.ownership = Ownership::kPresented; }},
     Word{"squash_to_root", [](MountOptions& o) { o.config.squash_to_root = true; }},
     Word{"threaded=0", [](MountOptions& o) { o.threads = 1; }},
+    Word{"aufs_whiteouts", [](MountOptions& o) { o.config.aufs_whiteouts = true; }},
+    Word{"override_stat", [](MountOptions& o) { o.config.override_stat = true; }},
     Word{"debug", [](MountOptions& o) { o.debug = true; }},
     Word{"ro", [](MountOptions& o) { o.read_only = true; }},
     Word{"rw", [](MountOptions& o) { o.read_only = false; }},

@@ -18,6 +18,9 @@ Layers
   lowerdir=A[:B...]      read-only layers, topmost first (at most 500)
   upperdir=DIR           where changes go; without it the mount is read-only
   workdir=DIR            an empty directory of our own on the upper's file system
+  aufs_whiteouts         read .wh.NAME and .wh..wh..opq of lower layers as whiteouts (AUFS, OCI)
+  override_stat          present user.containers.override_stat in every lower layer; without it only
+                         where a layer's root has it, and not with ownership=native
   hide=PATH              never show what is there (repeatable)
   ro, rw
   An upper inside a lower is refused, unless that lower is /, or hide= covers upper and work, or the

@@ -3,6 +3,7 @@
 
 #include "fusefs/check.h"
 #include "fusefs/file.h"
+#include "fusefs/flatten.h"
 #include "fusefs/namei.h"
 #include "fusefs/open.h"
 #include "fusefs/readdir.h"
@@ -147,6 +148,9 @@ OverlayStats Overlay::stats() const {
   s.recovered = core_->recovered;
   s.counted = core_->counted;
   return s;
+}
+tl::expected<void, FlattenError> Overlay::flatten(FlattenMode mode, const FlattenSink& sink) {
+  return fusefs::flatten(*core_, mode, sink);
 }
 void Overlay::hide_device(dev_t device) {
   core_->hidden_device.store(device, std::memory_order_relaxed);

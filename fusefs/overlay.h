@@ -61,7 +61,12 @@ struct Config {
   bool squash_to_root = false;  ///< present everything as 0:0 (one mapped id)
   std::uint32_t id_count = 0;   ///< ids at or past it show as 65534; 0: all ids exist
   RedirectDir redirect_dir = RedirectDir::kOn;
-  bool metacopy = true;         ///< a change of metadata alone copies no data up
+  bool metacopy = true;  ///< a change of metadata alone copies no data up
+  /// `.wh.NAME` and `.wh..wh..opq` of lower layers are whiteouts and opaque marks (AUFS, OCI).
+  bool aufs_whiteouts = false;
+  /// override_stat of lower layers is presented in all of them, not only where a layer's root says
+  /// that it has it.
+  bool override_stat = false;
   bool acl = true;              ///< false: POSIX ACLs are neither shown nor set
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
@@ -160,6 +165,11 @@ struct OverlayStats {
   std::uint64_t counted = 0;    ///< looked at by this mount because the whole upper was counted
 };
 
+enum class FlattenMode;
+struct FlattenError;
+struct FlattenStep;
+using FlattenSink = std::function<void(const FlattenStep&)>;
+
 class Overlay {
  public:
   /// Checks the configuration, locks the upper, probes what it can do, cleans work/, opens the
@@ -237,6 +247,8 @@ class Overlay {
   /// An exception ended an operation half-way: what it changed may not be charged as it should, so
   /// the next mount counts.
   void distrust() noexcept;
+  /// Makes the upper plain (fusefs/flatten.h). No other call may run.
+  [[nodiscard]] tl::expected<void, FlattenError> flatten(FlattenMode mode, const FlattenSink& sink);
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;

@@ -213,6 +213,17 @@ Result<std::string> get_xattr(int dirfd, const char* name, const char* xattr) {
   return read_growing([&](char* b, std::size_t n) { return xattr_get(dirfd, name, xattr, b, n); });
 }
 
+Result<Fd> open_handle(int mount_fd, int type, std::string_view handle) {
+  std::vector<char> space(sizeof(::file_handle) + handle.size());
+  auto* const h = reinterpret_cast<::file_handle*>(space.data());
+  h->handle_bytes = static_cast<unsigned>(handle.size());
+  h->handle_type = type;
+  std::memcpy(h->f_handle, handle.data(), handle.size());
+  const int fd = ::open_by_handle_at(mount_fd, h, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return fail_errno();
+  return Fd(fd);
+}
+
 bool readable(int dirfd, const char* name) {
   return ::faccessat(dirfd, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0;
 }

@@ -92,6 +92,9 @@ void set_hook(Hook hook);
 [[nodiscard]] Result<std::string> list_xattr(int dirfd, const char* name);
 /// ENODATA when it is not there.
 [[nodiscard]] Result<std::string> get_xattr(int dirfd, const char* name, const char* xattr);
+/// The object of a file handle (open_by_handle_at(2)), as a path. `mount_fd`: of any object of its
+/// file system. EPERM: not without CAP_DAC_READ_SEARCH; ESTALE: it is gone.
+[[nodiscard]] Result<Fd> open_handle(int mount_fd, int type, std::string_view handle);
 /// Whether this process may read the object (effective ids).
 [[nodiscard]] bool readable(int dirfd, const char* name);
 

@@ -40,7 +40,7 @@ bool dots(Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
 
 /// What a listing without attributes may say of the type: on disk, placeholders look regular.
 unsigned char shown_type(const Core& core, const Name* name) {
-  if (name->layer == kUpper && core.ids.presented() && name->d_type == DT_REG) return DT_UNKNOWN;
+  if (core.layers[name->layer].overridden && name->d_type == DT_REG) return DT_UNKNOWN;
   return name->d_type;
 }
 

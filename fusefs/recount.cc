@@ -9,7 +9,7 @@
 #include <thread>
 #include <unordered_set>
 
-#include "fusefs/core.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -118,7 +118,7 @@ class Counter {
         if (!(sx.error() == ENOENT)) status = fail(sx.error());
         return static_cast<bool>(status);
       }
-      if (S_ISCHR(sx->stx_mode) && sx->stx_rdev_major == 0 && sx->stx_rdev_minor == 0) return true;
+      if (is_whiteout(*sx)) return true;
       status = count_object(fd.get(), name.get(), *sx);
       if (status && S_ISDIR(sx->stx_mode))
         below.push_back(std::make_shared<const Node>(Node{node, std::string(d.name)}));
@@ -146,6 +146,7 @@ class Counter {
       if (!seen_.insert(sx.stx_ino).second) return {};
     }
     TRY(e, examine(core_, dirfd, name, sx));
+    if (is_upper_whiteout(core_, dirfd, name, sx, e.flags)) return {};
     core_.quota->count(e.account.key, e.account.record());
     objects_.fetch_add(1, std::memory_order_relaxed);
     return {};

@@ -59,7 +59,7 @@ const char* reason(quota::Recount r) {
     case quota::Recount::kUnclean:
       return "the last server ended without closing the ledger, and its journal does not say all";
     case quota::Recount::kBypassed:
-      return "the upper was mounted without quota since";
+      return "the upper was mounted without quota, or by the kernel's overlayfs, since";
     case quota::Recount::kForeign:
       return "the ledger belonged to another upper";
     case quota::Recount::kCorrupt:

@@ -5,12 +5,12 @@
 // work/troot/parked/ID until the kernel forgets its inode. A lower name is hidden by a whiteout.
 // None of this can fail for quota (quota.md rule 5).
 #include <dirent.h>
-#include <sys/sysmacros.h>
 
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/namei.h"
 #include "fusefs/staging.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -33,11 +33,14 @@ Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) {
 
 /// Removes the upper's link, leaving a whiteout where something lies below.
 Status remove_link(Core& core, int dirfd, const Name* name) {
-  if (!name->below()) return posix::unlink(dirfd, name->text);
-  Staged staged(core);
-  CHECK_OK(make_whiteout(staged.dirfd(), staged.name()));
-  staged.made();
-  return staged.publish(dirfd, name->text, 0);
+  return name->below() ? replace_by_whiteout(core, dirfd, name->text)
+                       : posix::unlink(dirfd, name->text);
+}
+
+/// Moves the object of a name to a free name in work/.
+Status take_out(Core& core, int dirfd, const Name* name, int to_dirfd, const char* to) {
+  return name->below() ? take_leaving_whiteout(core, dirfd, name->text, to_dirfd, to)
+                       : posix::rename(dirfd, name->text, to_dirfd, to);
 }
 
 /// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
@@ -49,10 +52,9 @@ Status unlink_object(Core& core, Inode* inode, int dirfd, Name* name) {
     drop_alias(core, inode);
     return {};
   }
-  if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(dirfd, name->text);
+  if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(core, dirfd, name->text);
   if (inode->name == name) {
-    CHECK_OK(posix::rename(dirfd, name->text, core.parked.get(), parked_name(inode).get(),
-                           name->below() ? RENAME_WHITEOUT : 0));
+    CHECK_OK(take_out(core, dirfd, name, core.parked.get(), parked_name(inode).get()));
     inode->set(Inode::kParked);
     core.parked_count.fetch_add(1, std::memory_order_relaxed);
     return {};
@@ -65,22 +67,13 @@ Status unlink_object(Core& core, Inode* inode, int dirfd, Name* name) {
 bool needs_count(const Inode* inode) { return inode->has(Inode::kLinked) && !inode->in_upper(); }
 
 Status rmdir_object(Core& core, Inode* inode, int dirfd, const Name* name) {
-  if (!inode->in_upper()) return make_whiteout(dirfd, name->text);
+  if (!inode->in_upper()) return make_whiteout(core, dirfd, name->text);
   // It may still hold whiteouts on disk: out of sight first, as a whole, then emptied.
   Staged grave(core);
-  CHECK_OK(posix::rename(dirfd, name->text, grave.dirfd(), grave.name(),
-                         name->below() ? RENAME_WHITEOUT : 0));
+  CHECK_OK(take_out(core, dirfd, name, grave.dirfd(), grave.name()));
   grave.made();
   return {};
 }
-
-}  // namespace
-
-Status make_whiteout(int dirfd, const char* name) {
-  return posix::mknod(dirfd, name, S_IFCHR, makedev(0, 0));
-}
-
-namespace {
 
 /// Removes what is no directory, and an empty one.
 bool remove_flat(int dirfd, const char* name) {
@@ -91,7 +84,7 @@ bool remove_flat(int dirfd, const char* name) {
 
 /// Empties a directory. Directories in it that are not empty are moved up beside it: so a tree of
 /// any depth takes no deeper stack and one descriptor.
-void flatten(int dirfd, const char* name, std::vector<std::string>& moved) {
+void empty_out(int dirfd, const char* name, std::vector<std::string>& moved) {
   const auto fd = posix::open_at(dirfd, name, O_RDONLY | O_DIRECTORY);
   if (!fd) return;
   std::vector<std::string> full;
@@ -117,7 +110,7 @@ void remove_tree(int dirfd, const char* name) noexcept {
     while (!left.empty()) {
       const std::string one = std::move(left.back());
       left.pop_back();
-      flatten(dirfd, one.c_str(), left);
+      empty_out(dirfd, one.c_str(), left);
       (void)posix::unlink(dirfd, one.c_str(), AT_REMOVEDIR);
     }
   } catch (const std::bad_alloc&) {

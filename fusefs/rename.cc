@@ -2,12 +2,12 @@
 // the whole change visible at once; what must be there before it (an opaque mark, a parked link of
 // the victim, a cleared victim) changes nothing that is shown.
 #include <dirent.h>
-#include <sys/sysmacros.h>
 
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/namei.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -71,6 +71,7 @@ class Rename {
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status check_room();
+  [[nodiscard]] Target target() const;
   Status move_on_disk(bool& whiteout_left);
   void move_in_memory(bool whiteout_left);
   void drop_lookups() {
@@ -232,6 +233,13 @@ Status Rename::check_room() {
   return fits ? Status{} : fail(ENOSPC);
 }
 
+/// What the upper has at the target.
+Target Rename::target() const {
+  if (to_.whiteout()) return Target::kWhiteout;
+  if (to_.inode == nullptr || to_.name->layer != kUpper) return Target::kNothing;
+  return to_.inode->is_dir() ? Target::kEmptyDir : Target::kFile;
+}
+
 /// `whiteout_left`: a whiteout lies where the object was.
 Status Rename::move_on_disk(bool& whiteout_left) {
   const bool leave_whiteout = from_.below();
@@ -240,6 +248,7 @@ Status Rename::move_on_disk(bool& whiteout_left) {
   if (from_.inode->is_dir() && to_.whiteout()) {
     // A directory replaces a whiteout only by exchange; that leaves the whiteout where the
     // directory was.
+    if (leave_whiteout) CHECK_OK(expect_whiteout(core_, from_.fd->get()));
     CHECK_OK(posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), RENAME_EXCHANGE));
     // A whiteout that cannot be removed hides nothing: the rename is done all the same.
     whiteout_left = leave_whiteout || !posix::unlink(from_.fd->get(), from);
@@ -253,8 +262,10 @@ Status Rename::move_on_disk(bool& whiteout_left) {
                     to_.inode->name == to_.name && !indexed;
   const CName parked = park ? parked_name(to_.inode) : CName("");
   if (park) CHECK_OK(posix::link(to_.fd->get(), to.get(), core_.parked.get(), parked.get()));
-  auto status = posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(),
-                              leave_whiteout ? RENAME_WHITEOUT : 0);
+  const int from_fd = from_.fd->get(), to_fd = to_.fd->get();
+  auto status = leave_whiteout
+                    ? move_leaving_whiteout(core_, from_fd, from, to_fd, to.get(), target())
+                    : posix::rename(from_fd, from, to_fd, to.get());
   if (!status) {
     if (park) (void)posix::unlink(core_.parked.get(), parked.get());
     return status;

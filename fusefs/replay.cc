@@ -9,6 +9,7 @@
 
 #include "fusefs/core.h"
 #include "fusefs/recovery.h"
+#include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
 namespace {
@@ -64,8 +65,9 @@ class Replay {
   Status look(int dirfd, const char* name) {
     const auto sx = posix::stat_at(dirfd, name);
     if (!sx) return sx.error() == ENOENT ? Status{} : fail(sx.error());
-    if (S_ISCHR(sx->stx_mode) && sx->stx_rdev_major == 0 && sx->stx_rdev_minor == 0) return {};
+    if (is_whiteout(*sx)) return {};
     TRY(e, examine(core_, dirfd, name, *sx));
+    if (is_upper_whiteout(core_, dirfd, name, *sx, e.flags)) return {};
     found_[e.account.key] = e.account.record();
     return {};
   }

@@ -3,6 +3,7 @@
 
 #include <linux/fuse.h>
 
+#include <bit>
 #include <cstring>
 
 namespace troot::fusefs {
@@ -10,6 +11,8 @@ namespace {
 
 /// FUSE_TMPFILE, which <linux/fuse.h> has since Linux 6.2.
 constexpr std::uint32_t kTmpfile = 51;
+/// FUSE_COPY_FILE_RANGE_64, which it has since Linux 6.18.
+constexpr std::uint32_t kCopyFileRange64 = 53;
 
 thread_local RequestInfo t_request;
 
@@ -58,6 +61,7 @@ RequestKind kind_of(const RequestInfo& request) noexcept {
     case FUSE_SYNCFS:
     case FUSE_FALLOCATE:
     case FUSE_COPY_FILE_RANGE:
+    case kCopyFileRange64:
       return RequestKind::kLong;
     default:
       return RequestKind::kOther;
@@ -66,9 +70,16 @@ RequestKind kind_of(const RequestInfo& request) noexcept {
 
 bool is_tmpfile(const RequestInfo& request) noexcept { return request.opcode == kTmpfile; }
 
-void show_tmpfile_as_create(std::span<std::byte> request) noexcept {
-  const std::uint32_t create = FUSE_CREATE;
-  std::memcpy(request.data() + offsetof(fuse_in_header, opcode), &create, sizeof create);
+void show_as_known(const RequestInfo& info, std::span<std::byte> request) noexcept {
+  std::uint32_t known = 0;
+  if (info.opcode == kTmpfile) {
+    known = FUSE_CREATE;
+  } else if (info.opcode == kCopyFileRange64 && std::endian::native == std::endian::little) {
+    known = FUSE_COPY_FILE_RANGE;
+  } else {
+    return;
+  }
+  std::memcpy(request.data() + offsetof(fuse_in_header, opcode), &known, sizeof known);
 }
 
 const RequestInfo& current_request() noexcept { return t_request; }

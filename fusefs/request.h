@@ -32,9 +32,14 @@ enum class RequestKind {
 [[nodiscard]] RequestInfo peek(std::span<const std::byte> request, int fd) noexcept;
 [[nodiscard]] RequestKind kind_of(const RequestInfo& request) noexcept;
 
-/// libfuse before 3.17 knows no TMPFILE, which has the body and the answer of CREATE: so it is
-/// shown as one. What peek() saw still tells the two apart.
-void show_tmpfile_as_create(std::span<std::byte> request) noexcept;
+/// Shows libfuse a request that it does not know as one that it does, where body and answer are
+/// the same; else does nothing. What peek() saw still tells the two apart.
+///  - TMPFILE (libfuse knows it since 3.17) as CREATE.
+///  - COPY_FILE_RANGE_64 (Linux 6.18) as COPY_FILE_RANGE: the count that is answered is 32 bits and
+///    32 bits of zeros, on little-endian machines the same as 64. Were it refused, two first copies
+///    at once would make the kernel give up both (fs/fuse/file.c, __fuse_copy_file_range: the
+///    second refusal is taken for one of COPY_FILE_RANGE), and copy by reads and writes from then.
+void show_as_known(const RequestInfo& info, std::span<std::byte> request) noexcept;
 [[nodiscard]] bool is_tmpfile(const RequestInfo& request) noexcept;
 
 /// The calling thread's request.

@@ -65,6 +65,7 @@ constexpr OpcodeName kNames[] = {
     {50, "syncfs"},
     {51, "tmpfile"},
     {52, "statx"},
+    {53, "copy_file_range_64"},
 };
 
 std::string name_of(std::size_t opcode) {

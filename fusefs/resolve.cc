@@ -32,13 +32,6 @@ std::string joined(std::string above, std::string_view name) {
 
 }  // namespace
 
-bool is_opaque(int dirfd, const char* name) {
-  return std::any_of(std::begin(kOpaqueNames), std::end(kOpaqueNames), [&](const char* xattr) {
-    const auto value = posix::get_xattr(dirfd, name, xattr);
-    return value && *value == "y";
-  });
-}
-
 Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path) {
   FdHandle at = core.layers[layer].root;
   for (std::size_t begin = 0; begin < path.size();) {

@@ -4,7 +4,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
-#include <chrono>
+#include <cstring>
 #include <new>
 
 namespace troot::fusefs {
@@ -13,6 +13,18 @@ namespace {
 
 /// How long copy-ups are collected before their directories are told stale.
 constexpr std::chrono::milliseconds kSoon{5};
+/// How many removed names, and how long, the kernel may keep: what comes and goes, as temporary
+/// files do, costs nothing.
+constexpr std::size_t kFewGone = 4096;
+constexpr std::chrono::milliseconds kGone{1000};
+/// Of more than these the oldest are left to the kernel.
+constexpr std::size_t kMostGone = 32768;
+
+std::string key_of(NodeId parent, std::string_view name) {
+  std::string key(sizeof parent, '\0');
+  std::memcpy(key.data(), &parent, sizeof parent);
+  return key.append(name);
+}
 
 }  // namespace
 
@@ -49,24 +61,88 @@ void Notifier::stale_soon(NodeId id) noexcept {
   if (first) wake_.notify_one();
 }
 
+void Notifier::gone(NodeId parent, std::string_view name) noexcept {
+  bool many = false;
+  try {
+    std::string key = key_of(parent, name);
+    const std::lock_guard lock(mutex_);
+    many = gone_.size() == kFewGone;
+    absent_[key] = ++number_;
+    gone_.push_back({std::move(key), number_, Clock::now()});
+    if (gone_.size() > kMostGone) {
+      const Gone& oldest = gone_.front();
+      if (const auto it = absent_.find(oldest.key);
+          it != absent_.end() && it->second == oldest.number)
+        absent_.erase(it);
+      gone_.pop_front();
+    }
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  if (many) wake_.notify_one();
+}
+
+void Notifier::back(NodeId parent, std::string_view name) noexcept {
+  try {
+    const std::lock_guard lock(mutex_);
+    if (!absent_.empty()) absent_.erase(key_of(parent, name));
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+}
+
+bool Notifier::is_due() const noexcept {
+  return gone_.size() > kFewGone && Clock::now() - gone_.front().since >= kGone;
+}
+
+std::size_t Notifier::take_due(std::array<std::string, kBatch>& due) noexcept {
+  std::size_t count = 0;
+  while (is_due() && count < kBatch) {
+    Gone oldest = std::move(gone_.front());
+    gone_.pop_front();
+    const auto it = absent_.find(oldest.key);
+    if (it == absent_.end() || it->second != oldest.number) continue;
+    absent_.erase(it);
+    due[count++] = std::move(oldest.key);
+  }
+  return count;
+}
+
+void Notifier::tell_gone(const std::string& key) noexcept {
+  NodeId parent = 0;
+  std::memcpy(&parent, key.data(), sizeof parent);
+  // ENOENT: the kernel has let go of it, or of its directory, meanwhile.
+  (void)::fuse_lowlevel_notify_inval_entry(session_, parent, key.data() + sizeof parent,
+                                           key.size() - sizeof parent);
+}
+
 void Notifier::tell(NodeId id) noexcept {
   // A negative offset leaves the data alone. ENOENT: the kernel has forgotten the inode meanwhile.
   (void)::fuse_lowlevel_notify_inval_inode(session_, id, -1, 0);
 }
 
 void Notifier::run() noexcept {
+  std::array<std::string, kBatch> due;
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return ending_ || !stale_.empty() || !soon_.empty(); });
-    if (stale_.empty()) wake_.wait_for(lock, kSoon, [this] { return ending_ || !stale_.empty(); });
+    const auto called = [this] { return ending_ || !stale_.empty() || !soon_.empty(); };
+    if (gone_.size() <= kFewGone) {
+      wake_.wait(lock, [&] { return called() || gone_.size() > kFewGone; });
+    } else {
+      wake_.wait_until(lock, gone_.front().since + kGone, called);
+    }
+    if (!soon_.empty() && stale_.empty())
+      wake_.wait_for(lock, kSoon, [this] { return ending_ || !stale_.empty(); });
     if (ending_) return;
     const std::vector<NodeId> stale = std::move(stale_);
     stale_.clear();
     const std::set<NodeId> soon = std::move(soon_);
     soon_.clear();
+    const std::size_t count = take_due(due);
     lock.unlock();
     for (const NodeId id : stale) tell(id);
     for (const NodeId id : soon) tell(id);
+    for (std::size_t i = 0; i < count; ++i) tell_gone(due[i]);
     lock.lock();
   }
 }

@@ -3,10 +3,16 @@
 // serves no request and holds no lock.
 #pragma once
 
+#include <array>
+#include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <set>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "fusefs/overlay.h"
@@ -29,16 +35,34 @@ class Notifier {
   /// The same within some milliseconds: many of one directory, as copy-ups make them, are told
   /// once.
   void stale_soon(NodeId id) noexcept;
+  /// The name was removed. The kernel keeps an entry that says so until memory is short. So when
+  /// many names were, it is told to let go of the oldest, unless they are back by then.
+  void gone(NodeId parent, std::string_view name) noexcept;
+  void back(NodeId parent, std::string_view name) noexcept;
 
  private:
+  static constexpr std::size_t kBatch = 64;  ///< told before others are looked at again
+  using Clock = std::chrono::steady_clock;
+  struct Gone {
+    std::string key;  ///< the parent's id and the name
+    std::uint64_t number;
+    Clock::time_point since;
+  };
+
   void run() noexcept;
   void tell(NodeId id) noexcept;
+  void tell_gone(const std::string& key) noexcept;
+  [[nodiscard]] bool is_due() const noexcept;
+  [[nodiscard]] std::size_t take_due(std::array<std::string, kBatch>& due) noexcept;
 
   fuse_session* const session_;
   std::mutex mutex_;  // guards what follows, up to thread_
   std::condition_variable wake_;
   std::vector<NodeId> stale_;
   std::set<NodeId> soon_;
+  std::deque<Gone> gone_;                                  // in the order of their removal
+  std::unordered_map<std::string, std::uint64_t> absent_;  // key and number of those not back
+  std::uint64_t number_ = 0;
   bool ending_ = false;
   std::thread thread_;
 };

@@ -26,6 +26,8 @@ class Staged {
   [[nodiscard]] const char* name() const { return name_; }
   /// It exists now: the destructor has something to remove.
   void made() { made_ = true; }
+  /// It went elsewhere by another way: there is nothing to remove.
+  void published() { made_ = false; }
   /// It is a symlink that may get a record in the store of links: that goes with it.
   void has_record(const quota::InodeKey& key) { record_ = key; }
   /// Moves it to its place. With RENAME_EXCHANGE, what was there is staged now, and removed with

@@ -232,7 +232,7 @@ void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) no
     buffer.size = request.size();
     // The bytes are ours: they lie in a buffer of this server. libfuse does not write to them.
     auto* const bytes = const_cast<std::byte*>(request.data());
-    if (is_tmpfile(info)) show_tmpfile_as_create({bytes, request.size()});
+    show_as_known(info, {bytes, request.size()});
     buffer.mem = bytes;
     ::fuse_session_process_buf(session_, &buffer);
   }

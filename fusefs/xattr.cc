@@ -28,7 +28,8 @@ Result<std::string> get_at(Core& core, Inode* inode, const Where& at, std::strin
   if (!value && !inode->in_upper() && value.error() == ENODATA) {
     // A lower layer may be a plain tree, where the name stands as it is.
     const std::string plain(shown);
-    if (plain != *disk) value = posix::get_xattr(at.fd(), at.text(), plain.c_str());
+    const bool is_shown = xattr_from_disk(core, plain, inode->layer) == plain;
+    if (plain != *disk && is_shown) value = posix::get_xattr(at.fd(), at.text(), plain.c_str());
   }
   if (!value || !is_acl(shown)) return value;
   // Ids that the mount does not have would make the whole ACL unreadable.
@@ -109,7 +110,9 @@ std::optional<std::string> xattr_to_disk(const Core& core, std::string_view show
   if (shown.starts_with(core.x.prefix)) {
     return core.x.prefix + std::string(kEscape) + std::string(shown.substr(core.x.prefix.size()));
   }
-  if (core.ids.presented() && acts_on_host(shown)) return core.x.stash + std::string(shown);
+  const bool foreign = shown.starts_with(kForeignPrefix);
+  if (foreign || (core.ids.presented() && acts_on_host(shown)))
+    return core.x.stash + std::string(shown);
   return std::string(shown);
 }
 
@@ -126,17 +129,19 @@ std::optional<std::string> xattr_from_disk(const Core& core, std::string_view di
   // On an upper whose ownership is presented a native ACL is the host's: its store's default.
   const bool hosts = core.ids.presented() && layer == kUpper;
   if (is_acl(disk) && (hosts || !keeps_acls(core))) return std::nullopt;
-  if (core.ids.presented() && disk == kOverrideStat) return std::nullopt;
+  if (disk == kOverrideStat && core.layers[layer].overridden) return std::nullopt;
+  if (disk.starts_with(kForeignPrefix)) return std::nullopt;
   return std::string(disk);
 }
 
-Result<std::int64_t> copy_xattrs(Core& core, const Where& from, int to_dirfd, const char* to) {
+Result<std::int64_t> copy_xattrs(Core& core, const Where& from, std::uint16_t layer, int to_dirfd,
+                                 const char* to) {
   TRY(list, posix::list_xattr(from.fd(), from.text()));
   std::int64_t bytes = 0;
   for (std::size_t at = 0; at < list.size();) {
     const std::string name(list.c_str() + at);
     at += name.size() + 1;
-    const auto shown = xattr_from_disk(core, name, 1);
+    const auto shown = xattr_from_disk(core, name, layer);
     if (!shown || name == "security.selinux") continue;
     auto value = posix::get_xattr(from.fd(), from.text(), name.c_str());
     if (!value) {

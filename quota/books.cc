@@ -244,6 +244,16 @@ Result<Books::Deltas> Books::write(const Noted& records) {
   return deltas;
 }
 
+Status Books::mend() {
+  if (!ledger_->broken()) return {};
+  TRY(projects, ledger_->mend());
+  own_.clear();
+  for (const ProjectRecord& project : projects) {
+    own_[to_u32(project.state.report.id)] = project.own;
+  }
+  return {};
+}
+
 Status Books::settle() {
   try {
     return settle_noted();
@@ -254,6 +264,10 @@ Status Books::settle() {
 }
 
 Status Books::settle_noted() {
+  if (const Status status = mend(); !status) {
+    log_outcome(status);
+    return status;
+  }
   const bool last_of_epoch = journal_->close_epoch();
   const Noted noted = take();
   if (!noted.empty()) {
@@ -294,7 +308,7 @@ Status Books::trust() {
 void Books::log_outcome(const Status& status) {
   if (failing_.exchange(!status) == !status) return;
   if (status) {
-    spdlog::info("ledger {}: written again", dir_);
+    spdlog::warn("ledger {}: written again", dir_);
   } else {
     spdlog::error("ledger {}: cannot be written: {}; limits hold, usage is kept in memory", dir_,
                   std::strerror(status.error().value()));
@@ -345,6 +359,7 @@ Status Books::save(std::optional<ProjId> id, Durable how) {
     changes.total = ProjectRecord{tree_.total(), {}};
     line = render_total(changes.total->state);
   }
+  CHECK_OK(mend());
   // The dump first: where it cannot be written, the ledger has not changed yet. It is the dump that
   // a power cut leaves, and from which begin() takes settings then: one wait for the disk is
   // enough.

@@ -111,6 +111,8 @@ class Books {
   /// ENOMEM: what was noted is lost, and the books are not trusted any more.
   [[nodiscard]] Status settle() REQUIRES(settle_);
   [[nodiscard]] Status settle_noted() REQUIRES(settle_);
+  /// Mends the ledger after a write that failed.
+  [[nodiscard]] Status mend() REQUIRES(settle_);
   /// Writes `records` and the sums that follow. Returns what the sums moved by.
   [[nodiscard]] Result<Deltas> write(const Noted& records) REQUIRES(settle_);
   [[nodiscard]] Noted take() REQUIRES(settle_);

@@ -218,7 +218,7 @@ struct Ledger::Db {
     return errno == EWOULDBLOCK ? fail(EBUSY) : fail_errno();
   }
 
-  /// The open database; EIO after a restart that failed half-way.
+  /// The open database; EIO after a restart or mend that failed half-way.
   Result<rocksdb::DB*> get() {
     if (!rocks) return fail(EIO);
     return rocks.get();
@@ -408,7 +408,7 @@ Result<std::vector<std::optional<InodeRecord>>> Ledger::lookup(std::span<const I
 }
 
 Status Ledger::write(const Changes& changes, Durable how) {
-  return guarded([&]() -> Status {
+  const Status done = guarded([&]() -> Status {
     TRY(rocks, db_->get());
     rocksdb::WriteBatch batch;
     rocksdb::Status status;
@@ -432,12 +432,30 @@ Status Ledger::write(const Changes& changes, Durable how) {
     options.sync = how == Durable::kToDisk;
     return checked(rocks->Write(options, &batch));
   });
+  if (!done) broken_ = true;
+  return done;
 }
 
 Status Ledger::sync() {
-  return guarded([&]() -> Status {
+  const Status done = guarded([&]() -> Status {
     TRY(rocks, db_->get());
     return checked(rocks->SyncWAL());
+  });
+  if (!done) broken_ = true;
+  return done;
+}
+
+Result<std::vector<ProjectRecord>> Ledger::mend() {
+  return guarded([&]() -> Result<std::vector<ProjectRecord>> {
+    // RocksDB goes on by itself after some errors (it writes a new log); after others it must be
+    // opened anew.
+    if (!db_->rocks || !db_->rocks->Resume().ok()) {
+      db_->rocks.reset();
+      CHECK_OK(checked(db_->open(dir_ + "/db", false)));
+    }
+    TRY(projects, read_projects());
+    broken_ = false;
+    return projects;
   });
 }
 

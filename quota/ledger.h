@@ -6,7 +6,7 @@
 //     DIR/db/            RocksDB
 //     DIR/db.damaged-N/  what could not be read, set aside (N: 1 to 4, the last is overwritten)
 //
-// Thread-safety: lookup, write, scan, sync from any thread; open, restart and close from one.
+// Thread-safety: one thread at a time.
 #pragma once
 
 #include <functional>
@@ -68,6 +68,11 @@ class Ledger {
   [[nodiscard]] Status write(const Changes& changes, Durable how);
   /// Makes durable whatever was written to the kernel only.
   [[nodiscard]] Status sync();
+  /// A write or sync failed: RocksDB takes nothing more until mend() succeeds.
+  [[nodiscard]] bool broken() const noexcept { return broken_; }
+  /// Makes a broken database take writes again. What failed may be in it afterwards, whole, or not
+  /// at all: so the project records are returned as they are then.
+  [[nodiscard]] Result<std::vector<ProjectRecord>> mend();
   /// Before a close: turns a write-ahead log that would slow down the next open into a table.
   [[nodiscard]] Status compact_log();
   /// Calls `visit` for every inode record, ascending by key.
@@ -89,6 +94,7 @@ class Ledger {
   std::string upper_uuid_;
   Recount found_ = Recount::kNewLedger;
   bool machine_went_down_ = false;
+  bool broken_ = false;
   std::vector<ProjectRecord> projects_;
   std::optional<ProjectRecord> total_;
   std::unique_ptr<Db> db_;

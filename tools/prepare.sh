@@ -12,8 +12,8 @@ readonly build_packages=(
   libcli11-dev nlohmann-json3-dev libseccomp-dev catch2
 )
 readonly run_packages=(fuse3 uidmap util-linux passwd)
-# What the tests use besides: chattr, setfattr, setfacl, setcap, unshare, mount, strace.
-readonly test_packages=(e2fsprogs attr acl libcap2-bin mount kmod procps git strace)
+# What the tests use besides: chattr, setfattr, setfacl, setcap, unshare, mount, strace; and programs that people run.
+readonly test_packages=(e2fsprogs attr acl libcap2-bin mount kmod procps git strace rsync sqlite3 fakeroot)
 # Wanted for the lint only, installed where the distribution has them; the lint says loudly what it left out.
 readonly lint_packages=(clang-format-14 shellcheck)
 

@@ -62,16 +62,23 @@ class Contender:
         self.umount()
         self.mount()
 
-    def server_kib(self):
-        """Resident memory of the process that serves the mount, in KiB; None where there is none."""
+    def server_pid(self):
+        """The process that serves the mount; None where there is none."""
         for entry in os.listdir("/proc"):
             try:
                 if entry.isdigit() and os.fsencode(self.mnt) in open(f"/proc/{entry}/cmdline", "rb").read().split(b"\0"):
-                    with open(f"/proc/{entry}/status", encoding="ascii") as file:
-                        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+                    return int(entry)
             except OSError:
                 pass
         return None
+
+    def server_kib(self):
+        """Resident memory of the process that serves the mount, in KiB; None where there is none."""
+        server = self.server_pid()
+        if server is None:
+            return None
+        with open(f"/proc/{server}/status", encoding="ascii") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("VmRSS:")), None)
 
 
 def choose(only, binaries):

@@ -3,12 +3,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 from contenders import shell
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = ["/usr/include", "/usr/share/perl", "/usr/lib/python3", "/usr/share/doc", "/usr/share/cmake-3.25", "/usr/lib/gcc"]
+
+
+def default_store():
+    """tmpfs where it keeps user xattrs (Linux 6.6): the backing store is then not what is measured."""
+    try:
+        with tempfile.NamedTemporaryFile(dir="/dev/shm") as probe:
+            os.setxattr(probe.name, "user.probe", b"1")
+        return "/dev/shm"
+    except OSError:
+        return "/var/tmp"
 
 
 class Work:

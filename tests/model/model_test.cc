@@ -154,7 +154,21 @@ void run(std::uint64_t seed, std::uint64_t operations) {
   }
 }
 
+/// No device may be made: whiteouts are xattrs.
+void run_without_devices(std::uint64_t seed, std::uint64_t operations) {
+  INFO("TROOT_MODEL_SEED=" << seed << ", no devices");
+  posix::set_hook([](const char* call) {
+    return std::string_view(call) == "mknodat" ? EPERM : 0;  // until the model ends
+  });
+  Model(seed, Kind::kPlain).run(operations);
+}
+
 }  // namespace
+
+TEST_CASE("the same where no device may be made") {
+  const auto today = static_cast<std::uint64_t>(::time(nullptr)) / 86400;
+  run_without_devices(number_of("TROOT_MODEL_SEED", today), number_of("TROOT_MODEL_OPS", 6500));
+}
 
 TEST_CASE("the union does what a plain file system does") {
   const std::uint64_t operations = number_of("TROOT_MODEL_OPS", 8000);

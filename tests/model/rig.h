@@ -205,7 +205,9 @@ struct Rig {
     for (const std::string& name : names_in(path)) {
       struct stat disk {};
       REQUIRE(::lstat((path + "/" + name).c_str(), &disk) == 0);
-      if (S_ISCHR(disk.st_mode) && disk.st_rdev == 0) continue;
+      const char* const whiteout = "user.overlay.whiteout";
+      const bool marked = ::lgetxattr((path + "/" + name).c_str(), whiteout, nullptr, 0) >= 0;
+      if (marked || (S_ISCHR(disk.st_mode) && disk.st_rdev == 0)) continue;
       const auto e = overlay->lookup(at, name);
       CAPTURE(path, name);
       REQUIRE(e);

@@ -44,9 +44,16 @@ def check(condition, text):
         raise Failure(text)
 
 
+def shown(value):
+    """Its repr; of bytes and strings that fill a screen, the length and the beginning."""
+    if isinstance(value, (bytes, str)) and len(value) > 1000:
+        return f"{len(value)} of {value[:200]!r}…"
+    return repr(value)
+
+
 def equal(got, wanted, what):
     if got != wanted:
-        raise Failure(f"{what}: got {got!r}, expected {wanted!r}")
+        raise Failure(f"{what}: got {shown(got)}, expected {shown(wanted)}")
 
 
 def refused(number, call, *arguments, **named):
@@ -76,6 +83,19 @@ def write(path, data=b"", mode=None):
 def read(path):
     with open(path, "rb") as file:
         return file.read()
+
+
+def fill(path, size=1 << 40, chunk=256 << 10, flags=os.O_CREAT | os.O_WRONLY | os.O_APPEND):
+    """Writes until EDQUOT, or until `size` bytes are there; returns the bytes that write(2) said it took."""
+    descriptor, taken = os.open(path, flags, 0o644), 0
+    try:
+        while taken < size:
+            taken += os.write(descriptor, pattern(min(chunk, size - taken)))
+    except OSError as error:
+        equal(error.errno, errno.EDQUOT, "the errno of the write that does not fit")
+    finally:
+        os.close(descriptor)
+    return taken
 
 
 def names(path):
@@ -237,6 +257,7 @@ class Bed:
         self.lower = self.lowers[0] if lowers else None
         self.server = None
         self.options = []
+        self.environment = {}  # of the server, beside our own
         self.log = os.path.join(base, "server.log")
 
     def __call__(self, *parts):
@@ -256,6 +277,16 @@ class Bed:
         return ",".join(option.replace(",", "\\,") for option in
                         (f"lowerdir={lowers}", f"upperdir={self.upper}", f"workdir={self.work}"))
 
+    def shim(self, source):
+        """A library to preload, made of a C file that lies here."""
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if not compiler:
+            raise Skip("no C compiler")
+        library = os.path.join(self.base, source + ".so")
+        here = os.path.dirname(os.path.abspath(__file__))
+        run(compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, os.path.join(here, source), "-ldl")
+        return library
+
     def trootfs_command(self, *options):
         joined = ",".join([self.layer_options(), *options])
         return [os.path.join(self.binaries, "trootfs"), "-f", "-o", joined, self.mnt]
@@ -273,7 +304,7 @@ class Bed:
             options.append("allow_other")
         log = open(self.log, "ab")
         self.server = subprocess.Popen(self.trootfs_command(*options), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                       cwd="/")
+                                       cwd="/", env={**os.environ, **self.environment})
         log.close()
         end = time.monotonic() + SERVER_SECONDS
         ready = [lambda: mounted(self.mnt)]

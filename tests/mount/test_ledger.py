@@ -281,6 +281,38 @@ def filling(m):
         as_before(m, report, "after a kill")
 
 
+@case("a disk that answers EIO under the ledger: said once, limits hold, usage is kept; written again when it does not",
+      automount=False, seconds=60, **trootfs)
+def failing(m):
+    flag = os.path.join(m.base, "failing")
+    m.environment = {"LD_PRELOAD": m.shim("eio_shim.c"), "SHIM_EIO_WHILE": flag}
+    m.mount()
+    populate(m)
+    m.control("sync")
+    write(flag, b"")
+    for i in range(20):
+        write(m(f"while{i}"), pattern(PAGE + 1, i))
+    os.unlink(m("p/f0"))
+    wait_until(lambda: "cannot be written" in m.server_says(), 10, "a line in the log")
+    report = m.project(1001)
+    os.unlink(flag)
+    write(m("after"), pattern(3 * PAGE))
+    m.control("sync")
+    said(m, "written again")
+    equal(m.server_says().count("cannot be written"), 1, "lines about it")
+    as_before(m, report, "when the disk is well")
+    # A server that dies while the disk fails: its journal knows, and nothing is lost.
+    write(flag, b"")
+    os.unlink(m("p/f1"))
+    write(m("late"), pattern(5 * PAGE))
+    report = m.project(1001)
+    m.kill()
+    os.unlink(flag)
+    m.mount()
+    as_before(m, report, "after a kill")
+    check(os.path.getsize(m("late")) == 5 * PAGE, "what was written is there")
+
+
 @case("a read-only disk below: one line, and its cure", modes=("root",), automount=False, **trootfs)
 def read_only_disk(m):
     with Small(m, "40M") as disk:

@@ -6,24 +6,11 @@ import mmap
 import os
 import time
 
-from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PAGE, Failure, case, check, equal, fallocate, in_process, main,
-                     names, pages, pattern, read, refused, run, wait_until, write)
+from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PAGE, Failure, case, check, equal, fallocate, fill, in_process,
+                     main, names, pages, pattern, read, refused, run, wait_until, write)
 
 MIB = 1 << 20
 trootfs = {"on": ("trootfs",)}
-
-
-def fill(path, chunk=64 << 10, flags=os.O_CREAT | os.O_WRONLY | os.O_TRUNC):
-    """Writes until EDQUOT; returns the bytes that write(2) said it took."""
-    descriptor, taken = os.open(path, flags, 0o644), 0
-    try:
-        while True:
-            taken += os.write(descriptor, pattern(chunk))
-    except OSError as error:
-        equal(error.errno, errno.EDQUOT, "the errno of the write that does not fit")
-    finally:
-        os.close(descriptor)
-    return taken
 
 
 def lower_files(bed):
@@ -41,7 +28,7 @@ def exact(m):
     equal(os.stat(m("f")).st_size, taken, "size of the file")
     equal(m.used(), MIB, "used at the limit")
     equal(m.status()["limit_bytes"], MIB, "limit")
-    equal(read(m("f")), (pattern(64 << 10) * 17)[:taken], "content")
+    equal(read(m("f")), (pattern(256 << 10) * 5)[:taken], "content")
     refused(errno.EDQUOT, write, m("g"), "x")
     m.check_recount()
 
@@ -124,7 +111,7 @@ def at_the_limit(m):
 @case("rule 10: rm then an immediate rewrite at the limit, twenty times", options=["size=2M"], **trootfs)
 def rewrite(m):
     for i in range(20):
-        fill(m("f"), chunk=256 << 10)
+        fill(m("f"))
         os.unlink(m("f"))
         descriptor = os.open(m("g"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
         written = os.write(descriptor, pattern(MIB))

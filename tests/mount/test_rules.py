@@ -13,7 +13,7 @@ import struct
 import sys
 
 from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, PAGE, RENAME_EXCHANGE, Skip, case, check,
-                     equal, fallocate, in_process, main, names, pattern, read, refused, renameat2,
+                     equal, fallocate, fill, in_process, main, names, pattern, read, refused, renameat2,
                      run, wait_until, write)
 
 MIB = 1 << 20
@@ -61,19 +61,6 @@ def used(m, number):
 
 def make_socket(path):
     os.mknod(path, stat.S_IFSOCK | 0o644)
-
-
-def fill(path, size=1 << 40):
-    """Appends until it is refused; what went in."""
-    done, descriptor = 0, os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-    try:
-        while done < size:
-            done += os.write(descriptor, pattern(min(256 << 10, size - done)))
-    except OSError as error:
-        equal(error.errno, errno.EDQUOT, "errno of the write that does not fit")
-    finally:
-        os.close(descriptor)
-    return done
 
 
 def agrees(m):

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What owns it: large counts: a walk of 200,000 files, 30,000 files unlinked while open, bounds on the server's memory
-and descriptors."""
+and descriptors; 500 lower layers."""
 import os
 import resource
 import time
 
-from harness import case, check, equal, in_process, main, names, pattern, run, wait_until, write
+from harness import case, check, equal, in_process, main, names, pattern, read, run, wait_until, write
 
 trootfs = {"on": ("trootfs",)}
 MEMORY_KIB = 100 * 1024
@@ -106,6 +106,103 @@ def churn(m):
     wait_until(lambda: m.status()["parked"] == 0, 5, "nothing parked")
     grown = m.memory_kib() - before
     check(instrumented(m) or grown < 8192, f"the server grew by {grown} KiB over 45,000 creates and unlinks")
+
+
+MOST_GONE = 9000
+
+
+def dentries():
+    with open("/proc/sys/fs/dentry-state", encoding="ascii") as file:
+        return int(file.read().split()[0])
+
+
+@case("20,000 names that came and went do not stay in the kernel", modes=("user",), store="memory", options=["size=1G"],
+      **trootfs)
+def removed_names(m):
+    def attempt():
+        os.mkdir(m("d"))
+        before = dentries()
+        for i in range(20_000):
+            os.close(os.open(m(f"d/churn-{i}"), os.O_CREAT | os.O_WRONLY, 0o644))
+            os.unlink(m(f"d/churn-{i}"))
+        end = time.monotonic() + 10
+        while dentries() - before > MOST_GONE and time.monotonic() < end:
+            time.sleep(0.2)
+        grown = dentries() - before
+        os.rmdir(m("d"))
+        return grown
+    # Others may fill the same cache meanwhile.
+    grown = next((g for g in (attempt() for _ in range(3)) if g <= MOST_GONE), None)
+    check(grown is not None, f"more than {MOST_GONE} dentries more than before, three times")
+
+
+@case("names that are back keep what the kernel knows of them, and what is mounted there", modes=("root",), store="memory",
+      options=["size=1G"], **trootfs)
+def names_back(m):
+    os.mkdir(m("point"))
+    os.rmdir(m("point"))
+    write(m("file"))
+    os.unlink(m("file"))
+    os.mkdir(m("point"))
+    write(m("file"), "again")
+    run("mount", "-t", "tmpfs", "none", m("point"))
+    os.stat(m("file"))
+    os.mkdir(m("d"))
+    for i in range(12_000):
+        os.mknod(m(f"d/{i}"))
+        os.unlink(m(f"d/{i}"))
+    time.sleep(2)
+    os.mknod(m("d/last"))
+    os.unlink(m("d/last"))
+    time.sleep(0.5)
+    before = [line for line in m.control("requests") if "lookup" in line]
+    equal(read(m("file")), b"again", "the file that was made again")
+    check(os.path.ismount(m("point")), "what was mounted on a name that had been removed before")
+    equal([line for line in m.control("requests") if "lookup" in line], before, "lookups of names that are known")
+    run("umount", m("point"))
+
+
+LOWERS = 500
+
+
+def a_stack(bed):
+    """Each layer has a name of its own, one that all have, and hides what the one below added to a directory."""
+    for number, lower in enumerate(bed.lowers):
+        write(f"{lower}/own-{number}", f"{number}")
+        write(f"{lower}/all", f"{number}")
+        os.makedirs(f"{lower}/shared/deep")
+        write(f"{lower}/shared/deep/f{number}", f"{number}")
+        if number % 100 == 50:
+            os.mknod(f"{lower}/own-{number + 1}", 0o020000)
+
+
+@case("500 lowers merge, copy up, remount; 501 are refused", lower=a_stack, lowers=LOWERS, **trootfs)
+def many_lowers(m):
+    def look(what):
+        hidden = {n + 1 for n in range(50, LOWERS, 100)}
+        equal(set(names(m(""))) - {"new"}, {f"own-{n}" for n in range(LOWERS) if n not in hidden} | {"all", "shared"}, what)
+        equal(len(names(m("shared/deep"))), LOWERS, what + ": names that come from every layer")
+        for number in (0, 1, 250, 499):
+            equal(read(m(f"own-{number}"))[:3].strip(), b"%d" % number, what)
+
+    look("names of 500 layers")
+    equal(read(m("all")), b"0", "the topmost layer's")
+    equal(read(m("shared/deep/f499")), b"499", "the lowest layer's")
+    write(m("own-499"), "499")
+    os.unlink(m("shared/deep/f250"))
+    write(m("shared/deep/f250"), "again")
+    os.rename(m("shared"), m("new"))
+    equal(len(names(m("new/deep"))), LOWERS, "names of the directory after its rename")
+    os.rename(m("new"), m("shared"))
+    m.kill()
+    m.mount(*m.options)
+    look("after kill -9")
+    equal(read(m("shared/deep/f250")), b"again", "what was written")
+    m.umount()
+    m.lowers.append(m.lowers[0])
+    done = run(*m.trootfs_command(), check_status=False)
+    m.lowers.pop()
+    check(done.returncode != 0 and "501 layers; at most 500" in done.stderr, f"501 lowers: {done.returncode}, {done.stderr!r}")
 
 
 if __name__ == "__main__":

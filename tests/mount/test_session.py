@@ -168,14 +168,8 @@ def raw_grace(rows):
     return "".join(row[:42] + "0" + row[43:69] + "0\n" for row in rows.splitlines())
 
 
-def built_shim(m):
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if not compiler:
-        raise Skip("no C compiler")
-    shim = m.base + "/shim.so"
-    here = os.path.dirname(os.path.abspath(__file__))
-    run(compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", shim, here + "/quotactl_shim.c", "-ldl")
-    return {"LD_PRELOAD": shim, "SHIM_ROWS": m.base + "/rows", "LC_ALL": "C", "PATH": os.environ["PATH"]}
+def shimmed(m):
+    return {"LD_PRELOAD": m.shim("quotactl_shim.c"), "SHIM_ROWS": m.base + "/rows", "LC_ALL": "C", "PATH": os.environ["PATH"]}
 
 
 def many_states(m):
@@ -208,7 +202,7 @@ def beside_stock(m):
     stock = {name: shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") for name in ("repquota", "quota")}
     if not all(stock.values()):
         raise Skip("no stock repquota and quota (apt-get install quota)")
-    environment = {**built_shim(m), "SHIM_POINT": m.mnt}
+    environment = {**shimmed(m), "SHIM_POINT": m.mnt}
     many_states(m)
     for words in ("", "-v", "-s", "-n", "-p", "-t", "-c", "-C", "-vs", "-snp", "-O csv", "-O xml", "-s -O csv", "-s -O xml",
                   "-vp -O csv", "--human-readable=m,k", "--human-readable=k,k", "--human-readable=g,t"):
@@ -223,7 +217,7 @@ def beside_xfs(m):
     stock = shutil.which("xfs_quota", path="/usr/sbin:/usr/bin:/sbin:/bin")
     if not stock or not shutil.which("mkfs.xfs"):
         raise Skip("no xfs_quota (apt-get install xfsprogs)")
-    environment = built_shim(m)
+    environment = shimmed(m)
     many_states(m)
     point, image = m.base + "/xfs", m.base + "/image"
     os.mkdir(point)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 
-from harness import Skip, case, check, equal, pattern, wait_until, write
+from harness import Skip, case, check, equal, in_process, pattern, read, wait_until, write
 
 TIMES = 20
 ATTEMPTS = 5
@@ -192,6 +192,38 @@ def cold(m):
     table.once("stat of all of them", {"getattr": 1}, lambda: [os.lstat(m("d", n)) for n in os.listdir(m("d"))])
     table.once("readlink", {"readlink": 1}, lambda: os.readlink(m("d/s")))
     table.done()
+
+
+COPIERS = 8
+
+
+@case("first copies at once are made by the server: none is read and written through the mount", modes=("user",),
+      options=["size=1G"], on=("trootfs",))
+def copies(m):
+    for i in range(COPIERS):
+        write(m(f"from{i}"), pattern(40_000, i))
+    for attempt in range(5):
+        m.remount()
+        gate, start = os.pipe()
+
+        def copy(i):
+            os.close(start)
+            with open(m(f"from{i}"), "rb") as source, open(m(f"to{attempt}.{i}"), "wb") as target:
+                os.read(gate, 1)
+                return os.copy_file_range(source.fileno(), target.fileno(), 40_000)
+
+        joins = [in_process(lambda i=i: copy(i)) for i in range(COPIERS)]
+        wait_until(lambda: len(os.listdir(m.mnt)) == COPIERS * (attempt + 2), 10, "the copiers stand ready")
+        before = upcalls(m)
+        os.close(start)
+        equal([join() for join in joins], [40_000] * COPIERS, "bytes copied")
+        os.close(gate)
+        after = upcalls(m)
+        asked = {k: n - before.get(k, 0) for k, n in after.items() if n != before.get(k, 0)}
+        equal(asked.get("write", 0) + asked.get("read", 0), 0, f"reads and writes of the copies ({written(asked)})")
+        equal(sum(n for k, n in asked.items() if k.startswith("copy_file_range")), COPIERS, "copies asked for")
+        for i in range(COPIERS):
+            equal(read(m(f"to{attempt}.{i}")), pattern(40_000, i), "the copy")
 
 
 DIRECTORIES, FILES = 10, 10

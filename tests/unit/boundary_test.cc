@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <bit>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -104,6 +105,23 @@ TEST_CASE("a request cut short tells nothing and harms nothing") {
   for (std::size_t size = 0; size < whole.size(); ++size) {
     CHECK_FALSE(peek(std::span(whole).first(size), 5).from_mapping);
   }
+}
+
+TEST_CASE("a request that libfuse does not know is shown as one that it does") {
+  const auto shown = [](std::uint32_t opcode) {
+    auto bytes = request(opcode, fuse_copy_file_range_in{});
+    const auto before = bytes;
+    show_as_known(peek(bytes, 5), bytes);
+    fuse_in_header header{};
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    CHECK(std::equal(bytes.begin() + 8, bytes.end(), before.begin() + 8));
+    return header.opcode;
+  };
+  constexpr std::uint32_t kTmpfile = 51, kCopyFileRange64 = 53;
+  CHECK(shown(kTmpfile) == FUSE_CREATE);
+  if constexpr (std::endian::native == std::endian::little)
+    CHECK(shown(kCopyFileRange64) == FUSE_COPY_FILE_RANGE);
+  CHECK(shown(FUSE_WRITE) == FUSE_WRITE);
 }
 
 TEST_CASE("the served request is the thread's own, and comes back after one inside it") {

@@ -22,6 +22,7 @@ void add_create(CLI::App& app, Invocation& typed);
 void add_enter(CLI::App& app, Invocation& typed);
 void add_exec(CLI::App& app, Invocation& typed);
 void add_run(CLI::App& app, Invocation& typed);
+void add_flatten(CLI::App& app, Invocation& typed);
 void add_list(CLI::App& app, Invocation& typed);
 void add_status(CLI::App& app, Invocation& typed);
 void add_stop(CLI::App& app, Invocation& typed);

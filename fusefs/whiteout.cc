@@ -1,0 +1,172 @@
+// What owns it: see whiteout.h.
+#include "fusefs/whiteout.h"
+
+#include <dirent.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "fusefs/staging.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Whether a name of the kernel's or fuse-overlayfs's speaks in this layer. What a user may set
+/// without being hidden does not: `user.overlay.` where ours is `trusted.overlay.`.
+bool is_heeded(const Core& core, std::uint16_t layer, std::string_view xattr) {
+  if (xattr.starts_with(core.x.prefix) || xattr.starts_with(kForeignPrefix)) return true;
+  return layer != kUpper && xattr.starts_with("trusted.");
+}
+
+/// Builds one in the stage.
+Status build(Core& core, Staged& staged) {
+  if (core.whiteouts == WhiteoutForm::kDevice) {
+    CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), S_IFCHR, makedev(0, 0)));
+    staged.made();
+    return {};
+  }
+  TRY(fd, posix::create(staged.dirfd(), staged.name(), O_WRONLY | O_EXCL, 0600));
+  staged.made();
+  return posix::set_xattr(staged.dirfd(), staged.name(), core.x.whiteout.c_str(), "y");
+}
+
+}  // namespace
+
+char opaque_mark(const Core& core, std::uint16_t layer, int dirfd, const char* name) {
+  char mark = 0;
+  for (const char* xattr : kOpaqueNames) {
+    if (!is_heeded(core, layer, xattr)) continue;
+    const auto value = posix::get_xattr(dirfd, name, xattr);
+    if (value && *value == "y") return 'y';
+    if (value && *value == "x") mark = 'x';
+  }
+  return mark;
+}
+
+bool is_whiteout(const struct statx& sx) {
+  return S_ISCHR(sx.stx_mode) && sx.stx_rdev_major == 0 && sx.stx_rdev_minor == 0;
+}
+
+bool is_xattr_whiteout(const Core& core, std::uint16_t layer, int dirfd, const char* name,
+                       const struct statx& sx) {
+  if (!S_ISREG(sx.stx_mode) || sx.stx_size != 0) return false;
+  return std::any_of(std::begin(kWhiteoutNames), std::end(kWhiteoutNames), [&](const char* xattr) {
+    return is_heeded(core, layer, xattr) && posix::get_xattr(dirfd, name, xattr).has_value();
+  });
+}
+
+bool is_upper_whiteout(const Core& core, int dirfd, const char* name, const struct statx& sx,
+                       std::uint32_t flags) {
+  if (is_whiteout(sx)) return true;
+  return (flags & Inode::kSeenWhiteout) != 0 && is_xattr_whiteout(core, kUpper, dirfd, name, sx) &&
+         opaque_mark(core, kUpper, dirfd, ".") != 0;
+}
+
+AufsName aufs_name(int dirfd, const DirName& d) {
+  if (!d.name.starts_with(kAufsPrefix)) return AufsName::kPlain;
+  const std::string_view rest = d.name.substr(kAufsPrefix.size());
+  if (rest.starts_with(kAufsPrefix)) return AufsName::kHidden;
+  // Nothing can be called so: there is nothing that it could hide.
+  if (rest.empty() || rest == "." || rest == "..") return AufsName::kPlain;
+  if (d.d_type != DT_UNKNOWN) return d.d_type == DT_DIR ? AufsName::kPlain : AufsName::kWhiteout;
+  const auto sx = posix::stat_at(dirfd, CName(d.name).get());
+  return sx && S_ISDIR(sx->stx_mode) ? AufsName::kPlain : AufsName::kWhiteout;
+}
+
+bool has_aufs_whiteout(int dirfd, std::string_view name) {
+  std::string whiteout(kAufsPrefix);
+  whiteout += name;
+  if (whiteout.size() > NAME_MAX) return false;
+  const auto sx = posix::stat_at(dirfd, whiteout.c_str());
+  return sx && !S_ISDIR(sx->stx_mode);
+}
+
+bool is_aufs_opaque(int dirfd) { return posix::stat_at(dirfd, ".wh..wh..opq").has_value(); }
+
+Result<WhiteoutForm> probe_whiteouts(const Core& core) {
+  const int stage = core.stage.get();
+  const auto clean = [&] {
+    for (const char* name : {"probe", "probe2"}) (void)posix::unlink(stage, name);
+  };
+  clean();
+  const auto works = [&]() -> Status {
+    CHECK_OK(posix::mknod(stage, "probe", S_IFCHR, makedev(0, 0)));
+    return posix::rename(stage, "probe", stage, "probe2", RENAME_WHITEOUT);
+  };
+  const Status device = works();
+  clean();
+  if (device) return WhiteoutForm::kDevice;
+  const Errno e = device.error();
+  const bool denied = e == EPERM || e == EACCES || e == EINVAL || e == ENOTSUP || e == ENOSYS;
+  if (denied) return WhiteoutForm::kXattr;
+  return fail(e);
+}
+
+Status expect_whiteout(Core& core, int dirfd) {
+  if (core.whiteouts == WhiteoutForm::kDevice) return {};
+  // An opaque directory is marked as well: its whiteouts hide nothing, and are not shown.
+  auto marked = posix::set_xattr(dirfd, ".", core.x.opaque.c_str(), "x", XATTR_CREATE);
+  return marked || marked.error() == EEXIST ? Status{} : marked;
+}
+
+Status make_whiteout(Core& core, int dirfd, const char* name) {
+  if (core.whiteouts == WhiteoutForm::kDevice)
+    return posix::mknod(dirfd, name, S_IFCHR, makedev(0, 0));
+  CHECK_OK(expect_whiteout(core, dirfd));
+  Staged staged(core);
+  CHECK_OK(build(core, staged));
+  return staged.publish(dirfd, name, RENAME_NOREPLACE);
+}
+
+Status replace_by_whiteout(Core& core, int dirfd, const char* name) {
+  CHECK_OK(expect_whiteout(core, dirfd));
+  Staged staged(core);
+  CHECK_OK(build(core, staged));
+  return staged.publish(dirfd, name, 0);
+}
+
+Status take_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dirfd,
+                             const char* to) {
+  if (core.whiteouts == WhiteoutForm::kDevice)
+    return posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT);
+  CHECK_OK(expect_whiteout(core, dirfd));
+  Staged staged(core);
+  CHECK_OK(build(core, staged));
+  // They change places: in the stage the object is gone from the union, whatever comes.
+  CHECK_OK(staged.publish(dirfd, name, RENAME_EXCHANGE));
+  auto status = posix::rename(staged.dirfd(), staged.name(), to_dirfd, to);
+  if (status) {
+    staged.published();
+  } else {
+    // Back to its place, and the whiteout into the stage.
+    (void)staged.publish(dirfd, name, RENAME_EXCHANGE);
+  }
+  return status;
+}
+
+Status move_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dirfd, const char* to,
+                             Target target) {
+  if (core.whiteouts == WhiteoutForm::kDevice)
+    return posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT);
+  CHECK_OK(expect_whiteout(core, dirfd));
+  if (target == Target::kFile) {
+    // For a moment both names are of the object, as rename(2) allows.
+    Staged link(core);
+    CHECK_OK(posix::link(dirfd, name, link.dirfd(), link.name()));
+    link.made();
+    CHECK_OK(link.publish(to_dirfd, to, 0));
+    return replace_by_whiteout(core, dirfd, name);
+  }
+  if (target == Target::kNothing) CHECK_OK(make_whiteout(core, to_dirfd, to));
+  if (target == Target::kEmptyDir) {
+    CHECK_OK(expect_whiteout(core, to_dirfd));
+    Staged whiteout(core);
+    CHECK_OK(build(core, whiteout));
+    CHECK_OK(whiteout.publish(to_dirfd, to, RENAME_EXCHANGE));
+  }
+  return posix::rename(dirfd, name, to_dirfd, to, RENAME_EXCHANGE);
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""What owns it: large counts, by hand: a walk of 1,000,000 files, 10,000,000 creates and unlinks, a directory of 1,000,000
+names, mounts of an upper of 1,000,000 files. Prints times, the server's memory, and what the kernel holds; exits 1 where
+one is out of bounds.
+
+usage: TROOT_BIN=build/release/bin soak_scale.py [--store DIRECTORY] [--files N] [--churn N] [PART...]
+PART: walk, churn, names, mount (all of them without)
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import harness
+from harness import Bed, write
+
+# MiB, bytes, MiB, objects, ratio, seconds, seconds
+WALK_MEMORY, INODE_BYTES, CHURN_GROWTH, KERNEL_GROWTH, SLOWER, MOUNT_CLEAN, MOUNT_KILLED = 250, 200, 8, 20_000, 1.5, 0.2, 1.0
+failed = []
+
+
+def shown(what, value, bound=None, unit="s"):
+    bad = bound is not None and value > bound
+    if bad:
+        failed.append(what)
+    limit = "" if bound is None else f"  (bound {bound:g} {unit}{': MISSED' if bad else ''})"
+    print(f"{what:<62} {value:12.5g} {unit}{limit}", flush=True)
+
+
+def timed(work):
+    start = time.monotonic()
+    result = work()
+    return time.monotonic() - start, result
+
+
+def kernel():
+    """(objects of fuse_inode, dentries) that the kernel holds; the first is for root to see."""
+    inodes = 0
+    if os.geteuid() == 0:
+        with open("/proc/slabinfo", encoding="ascii") as file:
+            inodes = sum(int(line.split()[1]) for line in file if line.startswith("fuse_inode"))
+    with open("/proc/sys/fs/dentry-state", encoding="ascii") as file:
+        return inodes, int(file.read().split()[0])
+
+
+def drop_caches():
+    if os.geteuid() == 0:
+        subprocess.run(["sync"], check=True)
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+            file.write("2\n")
+        time.sleep(1)
+
+
+def fill(root, files):
+    """1,000 names a directory."""
+    for d in range(files // 1000):
+        directory = f"{root}/directory-{d:04}"
+        os.mkdir(directory)
+        handle = os.open(directory, os.O_RDONLY)
+        for f in range(1000):
+            os.mknod(f"file-number-{f:04}", 0o100644, dir_fd=handle)
+        os.close(handle)
+
+
+def walk(bed, arguments):
+    fill(bed.lower, arguments.files)
+    bed.mount()
+    before = bed.memory_kib()
+    for what in ("cold", "warm"):
+        seconds, out = timed(lambda: subprocess.run(["find", bed.mnt, "-printf", "%s\\n"], stdout=subprocess.PIPE, check=True))
+        shown(f"walk of {out.stdout.count(10)} objects, {what}", seconds)
+    inodes = bed.status()["inodes"]
+    shown("the server's memory after the walk", bed.memory_kib() / 1024, WALK_MEMORY, "MiB")
+    shown(f"bytes for each of {inodes} known inodes", (bed.memory_kib() - before) * 1024 / max(inodes, 1), INODE_BYTES, "B")
+    drop_caches()
+    harness.wait_until(lambda: bed.status()["inodes"] < inodes // 10 or os.geteuid() != 0, 60, "FORGETs")
+    shown(f"memory when the kernel has forgotten ({bed.status()['inodes']} inodes left)", bed.memory_kib() / 1024, None, "MiB")
+    bed.umount()
+
+
+def churn(bed, arguments):
+    bed.mount()
+    drop_caches()
+    start = kernel()
+    memory = first = None
+    step = max(arguments.churn // 10, 1)
+    for done in range(0, arguments.churn, step):
+        seconds, _ = timed(lambda: churn_step(bed.mnt, done, step))
+        harness.wait_until(lambda: bed.status()["parked"] == 0, 10, "nothing parked")
+        now = kernel()
+        print(f"# {done + step:>9}: {seconds / step * 1e6:6.1f} us each, server {bed.memory_kib()} KiB, fuse_inode "
+              f"{now[0]}, dentries {now[1] - start[1]:+}", flush=True)
+        if first is None:
+            first, memory = now, bed.memory_kib()
+    shown(f"growth of the server from {step} to {arguments.churn} creates and unlinks", (bed.memory_kib() - memory) / 1024,
+          CHURN_GROWTH, "MiB")
+    shown("growth of fuse_inode meanwhile", kernel()[0] - first[0], KERNEL_GROWTH, "objects")
+    time.sleep(2)
+    shown("dentries more than before, two seconds later", kernel()[1] - start[1], None, "objects")
+    drop_caches()
+    shown("dentries more than before, after drop_caches", kernel()[1] - start[1], KERNEL_GROWTH, "objects")
+    bed.umount()
+
+
+def churn_step(root, first, count):
+    handle = os.open(root, os.O_RDONLY)
+    for number in range(first, first + count):
+        name = f"churn-{number}"
+        os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=handle))
+        os.unlink(name, dir_fd=handle)
+    os.close(handle)
+
+
+def many_names(bed, arguments):
+    bed.mount()
+    os.mkdir(bed("d"))
+    handle = os.open(bed("d"), os.O_RDONLY)
+    tenth = arguments.files // 10
+
+    def all_of(what, each):
+        times = [timed(lambda: [each(f"name-{n}") for n in range(p * tenth, (p + 1) * tenth)])[0] / tenth * 1e6
+                 for p in range(10)]
+        print(f"# {what}: us each, by tenths: {' '.join(f'{t:.1f}' for t in times)}", flush=True)
+        shown(f"{what}: the slowest tenth against the median", max(times) / sorted(times)[5], SLOWER, "times")
+
+    all_of("create", lambda n: os.mknod(n, 0o100644, dir_fd=handle))
+    for what in ("cold", "warm"):
+        seconds, found = timed(lambda: sum(1 for _ in os.scandir(bed("d"))))
+        shown(f"ls of {found} names, {what}", seconds)
+    all_of("stat", lambda n: os.stat(n, dir_fd=handle))
+    shown("the server's memory", bed.memory_kib() / 1024, None, "MiB")
+    all_of("unlink", lambda n: os.unlink(n, dir_fd=handle))
+    os.close(handle)
+    bed.umount()
+
+
+def mounts(bed, arguments):
+    harness.SERVER_SECONDS = 600
+    fill(bed.upper, arguments.files)
+    shown("the first mount counts the upper", timed(bed.mount)[0])
+    bed.umount()
+    times = []
+    for _ in range(5):
+        times.append(timed(bed.mount)[0])
+        bed.umount()
+    shown("mount of an upper that was closed, worst of 5", max(times), MOUNT_CLEAN)
+    times = []
+    for number in range(5):
+        bed.mount()
+        with subprocess.Popen(["sh", "-c", f"cd {bed.mnt}/directory-000{number}; i=0; while :; do echo x > new$i; "
+                               "echo y >> file-number-0$i; rm -f file-number-1$i; i=$((i+1)); done"],
+                              stderr=subprocess.DEVNULL) as client:
+            time.sleep(1)
+            bed.kill()
+            client.kill()
+        times.append(timed(bed.mount)[0])
+        print("".join(f"# {line}\n" for line in bed.server_says().split("\n")[-2:]), end="")
+        bed.umount()
+    shown("mount after kill -9 under load, worst of 5", max(times), MOUNT_KILLED)
+
+
+PARTS = {"walk": walk, "churn": churn, "names": many_names, "mount": mounts}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--store", default="/var/tmp")
+    parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--churn", type=int, default=10_000_000)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
+    arguments = parser.parse_args()
+    for part in arguments.parts or PARTS:
+        base = tempfile.mkdtemp(prefix="troot-soak-", dir=arguments.store)
+        bed = Bed(base, os.environ["TROOT_BIN"], "root" if os.geteuid() == 0 else "user")
+        try:
+            write(bed.in_lower("lower"), "x")
+            PARTS[part](bed, arguments)
+        finally:
+            if bed.server:
+                bed.kill()
+            shutil.rmtree(base, ignore_errors=True)
+    print("out of bounds: " + ", ".join(failed) if failed else "all within bounds")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
