@@ -212,14 +212,16 @@ class SocketServer final : public ControlServer {
     return false;
   }
 
-  /// A walk over the whole upper: others are answered meanwhile.
-  static bool takes_long(std::string_view line) { return line.starts_with("check "); }
+  /// A walk over the whole upper, or all that is known: others are answered meanwhile.
+  static bool takes_long(std::string_view line) {
+    return line.starts_with("check ") || line == "refresh";
+  }
 
   /// Answers in a thread of its own, one at a time. The client may be dropped meanwhile: it is
   /// answered through a descriptor of the thread's. False: it is done for.
   bool answer_aside(int client, const std::string& line) {
     if (long_busy_.exchange(true))
-      return send_all(client, error_answer(EBUSY, "a check is running"));
+      return send_all(client, error_answer(EBUSY, "a check or a refresh is running"));
     if (long_.joinable()) long_.join();
     const int fd = ::fcntl(client, F_DUPFD_CLOEXEC, 0);
     try {
@@ -233,7 +235,7 @@ class SocketServer final : public ControlServer {
     } catch (const std::system_error& e) {
       if (fd >= 0) ::close(fd);
       long_busy_.store(false);
-      return send_all(client, error_answer(e.code().value(), "a check cannot be begun"));
+      return send_all(client, error_answer(e.code().value(), "no thread can be had for it"));
     }
   }
 

@@ -34,6 +34,8 @@
 //   watch                       "ok", then a line for each event from now on (docs/FORMAT.md); the
 //                               empty line comes when the server ends. A subscriber who reads too
 //                               slowly gets `lost=N` in place of N events
+//   refresh                     directories=N names=N failed=N: lowers that were changed below the
+//                               mount are looked at again, and the kernel has dropped what is stale
 //   sync                        ledger to disk
 //   quit                        unmounts and ends, as fusermount3 -u would
 #pragma once
@@ -50,12 +52,14 @@
 namespace troot::fusefs {
 
 class Overlay;
+struct Refreshed;
 
-/// What a control socket speaks for. Both references must outlive its server.
+/// What a control socket speaks for. All of it must outlive its server.
 struct ControlSubject {
   Overlay& overlay;
   const RequestCounts& requests;
-  std::string upper{};  ///< what status says of it
+  std::string upper{};                                 ///< what status says of it
+  std::function<void(const Refreshed&)> invalidate{};  ///< tells the kernel; empty: there is none
 };
 
 /// Serves one socket with a thread of its own until destroyed; removes the socket's file then.

@@ -17,7 +17,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(10);
-/// For a request that looks at every object of the upper.
+/// For a request that looks at every object of the upper, or at every known one.
 constexpr auto kLongPatience = std::chrono::minutes(30);
 /// More than a report of 100,000 projects takes.
 constexpr std::size_t kMostAnswerBytes = 64u << 20;
@@ -101,7 +101,7 @@ Result<ControlReply> control_request(const std::string& path, const std::string&
   TRY(fd, connect_socket(path));
   auto answer = [&]() -> Result<std::string> {
     CHECK_OK(send_request(fd, request));
-    const bool longer = request.starts_with("check ");
+    const bool longer = request.starts_with("check ") || request == "refresh";
     return receive_answer(fd, longer ? Clock::duration(kLongPatience) : kPatience);
   }();
   ::close(fd);

@@ -70,6 +70,17 @@ Answer check_objects(const ControlSubject& subject, const Arguments& arguments) 
   return std::move(lines).ok();
 }
 
+Answer refresh(const ControlSubject& subject) {
+  const auto found = subject.overlay.refresh();
+  if (!found) return refuse(found.error());
+  if (subject.invalidate) subject.invalidate(*found);
+  Lines lines;
+  lines.line("directories", found->directories);
+  lines.line("names", found->names.size());
+  lines.line("failed", found->failed);
+  return std::move(lines).ok();
+}
+
 Answer requests(const RequestCounts& counts) {
   Lines lines;
   for (const auto& [name, count] : counts.list()) lines.line(name.c_str(), count);
@@ -105,51 +116,18 @@ Answer answer_request(const ControlSubject& subject, std::string_view line) {
   if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
     return std::move(*answer);
   if (verb == "status" && arguments->empty()) return status(subject);
+  if (verb == "refresh" && arguments->empty()) return refresh(subject);
   if (verb == "requests" && arguments->empty()) return requests(subject.requests);
   if (verb == "quit" && arguments->empty()) return {"ok\n\n", After::kQuit};
   return refuse(
       EINVAL,
       escape_value(verb) +
           ": not a request; known: status report state limit grace timer parent reset-peak enforce "
-          "check requests new-project watch sync quit");
+          "check requests new-project watch refresh sync quit");
 }
 
 std::string error_answer(int error, std::string_view text) {
   return "error " + std::to_string(error) + " " + std::string(text) + "\n\n";
-}
-
-std::string escape_value(std::string_view value) {
-  const auto plain = [](char c) { return c > ' ' && c != '\\' && c != 0x7f; };
-  if (std::all_of(value.begin(), value.end(), plain)) return std::string(value);
-  std::string text;
-  for (const char c : value) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte > ' ' && c != '\\' && byte != 0x7f) {
-      text += c;
-      continue;
-    }
-    text += '\\';
-    for (int shift = 6; shift >= 0; shift -= 3)
-      text += static_cast<char>('0' + ((byte >> shift) & 7));
-  }
-  return text;
-}
-
-std::string unescape_value(std::string_view value) {
-  if (value.find('\\') == std::string_view::npos) return std::string(value);
-  const auto octal = [](char c) { return c >= '0' && c <= '7'; };
-  std::string text;
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    if (value[i] != '\\' || i + 3 >= value.size() || !octal(value[i + 1]) || !octal(value[i + 2]) ||
-        !octal(value[i + 3])) {
-      text += value[i];
-      continue;
-    }
-    text += static_cast<char>((value[i + 1] - '0') * 64 + (value[i + 2] - '0') * 8 +
-                              (value[i + 3] - '0'));
-    i += 3;
-  }
-  return text;
 }
 
 }  // namespace troot::fusefs

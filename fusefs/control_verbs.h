@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "fusefs/escape.h"
+
 namespace troot::fusefs {
 
 struct ControlSubject;
@@ -24,9 +26,5 @@ struct Answer {
 /// `line` without its newline; whatever it holds, it gets an answer.
 [[nodiscard]] Answer answer_request(const ControlSubject& subject, std::string_view line);
 [[nodiscard]] std::string error_answer(int error, std::string_view text);
-
-/// The escapes of values: blank, backslash and control characters as \ooo.
-[[nodiscard]] std::string escape_value(std::string_view value);
-[[nodiscard]] std::string unescape_value(std::string_view value);
 
 }  // namespace troot::fusefs

@@ -14,8 +14,14 @@ struct DataSource {
   bool sparse = false;
 };
 
+/// What becomes of the copy.
+enum class Copied {
+  kCached,  ///< nothing ever asks for it to be on the disk
+  kSynced  ///< an fsync follows: it is brought to the disk as it goes, since that cannot be stopped
+};
+
 /// Copies to the file `to`, which is empty or all hole and has this size afterwards. EINTR: the
 /// caller was interrupted.
-[[nodiscard]] Status copy_data(const Caller& caller, const DataSource& source, int to);
+[[nodiscard]] Status copy_data(const Caller& caller, const DataSource& source, int to, Copied how);
 
 }  // namespace troot::fusefs

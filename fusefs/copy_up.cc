@@ -102,7 +102,8 @@ Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, St
   if (!opened.valid()) return {};
   // Without its data it is a hole of its size, as the kernel's are.
   if (s.below) return posix::truncate(opened.get(), s.size);
-  return copy_data(caller, s.data(), opened.get());
+  return copy_data(caller, s.data(), opened.get(),
+                   core.config.volatile_upper ? Copied::kCached : Copied::kSynced);
 }
 
 /// Keeps st_ino: the number that the object had below. Not for one of several lower links, which
@@ -213,13 +214,14 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
     inode->clear(Inode::kMetacopy);
     data.below = std::move(s.below);
     data.index = std::move(s.index);
+    data.kept.reset();
     if (data.index) {
       inode->set(Inode::kIndexed);
       add_link_key(core, inode, link_key(b.sx));
     }
     if (!keeps_ino) inode->ino = presented_ino(core, b.sx, core.stage.get(), ".");
   }
-  inode->clear(Inode::kUnreadable | Inode::kOverride);
+  inode->clear(Inode::kUnreadable | Inode::kOverride | Inode::kGone);
   inode->set(b.flags);
   inode->layer.store(kUpper, std::memory_order_release);
   core.copied_up.fetch_add(1, std::memory_order_relaxed);

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "fusefs/complaints.h"
 #include "fusefs/fd_cache.h"
 #include "fusefs/ids.h"
 #include "fusefs/inode.h"
@@ -67,6 +68,7 @@ struct Overlay::Core {
   Fd stage, parked, index;    ///< work/troot/stage, work/troot/parked, work/troot/index
   Fd lock_upper, lock_work;   ///< hold the flocks
   LinkStore links;
+  Complaints complaints;
   InodeTable inodes;
   std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
   FdCache dirs, files;
@@ -93,6 +95,9 @@ struct Overlay::Core {
   Mutex linked_mutex;
   /// Objects with several names that the kernel knows.
   std::unordered_map<LinkKey, Inode*, LinkKeyHash> linked GUARDED_BY(linked_mutex);
+  /// How many of them left that lay in the upper. Who looked at a disk where one of them may have
+  /// been at work meanwhile looks again.
+  std::atomic<std::uint64_t> linked_departures{0};  ///< written under linked_mutex
 
   explicit Core(Config c)
       : config(std::move(c)),
@@ -151,6 +156,12 @@ struct Overlay::Core {
 /// An inode for an object just made in the upper; one lookup counted. The caller holds the
 /// directory's lock alone.
 [[nodiscard]] Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx);
+/// What would be made of an object if it were met now: an inode that nobody knows. The caller has
+/// the directory's lock, and gives it back to core.inodes.
+[[nodiscard]] Result<Inode*> sketch(Core& core, Inode* dir, const Name* name, std::uint16_t layer,
+                                    const Where& at, const struct statx& sx);
+/// Takes an inode out of the table of links: other names of its object will not find it.
+void forget_links(Core& core, Inode* inode);
 [[nodiscard]] LinkKey link_key(const struct statx& sx);
 /// The object is found under this key too from now on; at most two.
 void add_link_key(Core& core, Inode* inode, const LinkKey& key);

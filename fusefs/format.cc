@@ -77,6 +77,8 @@ std::optional<Override> parse_override(std::string_view text) {
   if (!uid) return std::nullopt;
   const auto gid = take<gid_t>(text, ':');
   if (!gid) return std::nullopt;
+  // -1 is no id: no stat(2) could answer it.
+  if (*uid == UINT32_MAX || *gid == UINT32_MAX) return std::nullopt;
   o.uid = *uid;
   o.gid = *gid;
   const std::size_t colon = text.find(':');
@@ -136,6 +138,9 @@ std::string encode_ranges(const std::vector<PageRange>& ranges) {
   return out;
 }
 
+/// No file reaches as far (8 PiB), and a thousand of them can be summed up.
+constexpr std::int64_t kMostPages = std::int64_t{1} << 41;
+
 std::optional<std::vector<PageRange>> parse_ranges(std::string_view text) {
   if (!text.starts_with('1')) return std::nullopt;
   text.remove_prefix(1);
@@ -149,8 +154,8 @@ std::optional<std::vector<PageRange>> parse_ranges(std::string_view text) {
     const auto first = take<std::int64_t>(one, '+', 16);
     if (!first) return std::nullopt;
     const auto count = take<std::int64_t>(one, '\0', 16);
-    if (!count || *first < last || *count <= 0 || *first > INT64_MAX / 8192 ||
-        *count > INT64_MAX / 8192) {
+    if (!count || *first < last || *count <= 0 || *first > kMostPages ||
+        *count > kMostPages - *first) {
       return std::nullopt;
     }
     ranges.push_back({*first, *count});

@@ -150,13 +150,15 @@ Status park_nameless(Core& core) {
     TRY(sx, posix::stat_at(core.index.get(), name.c_str()));
     TRY(record, read_record(core, core.index.get(), name.c_str()));
     const bool named = record && indexed(*record, sx)->entry.nlink > 0;
-    if (!named)
-      CHECK_OK(posix::rename(core.index.get(), name.c_str(), core.parked.get(), name.c_str()));
+    if (named) continue;
+    // No object of ours is parked under such a name: what may lie there is garbage.
+    remove_tree(core.parked.get(), name.c_str());
+    CHECK_OK(posix::rename(core.index.get(), name.c_str(), core.parked.get(), name.c_str()));
   }
   return {};
 }
 
-void tidy_index(Core& core) noexcept {
+void tidy_index(Core& core) {
   if (!core.index.valid()) return;
   const auto names = entries(core);
   if (!names) return;

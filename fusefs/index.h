@@ -56,6 +56,6 @@ void drop_alias(Core& core, Inode* inode) noexcept;
 /// At the beginning of a mount: objects without a name are parked, to be removed with the others.
 [[nodiscard]] Status park_nameless(Core& core);
 /// At its end: entries whose every name is in the upper are not needed any more.
-void tidy_index(Core& core) noexcept;
+void tidy_index(Core& core);
 
 }  // namespace troot::fusefs

@@ -43,9 +43,9 @@ Inode* InodeTable::allocate() {
   std::uint32_t slot = 0;
   {
     MutexLock lock(mutex_);
-    if (!free_.empty()) {
-      slot = free_.back();
-      free_.pop_back();
+    if (free_ != 0) {
+      slot = free_;
+      free_ = static_cast<std::uint32_t>(at(slot).ino);
     } else {
       slot = next_;
       if ((slot >> kChunkBits) >= kMaxChunks) throw std::bad_alloc();
@@ -55,8 +55,8 @@ Inode* InodeTable::allocate() {
       ++next_;
     }
   }
-  Inode& inode =
-      (*chunks_[slot >> kChunkBits].load(std::memory_order_acquire))[slot & (kChunkSize - 1)];
+  Inode& inode = at(slot);
+  inode.ino = 0;
   inode.slot = slot;
   live_.fetch_add(1, std::memory_order_relaxed);
   return &inode;
@@ -71,7 +71,6 @@ void InodeTable::free(Inode* inode) noexcept {
   if (inode->has(Inode::kDetached)) free_name(inode->name);
   inode->name = nullptr;
   inode->parent = nullptr;
-  inode->ino = 0;
   inode->dir = nullptr;
   inode->flags.store(0, std::memory_order_relaxed);
   inode->layer.store(0, std::memory_order_relaxed);
@@ -81,7 +80,12 @@ void InodeTable::free(Inode* inode) noexcept {
   ++inode->generation;
   live_.fetch_sub(1, std::memory_order_relaxed);
   MutexLock lock(mutex_);
-  free_.push_back(inode->slot);
+  inode->ino = free_;
+  free_ = inode->slot;
+}
+
+Inode& InodeTable::at(std::uint32_t slot) const noexcept {
+  return (*chunks_[slot >> kChunkBits].load(std::memory_order_acquire))[slot & (kChunkSize - 1)];
 }
 
 Inode* InodeTable::find(NodeId id) const noexcept {

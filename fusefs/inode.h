@@ -25,6 +25,7 @@
 #include "fusefs/format.h"
 #include "fusefs/name_table.h"
 #include "fusefs/overlay.h"
+#include "fusefs/posix.h"
 #include "fusefs/small_lock.h"
 #include "quota/journal.h"
 #include "quota/mutex.h"
@@ -90,6 +91,7 @@ struct FileData {
   std::unique_ptr<IndexEntry> index;  ///< guarded by the inode's loc; there while kIndexed
   std::array<LinkKey, 2> links;       ///< guarded by Core::linked_mutex: the keys it is found under
   std::unique_ptr<DataBelow> below;   ///< guarded by the inode's loc; there while kMetacopy
+  std::shared_ptr<const Fd> kept;     ///< likewise; with kGone: of the data, if it was in use
 };
 
 /// The layers in which a directory lies, topmost first. Few nearly always.
@@ -151,6 +153,7 @@ struct Inode {
     kAccessAcl = 1 << 12,   ///< an upper object whose mode an ACL says that we keep
     kDefaultAcl = 1 << 13,  ///< a directory of the upper with a default ACL
     kIndexed = 1 << 14,     ///< an upper object found in the index: FileData::index
+    kGone = 1 << 15,        ///< its lower object left the layers: FileData::kept is what remains
     // What a list of xattrs said, used while an inode is made; never kept.
     kSeenIndex = 1 << 25,
     kSeenMetacopy = 1 << 26,
@@ -163,7 +166,7 @@ struct Inode {
 
   Name* name = nullptr;
   Inode* parent = nullptr;
-  std::uint64_t ino = 0;               ///< st_ino as presented
+  std::uint64_t ino = 0;               ///< st_ino as presented; of a free slot: the next free one
   std::atomic<std::uint64_t> refs{0};  ///< lookups below kPin, pins above
   union {
     DirData* dir = nullptr;       ///< of a directory, always there
@@ -223,8 +226,11 @@ class InodeTable {
       chunks_;  ///< from calloc: untouched parts cost nothing
   std::atomic<std::uint64_t> live_{0};
   Mutex mutex_;
-  std::vector<std::uint32_t> free_ GUARDED_BY(mutex_);
+  /// The slots that were given back, linked by Inode::ino, so that giving one back takes no memory.
+  /// 0: none.
+  std::uint32_t free_ GUARDED_BY(mutex_) = 0;
   std::uint32_t next_ GUARDED_BY(mutex_) = 1;
+  [[nodiscard]] Inode& at(std::uint32_t slot) const noexcept;
 };
 
 }  // namespace troot::fusefs

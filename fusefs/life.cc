@@ -18,6 +18,23 @@ bool unreadable(const Core& core, int dirfd, const char* name, const struct stat
   return !posix::readable(dirfd, name);
 }
 
+/// An inode that nobody else knows yet: given back unless it is released.
+class Fresh {
+ public:
+  Fresh(Core& core, Inode* inode) : core_(core), inode_(inode) {}
+  ~Fresh() {
+    if (inode_ != nullptr) core_.inodes.free(inode_);
+  }
+  Fresh(const Fresh&) = delete;
+  Fresh& operator=(const Fresh&) = delete;
+  [[nodiscard]] Inode* get() const { return inode_; }
+  void release() { inode_ = nullptr; }
+
+ private:
+  Core& core_;
+  Inode* inode_;
+};
+
 /// Where the topmost object of a fresh inode lies.
 struct Top {
   std::uint16_t layer;
@@ -106,22 +123,30 @@ Inode* publish(Name* name, Inode* inode) {
   return none;
 }
 
+void drop_links(Core& core, Inode* inode) REQUIRES(core.linked_mutex) {
+  if (inode->in_upper()) core.linked_departures.fetch_add(1, std::memory_order_release);
+  for (const LinkKey& key : file_data(inode).links) {
+    const auto it = core.linked.find(key);
+    if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
+  }
+}
+
 /// Takes an inode that nobody references any more out of the table of links. False: somebody found
 /// it there meanwhile. The caller holds the lock of its directory, so that whoever that is cannot
 /// end it first.
 bool leave_links(Core& core, Inode* inode) {
   MutexLock lock(core.linked_mutex);
   if (inode->refs.load(std::memory_order_acquire) != 0) return false;
-  for (const LinkKey& key : file_data(inode).links) {
-    const auto it = core.linked.find(key);
-    if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
-  }
+  drop_links(core, inode);
   return true;
 }
 
 /// As publish(). The name and the table of links get the inode both or neither: who loses the race
-/// for the name frees its inode again, and nobody may have found it by its links.
-Inode* publish_linked(Core& core, Name* name, Inode* inode, const std::array<LinkKey, 2>& keys) {
+/// for the name frees its inode again, and nobody may have found it by its links. Null: an inode
+/// came and went since `departures` was read, by another name of perhaps the same object, and may
+/// have changed it, or copied it up.
+Inode* publish_linked(Core& core, Name* name, Inode* inode, const std::array<LinkKey, 2>& keys,
+                      std::uint64_t departures) {
   MutexLock lock(core.linked_mutex);
   for (const LinkKey& key : keys) {
     const auto it = key.ino != 0 ? core.linked.find(key) : core.linked.end();
@@ -129,6 +154,7 @@ Inode* publish_linked(Core& core, Name* name, Inode* inode, const std::array<Lin
     it->second->refs.fetch_add(1, std::memory_order_acq_rel);
     return it->second;
   }
+  if (core.linked_departures != departures) return nullptr;
   FileData& data = file_data(inode);
   inode->set(Inode::kLinked);
   Inode* winner = publish(name, inode);
@@ -188,8 +214,11 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
   return flags;
 }
 
-Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<struct statx>* sx) {
-  if (name->whiteout()) return fail(ENOENT);
+namespace {
+
+/// As instantiate(). Null: to be tried again.
+Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
+                               std::optional<struct statx>* sx) {
   if (Inode* known = name->inode.load(std::memory_order_acquire)) {
     // It cannot go away now: that takes the directory's lock alone.
     known->refs.fetch_add(1, std::memory_order_acq_rel);
@@ -197,6 +226,7 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
   }
   // Read once: whoever was faster may copy the object up meanwhile.
   const std::uint16_t layer = name->layer;
+  const std::uint64_t departures = core.linked_departures.load(std::memory_order_acquire);
   TRY(fd, dir_fd(core, dir, layer));
   TRY(seen, posix::stat_at(fd->get(), name->text));
   if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
@@ -214,11 +244,9 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
     top = {kUpper, core.index.get(), indexed->entry.name.c_str(), indexed->sx};
     if (layer != kUpper) keys[1] = link_key(indexed->sx);
   }
-  Inode* inode = core.inodes.allocate();
-  if (auto status = fill(core, inode, dir, name, top); !status) {
-    core.inodes.free(inode);
-    return fail(status.error());
-  }
+  Fresh fresh(core, core.inodes.allocate());
+  Inode* const inode = fresh.get();
+  CHECK_OK(fill(core, inode, dir, name, top));
   if (linked && top.layer == kUpper) file_data(inode).account.key = key_of(top.sx);
   const bool found_here = !indexed;
   if (indexed) {
@@ -228,14 +256,38 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
   inode->name = name;
   inode->parent = dir;
   inode->refs.store(1, std::memory_order_release);
-  Inode* winner = linked ? publish_linked(core, name, inode, keys) : publish(name, inode);
-  if (winner != inode) {
-    core.inodes.free(inode);
-    return winner;
-  }
+  Inode* winner =
+      linked ? publish_linked(core, name, inode, keys, departures) : publish(name, inode);
+  if (winner != inode) return winner;
+  fresh.release();
   pin(dir);
   if (sx != nullptr && found_here) *sx = seen;
   return inode;
+}
+
+}  // namespace
+
+Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<struct statx>* sx) {
+  if (name->whiteout()) return fail(ENOENT);
+  for (;;) {
+    TRY(inode, try_instantiate(core, dir, name, sx));
+    if (inode != nullptr) return inode;
+  }
+}
+
+Result<Inode*> sketch(Core& core, Inode* dir, const Name* name, std::uint16_t layer,
+                      const Where& at, const struct statx& sx) {
+  Inode* inode = core.inodes.allocate();
+  if (auto status = fill(core, inode, dir, name, {layer, at.fd(), at.text(), sx}); !status) {
+    core.inodes.free(inode);
+    return fail(status.error());
+  }
+  return inode;
+}
+
+void forget_links(Core& core, Inode* inode) {
+  MutexLock lock(core.linked_mutex);
+  drop_links(core, inode);
 }
 
 LinkKey link_key(const struct statx& sx) { return {device_of(sx), sx.stx_ino}; }
@@ -333,8 +385,7 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
 void detach(Core& core, Inode* dir, Name* name, Inode* inode) {
   dir->dir->names.take(name);
   if (name->covers()) {
-    Name* whiteout = new_name(name->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow);
-    (void)dir->dir->names.insert(whiteout);
+    dir->dir->names.insert(new_name(name->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow));
   } else {
     core.name_count.fetch_sub(1, std::memory_order_relaxed);
   }

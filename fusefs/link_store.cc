@@ -3,13 +3,20 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cstdio>
 #include <vector>
+
+#include "fusefs/core.h"
+#include "fusefs/escape.h"
 
 namespace troot::fusefs {
 namespace {
 
-std::string file_name(const quota::InodeKey& key) {
-  return encode_u64(key.ino) + "-" + encode_u64(static_cast<std::uint64_t>(key.birth_ns));
+CName file_name(const quota::InodeKey& key) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%llx-%llx", static_cast<unsigned long long>(key.ino),
+                static_cast<unsigned long long>(key.birth_ns));
+  return CName(text);
 }
 
 std::optional<quota::InodeKey> parse_name(std::string_view name) {
@@ -19,6 +26,16 @@ std::optional<quota::InodeKey> parse_name(std::string_view name) {
   const auto birth = parse_u64(name.substr(dash + 1));
   if (!ino || !birth) return std::nullopt;
   return quota::InodeKey{*ino, static_cast<std::int64_t>(*birth)};
+}
+
+std::optional<LinkRecord> read_record(int dirfd, const char* name) {
+  // What lies there may be a fifo.
+  const auto fd = posix::open_at(dirfd, name, O_RDONLY | O_NONBLOCK);
+  if (!fd) return std::nullopt;
+  char text[512];
+  const auto n = posix::pread(fd->get(), std::as_writable_bytes(std::span(text)), 0);
+  if (!n) return std::nullopt;
+  return parse_link({text, *n});
 }
 
 }  // namespace
@@ -33,18 +50,12 @@ Status LinkStore::open(Fd dir) {
   MutexLock lock(mutex_);
   for (const std::string& name : names) {
     const auto key = parse_name(name);
-    std::optional<LinkRecord> record;
-    if (key) {
-      TRY(fd, posix::open_at(dir_.get(), name.c_str(), O_RDONLY));
-      char text[512];
-      const auto n = posix::pread(fd.get(), std::as_writable_bytes(std::span(text)), 0);
-      if (n) record = parse_link({text, *n});
-    }
+    const auto record = key ? read_record(dir_.get(), name.c_str()) : std::nullopt;
     if (record) {
       records_[*key] = *record;
     } else {
-      spdlog::warn("work/troot/links/{}: not a record of a symlink; removed", name);
-      (void)posix::unlink(dir_.get(), name.c_str());
+      spdlog::warn("work/troot/links/{}: not a record of a symlink; removed", escape_value(name));
+      remove_tree(dir_.get(), name.c_str());
     }
   }
   return {};
@@ -58,7 +69,8 @@ std::optional<LinkRecord> LinkStore::get(const quota::InodeKey& key) const {
 }
 
 Status LinkStore::put(const quota::InodeKey& key, const LinkRecord& record) {
-  const std::string name = file_name(key), temporary = name + ".new", text = encode_link(record);
+  const std::string name = file_name(key).get(), temporary = name + ".new",
+                    text = encode_link(record);
   MutexLock lock(mutex_);
   TRY(fd, posix::create(dir_.get(), temporary.c_str(), O_WRONLY | O_TRUNC, 0600));
   TRY(n, posix::pwrite(fd.get(), std::as_bytes(std::span(text)), 0));
@@ -68,12 +80,12 @@ Status LinkStore::put(const quota::InodeKey& key, const LinkRecord& record) {
   return {};
 }
 
-void LinkStore::erase(const quota::InodeKey& key) {
+void LinkStore::erase(const quota::InodeKey& key) noexcept {
   MutexLock lock(mutex_);
-  if (records_.erase(key) != 0) (void)posix::unlink(dir_.get(), file_name(key).c_str());
+  if (records_.erase(key) != 0) (void)posix::unlink(dir_.get(), file_name(key).get());
 }
 
-void LinkStore::tidy() noexcept {
+void LinkStore::tidy() {
   if (!dir_.valid()) return;
   MutexLock lock(mutex_);
   auto fd = posix::open_at(dir_.get(), ".", O_RDONLY | O_DIRECTORY);

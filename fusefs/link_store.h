@@ -24,9 +24,9 @@ class LinkStore {
   /// Replaces the record on disk and in memory.
   [[nodiscard]] Status put(const quota::InodeKey& key, const LinkRecord& record);
   /// The symlink is gone. Nothing is said if there was no record.
-  void erase(const quota::InodeKey& key);
+  void erase(const quota::InodeKey& key) noexcept;
   /// Removes files that no record stands for: what an erase or a put that failed left.
-  void tidy() noexcept;
+  void tidy();
 
  private:
   Fd dir_;

@@ -31,12 +31,8 @@ void merge_name(Core& core, NameTable& names, std::uint16_t layer, const DirName
   }
   unsigned char flags = 0;
   if (whiteout) flags = layer == kUpper ? Name::kWhiteout : Name::kWhiteout | Name::kSealed;
-  Name* n = new_name(d.name, layer, d.d_type, flags);
-  if (names.insert(n)) {
-    core.name_count.fetch_add(1, std::memory_order_relaxed);
-  } else {
-    free_name(n);
-  }
+  names.insert(new_name(d.name, layer, d.d_type, flags));
+  core.name_count.fetch_add(1, std::memory_order_relaxed);
 }
 
 /// Whether whiteouts may be xattrs in the directory's part in one layer.
@@ -126,10 +122,10 @@ Status load_names(Core& core, Inode* dir) {
 }
 
 Status lock_loaded(Core& core, Inode* dir) {
-  dir->dir->lock.lock();
-  auto status = load_names(core, dir);
-  if (!status) dir->dir->lock.unlock();
-  return status;
+  std::unique_lock names(dir->dir->lock);
+  CHECK_OK(load_names(core, dir));
+  names.release();
+  return {};
 }
 
 Status lock_loaded_shared(Core& core, Inode* dir) {

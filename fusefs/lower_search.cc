@@ -1,10 +1,9 @@
 // What owns it: see lower_search.h.
 #include "fusefs/lower_search.h"
 
-#include <spdlog/spdlog.h>
-
 #include <climits>
 
+#include "fusefs/escape.h"
 #include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
@@ -66,8 +65,10 @@ class LowerSearch {
     return above + path_;
   }
 
-  tl::unexpected<Errno> refuse(std::uint16_t layer, const char* name, const char* why, int error) {
-    spdlog::warn("{}: an object named {} {}", core_.layers[layer].path, name, why);
+  tl::unexpected<Errno> refuse(std::uint16_t layer, const char* name, const std::string& why,
+                               int error) {
+    core_.complaints.say(core_.layers[layer].path + ": an object named " + escape_value(name) +
+                         " " + why);
     return fail(error);
   }
 
@@ -85,11 +86,18 @@ class LowerSearch {
     }
     if (!marks.redirect) return {};
     if (core_.config.redirect_dir == RedirectDir::kNofollow) {
-      return refuse(layer, name, "has a redirect, which redirect_dir=nofollow forbids to follow",
+      return refuse(layer, name,
+                    "has a redirect, which redirect_dir=nofollow forbids to follow; mount with "
+                    "redirect_dir=follow to see it",
                     EPERM);
     }
     const auto redirect = parse_redirect(*marks.redirect);
-    if (!redirect) return refuse(layer, name, "has a corrupt redirect; it is not followed", EIO);
+    if (!redirect) {
+      return refuse(layer, name,
+                    "has a corrupt redirect, which is not followed; remove its xattr " +
+                        core_.x.redirect + ", or the object",
+                    EIO);
+    }
     const std::string after = path_.substr(path_.size() - rest);
     if (redirect->absolute) {
       // Said of itself, it outweighs what an opaque directory above it says of its names.
@@ -103,7 +111,9 @@ class LowerSearch {
     }
     redirected_ = true;
     if (path_.size() < PATH_MAX) return {};
-    return refuse(layer, name, "has redirects that add up to a path too long", EIO);
+    return refuse(
+        layer, name,
+        "has redirects that add up to a path too long; remove its xattr " + core_.x.redirect, EIO);
   }
 
   /// Nothing there: the layers below are asked. Something of another kind ends the merge.
@@ -184,8 +194,9 @@ class DirSearch : public LowerSearch {
     if (top == kUpper && redirected_) moved().path = from_upper();
     CHECK_OK(descend(top));
     if (renamed && out_.layers.size() == 1) {
-      spdlog::warn("{}: a directory named {} was renamed, and what lay below it, {}, is gone",
-                   core_.layers[top].path, name_->text, path_);
+      core_.complaints.say(core_.layers[top].path + ": a directory named " +
+                           escape_value(name_->view()) + " was renamed, and what lay below it, " +
+                           escape_value(path_) + ", is gone; mount all layers it was made with");
     }
     return {};
   }
@@ -229,7 +240,10 @@ class DataSearch : public LowerSearch {
     if (top == kUpper) found_.merged = from_upper();
     CHECK_OK(descend(top));
     if (found_.place.layer != 0) return std::move(found_);
-    return refuse(top, name, "has its data in a layer below (metacopy), and it is not there", EIO);
+    return refuse(top, name,
+                  "has its data in a layer below (metacopy), and it is not there; mount all layers "
+                  "it was made with",
+                  EIO);
   }
 
  private:

@@ -51,8 +51,10 @@ timespec time_of(const statx_timestamp& t) { return {t.tv_sec, static_cast<long>
 
 /// All that can fail before the xattr goes.
 Status fill(Core& core, const Caller& caller, const Transfer& t) {
-  CHECK_OK(t.source.size == 0 ? posix::truncate(t.to.get(), 0)
-                              : copy_data(caller, t.source, t.to.get()));
+  CHECK_OK(t.source.size == 0
+               ? posix::truncate(t.to.get(), 0)
+               : copy_data(caller, t.source, t.to.get(),
+                           core.config.volatile_upper ? Copied::kCached : Copied::kSynced));
   if (t.source.sparse)
     CHECK_OK(posix::set_xattr(t.to.get(), "", core.x.alloc.c_str(), encode_ranges({})));
   CHECK_OK(posix::set_times(t.to.get(), "", time_of(t.sx.stx_atime), time_of(t.sx.stx_mtime)));

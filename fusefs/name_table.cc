@@ -1,15 +1,20 @@
 // What owns it: see name_table.h.
 #include "fusefs/name_table.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace troot::fusefs {
 namespace {
 
 constexpr unsigned kHashBits = 62;
-constexpr std::uint64_t kTieMask = 15;  // the low bits tell names of one hash apart
+/// Hashes are so far apart that a few names of one do not meet those of the next.
+constexpr std::uint64_t kHashStep = 16;
+/// Room above the largest hash for more names of it than a table holds.
+constexpr std::uint64_t kLastHash = (std::uint64_t{1} << kHashBits) - (std::uint64_t{1} << 33);
 
 /// A hash whose value is part of the protocol (cookies outlive the server), so it must never
 /// change.
@@ -21,8 +26,8 @@ std::uint64_t hash_of(std::string_view text) {
   h ^= h >> 32;
   h *= 0xd6e8feb86659fd93ULL;
   h ^= h >> 32;
-  h = (h >> (64 - kHashBits)) & ~kTieMask;
-  return h < kFirstCookie ? kFirstCookie : h;
+  h = (h >> (64 - kHashBits)) & ~(kHashStep - 1);
+  return std::clamp(h, kFirstCookie, kLastHash);
 }
 
 }  // namespace
@@ -52,31 +57,42 @@ std::uint32_t NameTable::bucket(std::uint64_t cookie) const {
 
 Name* NameTable::find(std::string_view text) const noexcept {
   if (count_ == 0) return nullptr;
-  const std::uint64_t h = hash_of(text);
-  for (Name* n = table_[bucket(h)]; n != nullptr; n = n->next) {
-    if ((n->cookie & ~kTieMask) == h && n->view() == text) return n;
+  const std::uint64_t h = hash_of(text), last = h + reach_;
+  for (std::uint32_t b = bucket(h); b <= bucket(last); ++b) {
+    for (Name* n = table_[b]; n != nullptr && n->cookie <= last; n = n->next) {
+      if (n->cookie >= h && n->view() == text) return n;
+    }
   }
   return nullptr;
 }
 
-bool NameTable::insert(Name* name) noexcept {
+void NameTable::reserve() {
+  if (table_ == nullptr) grow();
+  if (table_ == nullptr) throw std::bad_alloc();
+}
+
+void NameTable::insert(Name* name) {
   if (count_ >= buckets()) grow();
-  if (table_ == nullptr) return false;
-  const std::uint64_t h = name->cookie & ~kTieMask;
-  // A bucket is kept in the order of cookies; the tie-breaker is the first that is free.
+  if (table_ == nullptr) {
+    free_name(name);
+    throw std::bad_alloc();
+  }
+  // Buckets are kept in the order of cookies; a name gets the first from its hash on that is free,
+  // which may lie in the next bucket.
+  const std::uint64_t h = hash_of(name->view());
   std::uint64_t cookie = h;
-  Name** at = &table_[bucket(h)];
+  std::uint32_t b = bucket(h);
+  Name** at = &table_[b];
   while (*at != nullptr && (*at)->cookie < h) at = &(*at)->next;
   while (*at != nullptr && (*at)->cookie == cookie) {
-    if ((cookie & kTieMask) == kTieMask) return false;
-    ++cookie;
     at = &(*at)->next;
+    if (bucket(++cookie) != b) at = &table_[b = bucket(cookie)];
   }
+  reach_ = std::max(reach_, cookie - h);
   name->cookie = cookie;
   name->next = *at;
   *at = name;
   ++count_;
-  return true;
 }
 
 void NameTable::take(Name* name) noexcept {
@@ -105,6 +121,14 @@ void NameTable::clear() noexcept {
   std::free(table_);
   table_ = nullptr;
   count_ = bits_ = 0;
+  reach_ = 0;
+}
+
+void NameTable::swap(NameTable& other) noexcept {
+  std::swap(table_, other.table_);
+  std::swap(count_, other.count_);
+  std::swap(bits_, other.bits_);
+  std::swap(reach_, other.reach_);
 }
 
 void NameTable::grow() noexcept {

@@ -1,6 +1,7 @@
 // What owns it: the names of one directory in memory, merged over the layers. A table of buckets in
 // the order of the names' hashes, so that a name's hash is its directory cookie: a listing resumes
 // at any cookie, after any change, in any server, and each name that stayed is seen exactly once.
+// Names of one hash, however many, take the cookies that follow it.
 //
 // Thread-safety: guarded by the directory's lock; find and next_after under a shared one.
 #pragma once
@@ -53,15 +54,18 @@ class NameTable {
 
   /// Whiteouts are found too.
   [[nodiscard]] Name* find(std::string_view text) const noexcept;
-  /// Takes `name`, which must not be there. False (and it is not taken) when 16 names share one
-  /// hash.
-  [[nodiscard]] bool insert(Name* name) noexcept;
+  /// Makes sure that insert() does not throw. Throws std::bad_alloc.
+  void reserve();
+  /// Takes `name`, which must not be there. Throws std::bad_alloc, and frees it, where the table
+  /// has no bucket yet and there is no memory for one.
+  void insert(Name* name);
   /// Takes it out; the caller owns it again.
   void take(Name* name) noexcept;
   /// The name with the smallest cookie larger than `cookie`, or null.
   [[nodiscard]] Name* next_after(std::uint64_t cookie) const noexcept;
   [[nodiscard]] std::uint32_t size() const noexcept { return count_; }
   void clear() noexcept;
+  void swap(NameTable& other) noexcept;
   /// Visits every name; the callback must not change the table.
   template <typename F>
   void each(F f) const {
@@ -82,6 +86,7 @@ class NameTable {
   Name** table_ = nullptr;
   std::uint32_t count_ = 0;
   std::uint32_t bits_ = 0;
+  std::uint64_t reach_ = 0;  ///< how far a name's cookie ever was from its hash
 };
 
 }  // namespace troot::fusefs

@@ -209,10 +209,7 @@ class NewName {
     name_ = dir_->dir->names.find(text);
     if (name_ != nullptr) return name_->whiteout() ? Status{} : fail(EEXIST);
     name_ = new_name(text, kUpper, DT_UNKNOWN, 0);
-    if (!dir_->dir->names.insert(name_)) {
-      free_name(name_);
-      return fail(ENOSPC);
-    }
+    dir_->dir->names.insert(name_);
     core_.name_count.fetch_add(1, std::memory_order_relaxed);
     fresh_ = name_;
     return {};

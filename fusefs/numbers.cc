@@ -58,8 +58,9 @@ Numbers::Numbers(dev_t first) {
 
 Numbers::~Numbers() = default;
 
-Status Numbers::remember_in(Fd dir) {
+Status Numbers::remember_in(Fd dir, LinesOutlive what) {
   MutexLock lock(mutex_);
+  most_ = what;
   auto file = posix::open_at(dir.get(), kFile, O_RDWR);
   if (!file && !(file.error() == ENOENT)) return fail(file.error());
   dir_ = std::move(dir);
@@ -104,7 +105,7 @@ void Numbers::take_line(std::string_view line) {
   }
 }
 
-void Numbers::write_line(const std::string& line, bool durable) {
+void Numbers::write_line(const std::string& line, LinesOutlive what) {
   if (!dir_.valid()) return;
   const auto write = [&]() -> Status {
     std::string text = line + "\n";
@@ -116,7 +117,8 @@ void Numbers::write_line(const std::string& line, bool durable) {
     TRY(n, posix::pwrite(file_.get(), std::as_bytes(std::span(text)), end_));
     if (n != text.size()) return fail(ENOSPC);
     end_ += static_cast<off_t>(n);
-    return durable ? posix::fsync(file_.get(), true) : Status{};
+    const bool sync = what == LinesOutlive::kPowerCut && most_ == LinesOutlive::kPowerCut;
+    return sync ? posix::fsync(file_.get(), true) : Status{};
   };
   const Status status = write();
   if (status || complained_) return;
@@ -143,9 +145,11 @@ std::optional<std::uint64_t> Numbers::known(dev_t device, std::uint64_t ino) con
 std::uint64_t Numbers::of(dev_t device, std::uint64_t ino,
                           const std::function<std::string()>& identity) {
   if (const auto number = known(device, ino)) return *number;
+  // Asked without the lock: a file system that hangs must hold only those who look at it.
+  const std::string name = find(device) == nullptr ? identity() : "";
   MutexLock lock(mutex_);
   Device* found = find(device);
-  if (found == nullptr) found = add(device, identity());
+  if (found == nullptr) found = add(device, name);
   if (found->byte[top_of(ino)].load(std::memory_order_relaxed) == kUnknown)
     choose_byte(*found, top_of(ino));
   if (const auto number = known(device, ino)) return *number;
@@ -168,7 +172,8 @@ Numbers::Device* Numbers::add(dev_t device, const std::string& identity) {
   }
   if (index == identities_.size()) {
     identities_.push_back(name);
-    if (index != 0) write_line("device " + encode_u64(index) + " " + name, true);
+    // The line of its first byte follows, and takes this one to the disk.
+    if (index != 0) write_line("device " + encode_u64(index) + " " + name, LinesOutlive::kServer);
   }
   owned_.push_back(std::make_unique<Device>());
   Device* const made = owned_.back().get();
@@ -195,7 +200,7 @@ void Numbers::choose_byte(Device& device, unsigned high) {
       bytes_[{device.index, high}] = byte;
       write_line(
           "byte " + encode_u64(byte) + " " + encode_u64(device.index) + " " + encode_u64(high),
-          true);
+          LinesOutlive::kPowerCut);
     }
   }
   device.byte[high].store(static_cast<std::uint16_t>(byte + 1), std::memory_order_release);
@@ -206,12 +211,12 @@ std::uint64_t Numbers::one_by_one(const Device& device, std::uint64_t ino) {
   if (fresh) {
     if (next_ == 0 || (next_ >> kBlockShift) != 0) {
       next_ = 1;
-      write_line("block " + encode_u64(++block_), true);
+      write_line("block " + encode_u64(++block_), LinesOutlive::kPowerCut);
     }
     it->second = (block_ << kBlockShift) | next_++;
     write_line(
         "number " + encode_u64(it->second) + " " + encode_u64(device.index) + " " + encode_u64(ino),
-        false);
+        LinesOutlive::kServer);
   }
   return (std::uint64_t{kOneByOne} << kTopShift) | it->second;
 }

@@ -24,6 +24,9 @@
 
 namespace troot::fusefs {
 
+/// What its lines are to outlive: a power cut, or only the server.
+enum class LinesOutlive { kPowerCut, kServer };
+
 class Numbers {
  public:
   /// `first`: the file system that keeps its numbers.
@@ -34,7 +37,7 @@ class Numbers {
 
   /// Reads what was decided before, and keeps in `dir` what is decided from now on. Before the
   /// first number is asked for. Without it everything is forgotten in the end.
-  [[nodiscard]] Status remember_in(Fd dir);
+  [[nodiscard]] Status remember_in(Fd dir, LinesOutlive what);
   /// The number shown, if the file system and the top byte of `ino` were met before.
   [[nodiscard]] std::optional<std::uint64_t> known(dev_t device, std::uint64_t ino) const;
   /// The same for any. `identity` is asked for what names a file system that was not met yet, also
@@ -62,7 +65,7 @@ class Numbers {
   void choose_byte(Device& device, unsigned high) REQUIRES(mutex_);
   [[nodiscard]] std::uint64_t one_by_one(const Device& device, std::uint64_t ino) REQUIRES(mutex_);
   void take_line(std::string_view line) REQUIRES(mutex_);
-  void write_line(const std::string& line, bool durable) REQUIRES(mutex_);
+  void write_line(const std::string& line, LinesOutlive what) REQUIRES(mutex_);
 
   std::atomic<const Devices*> devices_;  ///< replaced by a longer copy, never changed
   Mutex mutex_;
@@ -77,6 +80,7 @@ class Numbers {
   Fd file_ GUARDED_BY(mutex_);
   Fd dir_ GUARDED_BY(mutex_);
   off_t end_ GUARDED_BY(mutex_) = 0;
+  LinesOutlive most_ GUARDED_BY(mutex_) = LinesOutlive::kPowerCut;
   bool complained_ GUARDED_BY(mutex_) = false;
 };
 

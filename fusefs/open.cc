@@ -156,7 +156,8 @@ Refusal open_upper(Core& core) {
   core.stage = std::move(*stage);
   core.parked = std::move(*parked);
   core.index = std::move(*index);
-  if (auto s = core.numbers->remember_in(std::move(*troot)); !s)
+  const auto outlive = c.volatile_upper ? LinesOutlive::kServer : LinesOutlive::kPowerCut;
+  if (auto s = core.numbers->remember_in(std::move(*troot), outlive); !s)
     return refuse_errno("workdir " + c.work + "/troot/numbers", s.error());
   core.disk_uid = ::geteuid();
   core.disk_gid = ::getegid();
@@ -207,6 +208,8 @@ const char* cure(Errno e) {
     case EACCES:
     case EPERM:
       return "this user may not write it; chown it, or mount as its owner";
+    case ENOTDIR:
+      return "it is not a directory; remove it, and the upper is counted";
     case EBUSY:
       return "another server has it open; unmount that first";
     default:
@@ -227,7 +230,11 @@ Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progres
   const auto uuid = upper_uuid(core);
   if (!uuid) return refuse_errno("upperdir " + c.upper, uuid.error());
   quota::OpenOptions o;
-  o.dir = dir;
+  if (c.ledger == LedgerPlace::kDisk) {
+    o.dir = dir;
+  } else if (auto s = quota::Quota::bypass(dir); !s) {
+    return refuse_ledger(dir, s.error());
+  }
   o.upper_uuid = *uuid;
   o.refused_errno = c.quota_errno;
   o.enforce = c.enforce;

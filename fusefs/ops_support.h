@@ -4,11 +4,14 @@
 
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
+#include <spdlog/spdlog.h>
 
 #include <concepts>
+#include <exception>
 #include <new>
 #include <span>
 
+#include "fusefs/dying.h"
 #include "fusefs/ops.h"
 #include "fusefs/overlay.h"
 #include "fusefs/workers.h"
@@ -28,10 +31,10 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
   int error = EIO;
   try {
     error = body();
-  } catch (const std::bad_alloc&) {
-    error = ENOMEM;
-  } catch (...) {
-    error = EIO;
+  } catch (const std::exception& e) {
+    error = dynamic_cast<const std::bad_alloc*>(&e) != nullptr ? ENOMEM : EIO;
+    served(req).overlay.distrust();
+    spdlog::error("an operation was cut off ({}); the next mount counts the upper", e.what());
   }
   // A failure means that nobody waits for the reply any more; here and wherever a reply's result is
   // dropped.
@@ -45,7 +48,9 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
   caller.gid = context->gid;
   caller.pid = context->pid;
   caller.umask = context->umask;
-  caller.interrupted = [req] { return ::fuse_req_interrupted(req) != 0; };
+  caller.interrupted = [req, tid = context->pid] {
+    return ::fuse_req_interrupted(req) != 0 && is_dying(tid);
+  };
   return caller;
 }
 

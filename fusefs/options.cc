@@ -164,6 +164,8 @@ constexpr std::array kWords{
     Word{"pquota", [](MountOptions& o) { o.config.quota = true; }},
     Word{"pqnoenforce", [](MountOptions& o) { o.config.enforce = false; }},
     Word{"noquota", [](MountOptions& o) { o.config.quota = false; }},
+    Word{"ledger=disk", [](MountOptions& o) { o.config.ledger = LedgerPlace::kDisk; }},
+    Word{"ledger=memory", [](MountOptions& o) { o.config.ledger = LedgerPlace::kMemory; }},
     Word{"volatile", [](MountOptions& o) { o.config.volatile_upper = true; }},
     Word{"fsync=0", [](MountOptions& o) { o.config.volatile_upper = true; }},
     Word{"redirect_dir=on", [](MountOptions& o) { o.config.redirect_dir = RedirectDir::kOn; }},

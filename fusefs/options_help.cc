@@ -32,6 +32,7 @@ Limits
   pqnoenforce            account only
   noquota                neither
   errno=edquot|enospc    what a refused write says
+  ledger=disk|memory     keep usage and limits for the next mount (disk, the default), or count then
 
 Ownership
   ownership=native       as it is on disk (the default of real root)

@@ -7,6 +7,7 @@
 #include "fusefs/namei.h"
 #include "fusefs/open.h"
 #include "fusefs/readdir.h"
+#include "fusefs/refresh.h"
 
 namespace troot::fusefs {
 
@@ -133,7 +134,12 @@ Status Overlay::fsyncdir(NodeId id, bool data_only) {
 
 quota::Quota* Overlay::quota() noexcept { return core_->quota.get(); }
 Result<CheckResult> Overlay::check(CheckMode mode) { return check_ledger(*core_, mode); }
+Result<Refreshed> Overlay::refresh() { return refresh_lowers(*core_); }
 void Overlay::cancel_checks() noexcept { core_->checks_cancelled.store(true); }
+
+void Overlay::distrust() noexcept {
+  if (core_->quota) core_->quota->distrust();
+}
 OverlayStats Overlay::stats() const {
   OverlayStats s;
   s.inodes = core_->inodes.live();

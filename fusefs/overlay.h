@@ -44,6 +44,8 @@ enum class RedirectDir {
   kFollow,   ///< renaming one is EXDEV; redirects that are there are followed
   kNofollow  ///< and a directory that has one is EPERM
 };
+/// Where usage is kept. In memory nothing is written for it, and the next mount counts the upper.
+enum class LedgerPlace { kDisk, kMemory };
 /// The xattr prefix of the on-disk format: `trusted.overlay.` or `user.overlay.`.
 enum class XattrSpace { kTrusted, kUser };
 
@@ -70,8 +72,9 @@ struct Config {
   bool acl = true;              ///< false: POSIX ACLs are neither shown nor set
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
-  bool enforce = true;          ///< and enforce
-  int quota_errno = 0;          ///< 0: EDQUOT
+  LedgerPlace ledger = LedgerPlace::kDisk;
+  bool enforce = true;  ///< and enforce
+  int quota_errno = 0;  ///< 0: EDQUOT
   std::optional<std::uint64_t>
       size_bytes;  ///< sets the total hard limit (0: none); absent: as remembered
   std::optional<std::uint64_t> inodes;
@@ -152,6 +155,19 @@ struct CheckResult {
   std::uint64_t objects = 0;
   std::vector<Difference> differences;
   std::uint64_t projects_mended = 0;  ///< whose sums were not those of their records
+};
+
+/// A name of a directory that means something else than it did.
+struct StaleName {
+  NodeId dir = 0;
+  std::string name;
+};
+/// What a refresh found, and what the kernel must be told is stale.
+struct Refreshed {
+  std::uint64_t directories = 0;  ///< known ones, looked at again
+  std::uint64_t failed = 0;    ///< directories and files that could not be; they stay as they were
+  std::vector<NodeId> inodes;  ///< whose attributes, listing or data may have changed
+  std::vector<StaleName> names;  ///< that came, went, or name another object
 };
 
 /// Counts for status, doctor and tests.
@@ -242,10 +258,17 @@ class Overlay {
   /// Compares every record of the ledger with the upper while the mount is in use, and mends what
   /// differs if that is asked. EOPNOTSUPP with noquota; ECANCELED: see below.
   [[nodiscard]] Result<CheckResult> check(CheckMode mode);
-  /// A check under way, and any to come, ends with ECANCELED: the mount is going away.
+  /// Looks again at whatever is remembered of the lowers, which somebody may have changed below the
+  /// mount: names, kinds, where things lie. A file that is gone keeps its data for those who read
+  /// it lately; a directory that is gone is empty. ECANCELED: see below.
+  [[nodiscard]] Result<Refreshed> refresh();
+  /// A check or refresh under way, and any to come, ends with ECANCELED: the mount is going away.
   void cancel_checks() noexcept;
   /// Makes the upper plain (fusefs/flatten.h). No other call may run.
   [[nodiscard]] tl::expected<void, FlattenError> flatten(FlattenMode mode, const FlattenSink& sink);
+  /// An exception ended an operation half-way: what it changed may not be charged as it should, so
+  /// the next mount counts.
+  void distrust() noexcept;
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
   [[nodiscard]] bool read_only() const noexcept;

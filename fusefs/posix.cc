@@ -26,6 +26,15 @@ namespace posix {
 namespace {
 
 Hook g_hook;
+std::function<void()> g_look_hook;
+
+/// Calls the hook at the end of a look.
+struct Look {
+  ~Look() {
+    if (g_look_hook) [[unlikely]]
+      g_look_hook();
+  }
+};
 
 /// The hook's verdict on the call about to be made; sets errno when it refuses.
 bool refused(const char* call) {
@@ -124,6 +133,7 @@ Result<std::string> read_growing(Call call) {
 }  // namespace
 
 void set_hook(Hook hook) { g_hook = std::move(hook); }
+void set_look_hook(std::function<void()> hook) { g_look_hook = std::move(hook); }
 
 Result<Fd> open_at(int dirfd, const char* name, int flags) {
   const int fd = ::openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
@@ -139,6 +149,7 @@ Result<Fd> open_noatime(int dirfd, const char* name, int flags) {
 }
 
 Result<struct statx> stat_at(int dirfd, const char* name) {
+  const Look look;
   struct statx sx;
   if (::statx(
           dirfd, name,
@@ -204,12 +215,14 @@ Result<off_t> seek(int fd, off_t offset, int whence) {
 }
 
 Result<std::string> list_xattr(int dirfd, const char* name) {
+  const Look look;
   auto names = read_growing([&](char* b, std::size_t n) { return xattr_list(dirfd, name, b, n); });
   if (!names && (names.error() == EOPNOTSUPP || names.error() == ENODATA)) return std::string();
   return names;
 }
 
 Result<std::string> get_xattr(int dirfd, const char* name, const char* xattr) {
+  const Look look;
   return read_growing([&](char* b, std::size_t n) { return xattr_get(dirfd, name, xattr, b, n); });
 }
 
@@ -331,6 +344,17 @@ Status remove_xattr(int dirfd, const char* name, const char* xattr) {
 
 Status fsync(int fd, bool data_only) {
   return done(HOOKED("fsync", data_only ? ::fdatasync(fd) : ::fsync(fd)));
+}
+
+Status write_back(int fd, off_t offset, off_t length, WriteBack how) {
+  const unsigned flags =
+      how == WriteBack::kStart
+          ? SYNC_FILE_RANGE_WRITE
+          : SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (::sync_file_range(fd, offset, length, flags) == 0) return {};
+  // An error of the disk is told once, so an fsync would not hear of it any more.
+  if (errno == EIO || errno == ENOSPC || errno == EDQUOT) return fail_errno();
+  return {};
 }
 
 }  // namespace posix

@@ -73,6 +73,9 @@ namespace posix {
 using Hook = std::function<int(const char* call)>;
 /// Installs a hook (tests only; not thread-safe against running calls). Empty: none.
 void set_hook(Hook hook);
+/// Installs what is called after each look at an object (statx, listxattr, getxattr), so that
+/// something else can happen between two looks (as set_hook). Empty: nothing.
+void set_look_hook(std::function<void()> hook);
 
 // ---- looking -----------------------------------------------------------------------------------
 /// openat with O_CLOEXEC | O_NOFOLLOW added; for looking only (no O_CREAT, no O_TRUNC).
@@ -121,6 +124,10 @@ void set_hook(Hook hook);
                                std::string_view value, int flags = 0);
 [[nodiscard]] Status remove_xattr(int dirfd, const char* name, const char* xattr);
 [[nodiscard]] Status fsync(int fd, bool data_only);
+enum class WriteBack { kStart, kWait };
+/// Starts writing a range to the disk, or waits until it is there, ahead of an fsync
+/// (sync_file_range). Nothing where the file system cannot.
+[[nodiscard]] Status write_back(int fd, off_t offset, off_t length, WriteBack how);
 
 }  // namespace posix
 

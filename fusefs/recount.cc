@@ -91,12 +91,20 @@ class Counter {
       ++busy_;
       lock.unlock();
       std::vector<NodePtr> below;
-      const Status status = count_dir(node, below);
+      const Status status = count_safely(node, below);
       lock.lock();
       --busy_;
       if (!status && failed_) failed_ = status;
       std::move(below.begin(), below.end(), std::back_inserter(waiting_));
       if (!waiting_.empty() || over()) moved_.notify_all();
+    }
+  }
+
+  Status count_safely(const NodePtr& node, std::vector<NodePtr>& below) {
+    try {
+      return count_dir(node, below);
+    } catch (const std::bad_alloc&) {
+      return fail(ENOMEM);
     }
   }
 

@@ -75,24 +75,52 @@ Status rmdir_object(Core& core, Inode* inode, int dirfd, const Name* name) {
   return {};
 }
 
+/// Removes what is no directory, and an empty one.
+bool remove_flat(int dirfd, const char* name) {
+  const auto status = posix::unlink(dirfd, name);
+  if (status || (status.error() != EISDIR && status.error() != EPERM)) return true;
+  return posix::unlink(dirfd, name, AT_REMOVEDIR).has_value();
+}
+
+/// Empties a directory. Directories in it that are not empty are moved up beside it: so a tree of
+/// any depth takes no deeper stack and one descriptor.
+void empty_out(int dirfd, const char* name, std::vector<std::string>& moved) {
+  const auto fd = posix::open_at(dirfd, name, O_RDONLY | O_DIRECTORY);
+  if (!fd) return;
+  std::vector<std::string> full;
+  (void)posix::list(fd->get(), [&](const DirName& d) {
+    full.emplace_back(d.name);
+    return true;
+  });
+  std::erase_if(full, [&](const std::string& n) { return remove_flat(fd->get(), n.c_str()); });
+  for (const std::string& n : full) {
+    static std::atomic<std::uint64_t> number{0};
+    std::string beside = "rest" + encode_u64(number.fetch_add(1));
+    if (posix::rename(fd->get(), n.c_str(), dirfd, beside.c_str(), RENAME_NOREPLACE))
+      moved.push_back(std::move(beside));
+  }
+}
+
 }  // namespace
 
 void remove_tree(int dirfd, const char* name) noexcept {
-  auto status = posix::unlink(dirfd, name);
-  if (status || (status.error() != EISDIR && status.error() != EPERM)) return;
-  if (posix::unlink(dirfd, name, AT_REMOVEDIR)) return;
-  auto fd = posix::open_at(dirfd, name, O_RDONLY | O_DIRECTORY);
-  if (!fd) return;
-  std::vector<std::string> names;
-  (void)posix::list(fd->get(), [&](const DirName& d) {
-    names.emplace_back(d.name);
-    return true;
-  });
-  for (const std::string& n : names) remove_tree(fd->get(), n.c_str());
-  (void)posix::unlink(dirfd, name, AT_REMOVEDIR);
+  if (remove_flat(dirfd, name)) return;
+  try {
+    std::vector<std::string> left{name};
+    while (!left.empty()) {
+      const std::string one = std::move(left.back());
+      left.pop_back();
+      empty_out(dirfd, one.c_str(), left);
+      (void)posix::unlink(dirfd, one.c_str(), AT_REMOVEDIR);
+    }
+  } catch (const std::bad_alloc&) {
+    // The next mount empties the stage.
+  }
 }
 
-void discard_parked(Core& core, Inode* inode) noexcept {
+namespace {
+
+void discard(Core& core, Inode* inode) {
   const bool parked = inode->has(Inode::kParked);
   const int place = parked ? core.parked.get() : core.index.get();
   const CName id = parked_name(inode);
@@ -119,6 +147,18 @@ void discard_parked(Core& core, Inode* inode) noexcept {
   if (posix::unlink(place, name) && known && core.quota) {
     core.quota->release(account.project, {account.bytes(), 1});
     core.quota->erase(account.key);
+  }
+}
+
+}  // namespace
+
+void discard_parked(Core& core, Inode* inode) noexcept {
+  const bool parked = inode->has(Inode::kParked);
+  try {
+    discard(core, inode);
+  } catch (const std::bad_alloc&) {
+    // It stays, and stays charged, until the end of the mount; or it went without that being noted.
+    if (core.quota) core.quota->distrust();
   }
   // Last: whoever waits for the parking place to be empty reads the usage next.
   if (parked) core.parked_count.fetch_sub(1, std::memory_order_release);

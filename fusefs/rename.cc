@@ -70,9 +70,8 @@ class Rename {
   Status swap_places();
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
-  Status check_room();
+  Result<bool> move_on_disk();
   [[nodiscard]] Target target() const;
-  Status move_on_disk(bool& whiteout_left);
   void move_in_memory(bool whiteout_left);
   void drop_lookups() {
     for (End* end : {&from_, &to_}) {
@@ -223,16 +222,6 @@ Status Rename::clear_victim() {
   return {};
 }
 
-/// Whether the table of the target would take one more name; asked while the disk is unchanged.
-Status Rename::check_room() {
-  if (to_.name != nullptr) return {};
-  Name* name = new_name(to_.text, kUpper, DT_UNKNOWN, 0);
-  const bool fits = to_.dir->dir->names.insert(name);
-  if (fits) to_.dir->dir->names.take(name);
-  free_name(name);
-  return fits ? Status{} : fail(ENOSPC);
-}
-
 /// What the upper has at the target.
 Target Rename::target() const {
   if (to_.whiteout()) return Target::kWhiteout;
@@ -240,8 +229,8 @@ Target Rename::target() const {
   return to_.inode->is_dir() ? Target::kEmptyDir : Target::kFile;
 }
 
-/// `whiteout_left`: a whiteout lies where the object was.
-Status Rename::move_on_disk(bool& whiteout_left) {
+/// True: a whiteout lies where the object was.
+Result<bool> Rename::move_on_disk() {
   const bool leave_whiteout = from_.below();
   const char* from = from_.name->text;
   const CName to(to_.text);
@@ -251,10 +240,8 @@ Status Rename::move_on_disk(bool& whiteout_left) {
     CHECK_OK(expect_whiteout(core_, from_.fd->get(), to_.fd->get(), to.get()));
     CHECK_OK(posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), RENAME_EXCHANGE));
     // A whiteout that cannot be removed hides nothing: the rename is done all the same.
-    whiteout_left = leave_whiteout || !posix::unlink(from_.fd->get(), from);
-    return {};
+    return leave_whiteout || !posix::unlink(from_.fd->get(), from);
   }
-  whiteout_left = leave_whiteout;
   // The victim stays readable for those who have it open: a second link waits in the parking place.
   const bool indexed = to_.inode != nullptr && to_.inode->has(Inode::kIndexed);
   if (indexed) CHECK_OK(say_nlink(core_, to_.inode, NlinkBase::kLinks));
@@ -268,14 +255,14 @@ Status Rename::move_on_disk(bool& whiteout_left) {
                     : posix::rename(from_fd, from, to_fd, to.get());
   if (!status) {
     if (park) (void)posix::unlink(core_.parked.get(), parked.get());
-    return status;
+    return fail(status.error());
   }
   if (indexed) drop_alias(core_, to_.inode);
   if (park) {
     to_.inode->set(Inode::kParked);
     core_.parked_count.fetch_add(1, std::memory_order_relaxed);
   }
-  return {};
+  return leave_whiteout;
 }
 
 void Rename::move_in_memory(bool whiteout_left) {
@@ -294,11 +281,10 @@ void Rename::move_in_memory(bool whiteout_left) {
   from_.dir->dir->names.take(old);
   if (whiteout_left) {
     const unsigned char hides = old->below() ? Name::kBelow : 0;
-    (void)from_.dir->dir->names.insert(
-        new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | hides));
+    from_.dir->dir->names.insert(new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | hides));
     core_.name_count.fetch_add(1, std::memory_order_relaxed);
   }
-  (void)to_.dir->dir->names.insert(moved);
+  to_.dir->dir->names.insert(moved);
   if (from_.inode->name == old) {
     moved->inode.store(from_.inode, std::memory_order_release);
     from_.inode->name = moved;
@@ -326,7 +312,7 @@ Status Rename::move() {
       charged = true;
     }
   }
-  CHECK_OK(check_room());
+  to_.dir->dir->names.reserve();
   CHECK_OK(fit_dir(from_.inode, to_));
   std::unique_lock<SmallRwLock> victim_names;
   if (to_.inode != nullptr && to_.inode->is_dir())
@@ -341,8 +327,7 @@ Status Rename::move() {
   {
     const LocPair locs(from_.inode, to_.inode);
     CHECK_OK(say_redirect(core_, from_.inode));
-    bool whiteout_left = false;
-    CHECK_OK(move_on_disk(whiteout_left));
+    TRY(whiteout_left, move_on_disk());
     if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
     move_in_memory(whiteout_left);
   }

@@ -1,6 +1,7 @@
 // What owns it: the way from an inode to descriptors: by its parent's descriptor and its name,
 // through the two caches.
 #include <algorithm>
+#include <cstdio>
 
 #include "fusefs/core.h"
 
@@ -76,10 +77,19 @@ Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer) {
   return dir_fd_held(core, dir, layer);
 }
 
-CName parked_name(const Inode* inode) { return CName(encode_u64(inode->id())); }
+CName parked_name(const Inode* inode) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(inode->id()));
+  return CName(text);
+}
 
 Result<Where> where(Core& core, Inode* inode) {
   const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
+  if (inode->has(Inode::kGone)) {
+    const FdHandle& kept = file_data(inode).kept;
+    if (!kept) return fail(ESTALE);
+    return Where{kept, CName("")};
+  }
   // A lower directory is seen from its parent: the server may not be allowed to search it.
   if (inode->is_dir() && (layer == kUpper || inode == core.root)) {
     TRY(fd, dir_fd_held(core, inode, layer));
@@ -120,6 +130,11 @@ Result<Fd> open_lower(Core& core, Inode* inode) {
 }  // namespace
 
 Result<FdHandle> file_fd(Core& core, Inode* inode) {
+  if (inode->has(Inode::kGone)) {
+    const FdHandle& kept = file_data(inode).kept;
+    if (!kept) return fail(ESTALE);
+    return kept;
+  }
   const std::uint16_t layer = data_layer(inode);
   const std::uint64_t key = FdCache::key(inode->slot, layer);
   if (FdHandle fd = core.files.get(key)) return fd;

@@ -214,6 +214,14 @@ class FuseSession final : public Session {
   }
 
   void request_end() noexcept override { signal_event(end_fd_); }
+  void invalidate(const Refreshed& stale) noexcept override {
+    // Failures mean that the kernel knows nothing of it, or that the mount is gone.
+    for (const StaleName& one : stale.names)
+      (void)::fuse_lowlevel_notify_inval_entry(session_, one.dir, one.name.c_str(),
+                                               one.name.size());
+    for (const NodeId id : stale.inodes)
+      (void)::fuse_lowlevel_notify_inval_inode(session_, id, 0, 0);
+  }
   const RequestCounts& requests() const noexcept override { return counts_; }
 
  private:

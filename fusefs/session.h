@@ -36,6 +36,9 @@ class Session {
   [[nodiscard]] virtual Status run(std::function<void()> ready) = 0;
   /// From any thread.
   virtual void request_end() noexcept = 0;
+  /// Tells the kernel what a refresh found, and waits until it has dropped it. From any thread that
+  /// holds no lock and serves no request: the kernel may wait for replies first.
+  virtual void invalidate(const Refreshed& stale) noexcept = 0;
   /// What the kernel has asked so far.
   [[nodiscard]] virtual const RequestCounts& requests() const noexcept = 0;
 };

@@ -1,5 +1,9 @@
 // What owns it: changes of owner, mode, times and size, and the loss of privileges that goes with
 // some.
+//
+// One request may ask for several. What can be taken back comes first and the size, which cannot,
+// last; if a step fails, those before it are taken back. So a file that is cut off has lost its
+// set-id bits before, never after.
 #include <ctime>
 
 #include "fusefs/acl.h"
@@ -47,22 +51,71 @@ Status change_acl(Core& core, const Where& at, mode_t mode) {
   return posix::set_xattr(at.fd(), at.text(), core.x.access_acl.c_str(), *next);
 }
 
-Status change_owner(Core& core, Inode* inode, const SetAttr& set) {
-  TRY(at, where(core, inode));
-  TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(owner, owner_of(core, inode, at, sx));
-  Override want = owner;
+/// An upper object's attributes before a change, which may have to be put back.
+class Former {
+ public:
+  static Result<Former> of(Core& core, Inode* inode) {
+    TRY(at, where(core, inode));
+    TRY(sx, posix::stat_at(at.fd(), at.text()));
+    TRY(owner, owner_of(core, inode, at, sx));
+    Former former(core, inode, std::move(at), sx, owner);
+    if (inode->has(Inode::kCaps))
+      CHECK_OK(former.keep(*xattr_to_disk(core, "security.capability")));
+    if (inode->has(Inode::kAccessAcl)) CHECK_OK(former.keep(core.x.access_acl));
+    return former;
+  }
+
+  /// A disk that refuses this as well keeps what it has: the failure is reported in any case.
+  void put_back(const SetAttr& set) {
+    if (const auto now = posix::stat_at(at_.fd(), at_.text()))
+      (void)apply_owner(core_, inode_, at_, *now, owner_);
+    for (const auto& [name, value] : xattrs_) {
+      if (!posix::set_xattr(at_.fd(), at_.text(), name.c_str(), value)) continue;
+      if (name.ends_with("security.capability")) inode_->set(Inode::kCaps);
+    }
+    if (!set.atime && !set.mtime) return;
+    (void)posix::set_times(at_.fd(), at_.text(), {sx_.stx_atime.tv_sec, sx_.stx_atime.tv_nsec},
+                           {sx_.stx_mtime.tv_sec, sx_.stx_mtime.tv_nsec});
+  }
+
+  [[nodiscard]] const Where& at() const { return at_; }
+  [[nodiscard]] const struct statx& sx() const { return sx_; }
+  [[nodiscard]] const Override& owner() const { return owner_; }
+
+ private:
+  Former(Core& core, Inode* inode, Where at, const struct statx& sx, const Override& owner)
+      : core_(core), inode_(inode), at_(std::move(at)), sx_(sx), owner_(owner) {}
+
+  Status keep(const std::string& xattr) {
+    auto value = posix::get_xattr(at_.fd(), at_.text(), xattr.c_str());
+    if (!value) return value.error() == ENODATA ? Status{} : fail(value.error());
+    xattrs_.emplace_back(xattr, std::move(*value));
+    return {};
+  }
+
+  Core& core_;
+  Inode* inode_;
+  Where at_;
+  struct statx sx_;
+  Override owner_;
+  std::vector<std::pair<std::string, std::string>> xattrs_;
+};
+
+Status change_owner(Core& core, Inode* inode, const Former& former, const SetAttr& set) {
+  const Where& at = former.at();
+  Override want = former.owner();
   if (set.uid) want.uid = *set.uid;
   if (set.gid) want.gid = *set.gid;
   if (set.uid || set.gid || set.kill_suidgid) want.mode = without_privileges(want.mode);
   if (set.mode) want.mode = (want.mode & S_IFMT) | (*set.mode & 07777);
   if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(core, inode, at));
-  if (want == owner) {
+  if (want == former.owner()) {
     // Nothing changes but ctime, which chmod to the same value moves.
-    return inode->is_symlink() ? Status{} : posix::chmod(at.fd(), at.text(), sx.stx_mode & 07777);
+    if (inode->is_symlink()) return {};
+    return posix::chmod(at.fd(), at.text(), former.sx().stx_mode & 07777);
   }
   if (set.mode && inode->has(Inode::kAccessAcl)) CHECK_OK(change_acl(core, at, want.mode));
-  return apply_owner(core, inode, at, sx, want);
+  return apply_owner(core, inode, at, former.sx(), want);
 }
 
 Status change_times(Core& core, Inode* inode, const SetAttr& set) {
@@ -74,6 +127,31 @@ Status change_size(Core& core, Inode* inode, off_t size) {
   FileData& data = file_data(inode);
   std::lock_guard io(data.io);
   return truncate_held(core, inode, data, size);
+}
+
+/// What is asked of an upper object, all of it or nothing. The caller holds loc.
+Status change(Core& core, Inode* inode, const SetAttr& set) {
+  const bool kill = set.kill_suidgid && inode->has(Inode::kPrivileged);
+  const bool owner = set.mode || set.uid || set.gid || kill, times = set.atime || set.mtime;
+  std::optional<Former> former;
+  if (owner || (times && set.size)) {
+    TRY(kept, Former::of(core, inode));
+    former.emplace(std::move(kept));
+  }
+  const Status status = [&]() -> Status {
+    if (owner) CHECK_OK(change_owner(core, inode, *former, set));
+    if (times) CHECK_OK(change_times(core, inode, set));
+    return set.size ? change_size(core, inode, *set.size) : Status{};
+  }();
+  if (!status) {
+    if (former) former->put_back(set);
+    return status;
+  }
+  if (!times || !set.size) return {};
+  // The new size moved them. They could be set a moment ago; once the size is there, nothing could
+  // be taken back any more.
+  if (change_times(core, inode, set)) return {};
+  return change_times(core, inode, set);
 }
 
 /// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no
@@ -147,10 +225,7 @@ Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const 
   {
     std::shared_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
-    if (set.size) CHECK_OK(change_size(core, inode, *set.size));
-    const bool kill = set.kill_suidgid && inode->has(Inode::kPrivileged);
-    if (set.mode || set.uid || set.gid || kill) CHECK_OK(change_owner(core, inode, set));
-    if (set.atime || set.mtime) CHECK_OK(change_times(core, inode, set));
+    CHECK_OK(change(core, inode, set));
   }
   return attr(core, inode);
 }

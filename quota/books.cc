@@ -125,21 +125,33 @@ Books::Shard& Books::shard_of(const InodeKey& key) {
   return shards_[KeyHash{}(key) >> 8 & (kShards - 1)];
 }
 
-void Books::note(const InodeKey& key, const std::optional<InodeRecord>& record) {
+void Books::note(const InodeKey& key, const std::optional<InodeRecord>& record) noexcept {
   std::size_t before = 0;
-  {
+  try {
     Shard& shard = shard_of(key);
     MutexLock lock(shard.lock);
     if (!shard.noted.insert_or_assign(key, record).second) return;
     // Under the lock, so that take() never counts off what is not yet counted.
     before = noted_.fetch_add(1);
+  } catch (const std::bad_alloc&) {
+    return distrust();
   }
   if (before == 0 || before == kSettleAt) {
     // Taken and let go, so that the thread is either not yet looking or already waiting.
     { MutexLock lock(wake_); }
     woken_.notify_one();
   }
-  if (before >= kMostNoted) make_room();
+  if (before < kMostNoted) return;
+  try {
+    make_room();
+  } catch (const std::bad_alloc&) {
+    distrust();
+  }
+}
+
+void Books::distrust() noexcept {
+  lost_.store(true);
+  journal_->invalidate();
 }
 
 void Books::make_room() {
@@ -148,8 +160,7 @@ void Books::make_room() {
   if (!failing_.load() && settle()) return;
   // The disk takes nothing. Memory is bounded, so the records go; the next open counts the upper
   // again.
-  lost_.store(true);
-  journal_->invalidate();
+  distrust();
   (void)take();
 }
 
@@ -244,6 +255,15 @@ Status Books::mend() {
 }
 
 Status Books::settle() {
+  try {
+    return settle_noted();
+  } catch (const std::bad_alloc&) {
+    distrust();
+    return fail(ENOMEM);
+  }
+}
+
+Status Books::settle_noted() {
   if (const Status status = mend(); !status) {
     log_outcome(status);
     return status;

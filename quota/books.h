@@ -43,8 +43,10 @@ class Books {
   [[nodiscard]] Recount found() const noexcept { return ledger_->found(); }
 
   /// Remembers what an inode's record now is; absent: it is gone. Never waits for the disk, unless
-  /// far more was noted than the thread has settled.
-  void note(const InodeKey& key, const std::optional<InodeRecord>& record);
+  /// far more was noted than the thread has settled. Where memory is short, as distrust().
+  void note(const InodeKey& key, const std::optional<InodeRecord>& record) noexcept;
+  /// What was noted is not all that happened: the next open counts the upper.
+  void distrust() noexcept;
   /// What operations say before they change something.
   [[nodiscard]] Journal& journal() noexcept { return *journal_; }
   /// Sets records to what was found in the upper, in one batch with the sums of their projects, and
@@ -106,9 +108,11 @@ class Books {
   void run() EXCLUDES(settle_);
   /// Waits until there is something to settle; false: the books are closing.
   [[nodiscard]] bool wait_for_work() EXCLUDES(wake_);
+  /// ENOMEM: what was noted is lost, and the books are not trusted any more.
   [[nodiscard]] Status settle() REQUIRES(settle_);
   /// Mends the ledger after a write that failed.
   [[nodiscard]] Status mend() REQUIRES(settle_);
+  [[nodiscard]] Status settle_noted() REQUIRES(settle_);
   /// Writes `records` and the sums that follow. Returns what the sums moved by.
   [[nodiscard]] Result<Deltas> write(const Noted& records) REQUIRES(settle_);
   [[nodiscard]] Noted take() REQUIRES(settle_);

@@ -208,6 +208,10 @@ struct Ledger::Db {
 
   Status lock(const std::string& dir) {
     if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno();
+    // A symlink would lead to where nobody wants a database.
+    struct stat st {};
+    if (::lstat(dir.c_str(), &st) != 0) return fail_errno();
+    if (!S_ISDIR(st.st_mode)) return fail(ENOTDIR);
     lock_fd = ::open((dir + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (lock_fd < 0) return fail_errno();
     if (::flock(lock_fd, LOCK_EX | LOCK_NB) == 0) return {};
@@ -280,7 +284,11 @@ Status Ledger::open_existing() {
     found_ = Recount::kNewLedger;
     return errno == ENOENT ? Status{} : fail_errno();
   }
-  if (S_ISDIR(st.st_mode) && ::access(path.c_str(), R_OK | W_OK | X_OK) != 0) return fail_errno();
+  if (!S_ISDIR(st.st_mode)) {
+    found_ = Recount::kCorrupt;
+    return set_aside(path);
+  }
+  if (::access(path.c_str(), R_OK | W_OK | X_OK) != 0) return fail_errno();
   if (is_unborn(path)) {
     found_ = Recount::kNewLedger;
     return remove_tree(path);
@@ -342,7 +350,8 @@ Status Ledger::bypass(const std::string& dir) {
   Db guard;
   CHECK_OK(guard.lock(dir));
   const std::string path = dir + "/bypassed";
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  const int fd =
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
   if (fd < 0) return fail_errno();
   const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
   ::close(fd);

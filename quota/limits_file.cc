@@ -120,6 +120,10 @@ Result<std::optional<std::string>> read_file(const std::string& path) {
     if (errno == ENOENT) return std::optional<std::string>{};
     return fail_errno();
   }
+  if (!S_ISREG(st.st_mode)) {
+    spdlog::warn("{}: not a file; it is taken for absent", path);
+    return std::optional<std::string>{};
+  }
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
@@ -213,7 +217,8 @@ Result<std::optional<Settings>> read_settings(const std::string& path,
 Status write_settings(const std::string& path, const std::string& text) {
   if (auto old = read_file(path); old && *old == text) return {};
   const std::string tmp = path + ".tmp";
-  const int fd = ::open(tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  (void)::unlink(tmp.c_str());
+  const int fd = ::open(tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return fail_errno();
   Status status = write_all(fd, text);
   if (status && ::fsync(fd) != 0) status = fail_errno();
@@ -230,7 +235,7 @@ namespace {
 
 /// The file, open for appending. ENOENT where nothing can be appended to it.
 Result<int> open_whole(const std::string& path, const std::string& upper_uuid) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = ::open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0) return fail_errno();
   // The head is as render_settings() makes it; a person's own edition is written anew.
   const std::string head = render_settings(upper_uuid, {});

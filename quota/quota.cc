@@ -146,12 +146,16 @@ Status Quota::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
   return {};
 }
 
-void Quota::record(const InodeKey& key, const InodeRecord& record) {
+void Quota::record(const InodeKey& key, const InodeRecord& record) noexcept {
   if (impl_->books) impl_->books->note(key, record);
 }
 
-void Quota::erase(const InodeKey& key) {
+void Quota::erase(const InodeKey& key) noexcept {
   if (impl_->books) impl_->books->note(key, std::nullopt);
+}
+
+void Quota::distrust() noexcept {
+  if (impl_->books) impl_->books->distrust();
 }
 
 Status Quota::flush(Sync how) {

@@ -143,9 +143,12 @@ class Quota {
   /// Says what an inode's charge now is; remembered in memory and written by the ledger's thread,
   /// all of a moment in one WriteBatch with the sums of their projects. Cheap; callable under inode
   /// locks.
-  void record(const InodeKey& key, const InodeRecord& record);
+  void record(const InodeKey& key, const InodeRecord& record) noexcept;
   /// The inode is gone.
-  void erase(const InodeKey& key);
+  void erase(const InodeKey& key) noexcept;
+  /// An operation was cut off, for want of memory: what it changed may not be charged as it should.
+  /// The next mount counts the upper.
+  void distrust() noexcept;
   /// Writes what was recorded so far; returns when RocksDB has it in its log (and on disk, if
   /// `sync`).
   enum class Sync { kToKernel, kToDisk };

@@ -357,5 +357,33 @@ def killed(m):
     as_before(m, report, "counted")
 
 
+@case("ledger=memory keeps nothing on disk: limits hold, usage is counted by the next mount", options=["size=1M", "ledger=memory"],
+      **trootfs)
+def in_memory(m):
+    check(not os.path.exists(ledger(m)), "no ledger is made")
+    os.mkdir(m("p"))
+    run("chattr", "-p", "1001", "+P", m("p"))
+    m.control(f"limit project=1001 bhard={4 * PAGE}")
+    write(m("p/f"), pattern(2 * PAGE))
+    refused(errno.EDQUOT, write, m("p/g"), pattern(2 * PAGE))
+    refused(errno.EDQUOT, write, m("big"), pattern(2 * MIB))
+    os.unlink(m("big"))
+    os.unlink(m("p/g"))
+    wait_until(lambda: m.status()["parked"] == 0, 5, "nothing parked")
+    m.check_recount()
+    used = m.used()
+    m.kill()
+    m.mount("size=1M", "ledger=memory")
+    equal((m.used(), m.project(1001)["used_bytes"]), (used, 3 * PAGE), "usage after kill -9")
+    m.remount("size=1M", "ledger=disk")
+    equal(m.used(), used, "usage with a ledger on disk")
+    write(m("more"), pattern(PAGE))
+    m.remount("size=1M", "ledger=memory")
+    write(m("unseen"), pattern(PAGE))
+    m.remount("size=1M", "ledger=disk")
+    equal(m.used(), used + 2 * PAGE, "usage where a mount had passed the ledger by")
+    m.check_recount()
+
+
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@
 // so that none can come to lie in itself: that is what the kernel sees to under its rename lock.
 #pragma once
 
-#include "stress/worker.h"
+#include "model/worker.h"
 
 namespace troot::tests {
 

@@ -3,11 +3,10 @@
 // invariant is checked and the union opened anew.
 //
 // TROOT_STRESS_SECONDS=N goes on for N seconds, TROOT_STRESS_SEED=N takes that seed.
-#include <ctime>
 #include <iostream>
 #include <thread>
 
-#include "model/lower.h"
+#include "model/seeds.h"
 #include "stress/private_tree.h"
 #include "stress/shared_tree.h"
 
@@ -19,11 +18,6 @@ namespace {
 constexpr unsigned kThreads = 8;
 constexpr int kLowers = 3;
 constexpr std::chrono::seconds kStuck{120};  // no operation takes that long, under a sanitizer too
-
-std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 /// Takes part of a lower directory into a layer above it: the merged tree stays what it is.
 void spread(const std::string& below, const std::string& above, Random& random) {
@@ -127,6 +121,8 @@ class Stress {
     auto root = std::make_shared<Node>();
     const std::string name = "own" + std::to_string(i), path = rig_.lower() + "/" + name;
     root->mode = S_IFDIR | 0755;
+    root->uid = ::geteuid();
+    root->gid = ::getegid();
     root->nlink = 1;
     REQUIRE(::mkdir(path.c_str(), 0755) == 0);
     Files files;
@@ -225,8 +221,7 @@ void run(std::uint64_t seed, Ownership ownership, std::chrono::seconds time) {
 }  // namespace
 
 TEST_CASE("many threads on one union") {
-  const auto today = static_cast<std::uint64_t>(::time(nullptr)) / 86400;
-  const std::uint64_t seed = number_of("TROOT_STRESS_SEED", today);
+  const std::uint64_t seed = number_of("TROOT_STRESS_SEED", seed_of_today());
   const std::chrono::seconds time(number_of("TROOT_STRESS_SECONDS", 20) / 2);
   std::cerr << "TROOT_STRESS_SEED=" << seed << "\n";
   run(seed, Ownership::kPresented, time);

@@ -1,5 +1,6 @@
 // The index of hard links: a lower file with several names stays one inode when it comes into the
 // upper, counts its names right, and is charged once, through remounts too.
+#include "fusefs/posix.h"
 #include "unit/union_fixture.h"
 
 using namespace troot;
@@ -164,4 +165,52 @@ TEST_CASE("entries that are none, and a work directory without them") {
   CHECK(f.read(f.id("b")) == std::string(5000, 'x'));
   CHECK(f.entries() == 0);
   f.check_recount();
+}
+
+TEST_CASE(
+    "another name of an object comes, changes it and goes, between any two looks of a lookup") {
+  for (const bool in_upper : {false, true}) {
+    for (int at = 1;; ++at) {
+      CAPTURE(in_upper, at);
+      Links f;
+      f.config.lowers.push_back(f.dir.make("lowest"));
+      f.open();
+      const NodeId d = f.id("d");  // known all the time
+      f.create(d, "brings the directory up");
+      if (in_upper) {
+        const NodeId b = f.id("b");
+        REQUIRE(f.overlay->link(b, d, "up"));
+        f.overlay->forget(b, 2);
+        REQUIRE(f.overlay->unlink(d, "c"));
+      }
+      const std::string other = in_upper ? "up" : "c";
+      int looks = 0;
+      bool inside = false;
+      posix::set_look_hook([&] {
+        if (inside || ++looks != at) return;
+        inside = true;
+        const auto c = f.overlay->lookup(d, other);
+        REQUIRE(c);
+        REQUIRE(f.write(c->id, 0, std::string(9000, 'n')));
+        SetAttr set;
+        set.mode = 0601;
+        REQUIRE(f.overlay->setattr(f.caller, c->id, set));
+        f.overlay->forget(c->id, 1);
+        inside = false;
+      });
+      const auto b = f.overlay->lookup(kRootId, "b");
+      posix::set_look_hook({});
+      REQUIRE(b);
+      if (looks < at) {
+        CHECK(at > 3);
+        break;
+      }
+      // The answer may be that of before, if the other came after the last look at the object: the
+      // kernel is told by the next one. It must not last.
+      CHECK(f.read(b->id) == std::string(9000, 'n'));
+      CHECK(f.overlay->getattr(b->id)->st_size == 9000);
+      CHECK((f.overlay->getattr(b->id)->st_mode & 0777) == 0601);
+      CHECK(b->id == f.overlay->lookup(d, other)->id);
+    }
+  }
 }

@@ -12,10 +12,6 @@ using Names = std::set<std::string>;
 
 namespace {
 
-void set_xattr(const std::string& path, const char* name, const std::string& value) {
-  REQUIRE(::lsetxattr(path.c_str(), name, value.data(), value.size(), 0) == 0);
-}
-
 /// No device may be made while it lives, as in some containers.
 struct NoDevices {
   NoDevices() {
@@ -117,10 +113,10 @@ TEST_CASE("the names and counts of the kernel's index") {
 TEST_CASE("an empty file with the whiteout xattr is a file where its directory is not marked") {
   Fixture f;
   for (const char* dir : {"upper/d", "lower/d"}) put(f.dir.make(dir) + "/f", "");
-  set_xattr(f.upper + "/d/f", "user.overlay.whiteout", "y");
+  mark(f.upper + "/d/f", "user.overlay.whiteout", "y");
   f.open();
   CHECK(f.list(f.id("d")) == Names{"f"});
-  set_xattr(f.upper + "/d", "user.overlay.opaque", "x");
+  mark(f.upper + "/d", "user.overlay.opaque", "x");
   f.open();
   CHECK(f.list(f.id("d")).empty());
   CHECK(f.err("d/f") == ENOENT);
@@ -192,18 +188,16 @@ TEST_CASE("a layer whose root says so shows the owners in its override_stat") {
     REQUIRE(st);
     return *st;
   };
-  set_xattr(f.lower + "/tool", "user.containers.override_stat", "12:34:4755:file");
-  set_xattr(f.lower + "/fifo", "user.containers.override_stat", "1:2:0600:pipe");
-  set_xattr(f.lower + "/disk", "user.containers.override_stat", "0:6:0660:block-8-1");
-  set_xattr(f.lower + "/dir", "user.containers.override_stat", "7:8:1777");
-  set_xattr(f.lower + "/broken", "user.containers.override_stat", "owner: me");
-  set_xattr(f.lower + "/old", "user.fuseoverlayfs.override_stat", "9:9:0640");
+  mark(f.lower + "/tool", "user.containers.override_stat", "12:34:4755:file");
+  mark(f.lower + "/fifo", "user.containers.override_stat", "1:2:0600:pipe");
+  mark(f.lower + "/disk", "user.containers.override_stat", "0:6:0660:block-8-1");
+  mark(f.lower + "/dir", "user.containers.override_stat", "7:8:1777");
+  mark(f.lower + "/broken", "user.containers.override_stat", "owner: me");
+  mark(f.lower + "/old", "user.fuseoverlayfs.override_stat", "9:9:0640");
   f.open();
   CHECK(stat_of("tool").st_uid == ::geteuid());
   CHECK(f.overlay->getxattr(f.id("tool"), "user.containers.override_stat"));
-  SECTION("said by the root") {
-    set_xattr(f.lower, "user.containers.override_stat", "0:0:0755:dir");
-  }
+  SECTION("said by the root") { mark(f.lower, "user.containers.override_stat", "0:0:0755:dir"); }
   SECTION("asked") { f.config.override_stat = true; }
   f.open();
   CHECK(stat_of("tool").st_uid == 12);

@@ -29,8 +29,8 @@ struct Kept {
   std::string directory = scratch.make("troot");
   std::unique_ptr<Numbers> open() {
     auto numbers = std::make_unique<Numbers>(kFirst);
-    REQUIRE(
-        numbers->remember_in(Fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC))));
+    REQUIRE(numbers->remember_in(Fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
+                                 LinesOutlive::kPowerCut));
     return numbers;
   }
   [[nodiscard]] std::string file() const { return directory + "/numbers"; }

@@ -100,7 +100,8 @@ TEST_CASE("escapes and quotes protect separators") {
 TEST_CASE("layers, limits and ownership are read") {
   const auto o = good(
       "lowerdir=/a:/b\\:b:/c\\,c,upperdir=/u\\:u,workdir=/w,size=10G,inodes=1K,upper_owner=0:5,"
-      "id_count=65536,hide=/x,hide=/y,errno=enospc,unreadable=empty,squash_to_root,volatile");
+      "id_count=65536,hide=/x,hide=/"
+      "y,errno=enospc,unreadable=empty,squash_to_root,volatile,ledger=memory");
   CHECK(o.config.lowers == std::vector<std::string>{"/a", "/b:b", "/c,c"});
   CHECK(o.config.upper == "/u:u");
   CHECK(o.config.size_bytes == std::uint64_t{10} << 30);
@@ -112,6 +113,7 @@ TEST_CASE("layers, limits and ownership are read") {
   CHECK(o.config.unreadable == Unreadable::kEmpty);
   CHECK(o.config.squash_to_root);
   CHECK(o.config.volatile_upper);
+  CHECK(o.config.ledger == LedgerPlace::kMemory);
   CHECK(o.config.quota);
   CHECK(o.config.enforce);
   CHECK_FALSE(o.read_only);

@@ -7,9 +7,6 @@ using namespace troot::tests;
 
 namespace {
 
-void mark(const std::string& path, const char* name, const std::string& value) {
-  REQUIRE(::lsetxattr(path.c_str(), name, value.data(), value.size(), 0) == 0);
-}
 void redirect(const std::string& path, const std::string& value) {
   mark(path, "user.overlay.redirect", value);
 }

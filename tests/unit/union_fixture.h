@@ -29,6 +29,9 @@ inline bool is_whiteout(const std::string& path) {
   struct stat st {};
   return ::lstat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0;
 }
+inline void mark(const std::string& path, const char* name, const std::string& value) {
+  REQUIRE(::lsetxattr(path.c_str(), name, value.data(), value.size(), 0) == 0);
+}
 inline std::string xattr(const std::string& path, const char* name) {
   char value[256];
   const ssize_t n = ::lgetxattr(path.c_str(), name, value, sizeof value);

@@ -85,7 +85,7 @@ std::string count_text(std::uint64_t count, const Units& units) {
 }
 
 std::string period_text(std::int64_t seconds) {
-  const std::int64_t minutes = (seconds + 30) / 60;
+  const std::int64_t minutes = seconds / 60 + (seconds % 60 >= 30 ? 1 : 0);
   const std::int64_t hours = minutes / 60;
   if (hours >= 48) return std::to_string(hours / 24) + "days";
   char text[32];

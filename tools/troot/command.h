@@ -28,6 +28,7 @@ void add_status(CLI::App& app, Invocation& typed);
 void add_stop(CLI::App& app, Invocation& typed);
 void add_rm(CLI::App& app, Invocation& typed);
 void add_quota(CLI::App& app, Invocation& typed);
+void add_refresh(CLI::App& app, Invocation& typed);
 void add_doctor(CLI::App& app, Invocation& typed);
 void add_version(CLI::App& app, Invocation& typed);
 

@@ -47,8 +47,8 @@ Done write_file(const std::string& path, const std::string& text) {
   return {};
 }
 
-Done run_mapper(const char* program, pid_t child, uint32_t own,
-                const std::vector<IdRange>& ranges) {
+Started start_mapper(const char* program, pid_t child, uint32_t own,
+                     const std::vector<IdRange>& ranges) {
   std::vector<std::string> words{program, std::to_string(child), "0", std::to_string(own), "1"};
   std::uint32_t inside = 1;
   for (const auto& range : ranges) {
@@ -57,7 +57,10 @@ Done run_mapper(const char* program, pid_t child, uint32_t own,
     words.push_back(std::to_string(range.count));
     inside += range.count;
   }
-  const Finished finished = run_program(words);
+  return start_program(words);
+}
+
+Done mapped(const char* program, const Finished& finished) {
   if (finished.exit_code == 0) return {};
   return failure(std::string(program) + (finished.exit_code == 127 && finished.output.empty()
                                              ? ": not found (sudo apt-get install uidmap)"
@@ -104,9 +107,14 @@ Done write_id_maps(pid_t child, const IdPlan& plan) {
   switch (plan.mode) {
     case IdMode::kRoot:
       return {};
-    case IdMode::kRange:
-      NEED(run_mapper("newuidmap", child, ::geteuid(), plan.uids));
-      return run_mapper("newgidmap", child, ::getegid(), plan.gids);
+    case IdMode::kRange: {
+      Started uids = start_mapper("newuidmap", child, ::geteuid(), plan.uids);
+      Started gids = start_mapper("newgidmap", child, ::getegid(), plan.gids);
+      const Finished uids_done = finish_program(std::move(uids));
+      const Finished gids_done = finish_program(std::move(gids));
+      NEED(mapped("newuidmap", uids_done));
+      return mapped("newgidmap", gids_done);
+    }
     case IdMode::kOne:
       // Without "deny" the kernel refuses a gid map from someone without privilege (CVE-2014-8989).
       NEED(write_file(proc + "/setgroups", "deny"));

@@ -27,17 +27,17 @@ int exit_code_of(int wait_status) noexcept {
   return WEXITSTATUS(wait_status);
 }
 
-Finished run_program(const std::vector<std::string>& arguments) {
+Started start_program(const std::vector<std::string>& arguments) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return {127, std::strerror(errno)};
-  UniqueFd reader(ends[0]);
+  if (::pipe2(ends, O_CLOEXEC) != 0) return {-1, {}, std::strerror(errno)};
+  Started started{-1, UniqueFd(ends[0]), {}};
   UniqueFd writer(ends[1]);
   std::vector<char*> argv;
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  const pid_t child = ::fork();
-  if (child < 0) return {127, std::strerror(errno)};
-  if (child == 0) {
+  started.pid = ::fork();
+  if (started.pid < 0) started.refusal = std::strerror(errno);
+  if (started.pid == 0) {
     const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     ::dup2(null, 0);
     ::dup2(writer.get(), 1);
@@ -45,19 +45,27 @@ Finished run_program(const std::vector<std::string>& arguments) {
     ::execvp(argv[0], argv.data());
     ::_exit(127);
   }
-  writer.reset();
+  return started;
+}
+
+Finished finish_program(Started started) {
+  if (started.pid < 0) return {127, started.refusal};
   Finished finished;
   char buffer[4096];
-  for (ssize_t n; (n = ::read(reader.get(), buffer, sizeof buffer)) != 0;) {
+  for (ssize_t n; (n = ::read(started.output.get(), buffer, sizeof buffer)) != 0;) {
     if (n < 0 && errno != EINTR) break;
     if (n > 0) finished.output.append(buffer, static_cast<std::size_t>(n));
   }
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  while (::waitpid(started.pid, &status, 0) < 0 && errno == EINTR) {
   }
   finished.exit_code = exit_code_of(status);
   while (!finished.output.empty() && finished.output.back() == '\n') finished.output.pop_back();
   return finished;
+}
+
+Finished run_program(const std::vector<std::string>& arguments) {
+  return finish_program(start_program(arguments));
 }
 
 void close_others(std::vector<int> keep) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/troot/fd.h"
 #include "tools/troot/outcome.h"
 
 namespace troot::cli {
@@ -20,7 +21,15 @@ struct Finished {
   int exit_code = 0;   ///< 128+N by signal, 127 when it could not be started
   std::string output;  ///< stdout and stderr together
 };
-/// Runs `arguments` (found in PATH) with /dev/null as stdin.
+/// A program that runs; every one must be finished.
+struct Started {
+  pid_t pid = -1;  ///< -1: it could not be started, for `refusal`
+  UniqueFd output;
+  std::string refusal;
+};
+/// Starts `arguments` (found in PATH) with /dev/null as stdin.
+[[nodiscard]] Started start_program(const std::vector<std::string>& arguments);
+[[nodiscard]] Finished finish_program(Started started);
 [[nodiscard]] Finished run_program(const std::vector<std::string>& arguments);
 
 /// The exit code that shells give a wait status.

@@ -99,6 +99,8 @@ std::string server_options(const std::string& store_path, const World& world,
                         ",unreadable=empty";
   if (settings.new_limit_bytes) options += ",size=" + std::to_string(settings.limit_bytes);
   if (settings.new_limit_inodes) options += ",inodes=" + std::to_string(settings.limit_inodes);
+  // What nobody will look at again need not survive anything.
+  if (world.is_temporary()) options += ",volatile,ledger=memory";
   switch (ids.mode) {
     case IdMode::kRoot:
       break;

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
@@ -21,6 +22,7 @@ using nlohmann::json;
 
 constexpr int kAnswer_ms = 5000;
 constexpr int kStep_ms = 5;
+constexpr int kLeastStep_us = 250;
 constexpr int kForgotten_ms = 1000;
 constexpr const char* kLastFile = "/last.json";
 constexpr const char* kControlFile = "/control";
@@ -111,13 +113,16 @@ Outcome<UniqueFd> take_server_lock(const World& world, int timeout_s) {
   const std::string path = world.run("server.lock");
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return failure_errno(path);
-  for (int waited_ms = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kStep_ms) {
+  for (int waited_us = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0;) {
     if (errno != EWOULDBLOCK && errno != EINTR) return failure_errno(path);
-    if (waited_ms >= timeout_s * 1000) {
+    if (waited_us >= timeout_s * 1'000'000) {
       return failure("the server of world '" + world.name() +
                      "' still runs (its log: " + world.run("server.log") + ")");
     }
-    ::usleep(kStep_ms * 1000);
+    // A server that ends takes a few milliseconds, one that writes a lot out takes seconds.
+    const int step_us = std::clamp(waited_us / 4, kLeastStep_us, kStep_ms * 1000);
+    ::usleep(static_cast<useconds_t>(step_us));
+    waited_us += step_us;
   }
   return fd;
 }
@@ -204,7 +209,7 @@ void remember_usage(const std::string& run_directory) {
   for (const char* key : kKept) j[key] = number(reply->value(key));
   // Without it the numbers of the time before are shown; the ledger has the truth for the next
   // start.
-  static_cast<void>(replace_text(run_directory + kLastFile, j.dump() + "\n"));
+  static_cast<void>(replace_text(run_directory + kLastFile, j.dump() + "\n", Keep::kWhileRunning));
 }
 
 }  // namespace troot::cli

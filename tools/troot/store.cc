@@ -54,6 +54,39 @@ tl::unexpected<Problem> unknown(const std::string& name) {
   return failure("no world named '" + name + "' (troot list shows them)");
 }
 
+/// Takes values that are there and of the right type; numbers are not cut to fit. False: another
+/// type.
+struct Reader {
+  const json& from;
+
+  bool operator()(const char* key, std::string& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_string()) into = it->get<std::string>();
+    return it->is_string();
+  }
+  bool operator()(const char* key, bool& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_boolean()) into = it->get<bool>();
+    return it->is_boolean();
+  }
+  bool operator()(const char* key, std::uint64_t& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_number_unsigned()) into = it->get<std::uint64_t>();
+    return it->is_number_unsigned();
+  }
+  bool operator()(const char* key, std::int64_t& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (!it->is_number_integer()) return false;
+    if (it->is_number_unsigned() && it->get<std::uint64_t>() > INT64_MAX) return false;
+    into = it->get<std::int64_t>();
+    return true;
+  }
+};
+
 }  // namespace
 
 std::string read_text(const std::string& path) {
@@ -63,12 +96,12 @@ std::string read_text(const std::string& path) {
   return text.str();
 }
 
-Done replace_text(const std::string& path, const std::string& text) {
+Done replace_text(const std::string& path, const std::string& text, Keep keep) {
   const std::string beside = path + ".new";
   UniqueFd fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return failure_errno("write " + beside);
   if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::fdatasync(fd.get()) != 0) {
+      (keep == Keep::kOverPowerCut && ::fdatasync(fd.get()) != 0)) {
     return failure_errno("write " + beside);
   }
   fd.reset();
@@ -85,19 +118,17 @@ Outcome<Settings> World::load() const {
                    " removes the world)");
   }
   Settings settings;
-  try {
-    settings.base = j.value("base", settings.base);
-    settings.created_s = j.value("created", settings.created_s);
-    settings.limit_bytes = j.value("limit_bytes", settings.limit_bytes);
-    settings.limit_inodes = j.value("limit_inodes", settings.limit_inodes);
-    settings.new_limit_bytes = j.value("new_limit_bytes", settings.new_limit_bytes);
-    settings.new_limit_inodes = j.value("new_limit_inodes", settings.new_limit_inodes);
-    settings.share_tmp = j.value("share_tmp", settings.share_tmp);
-    settings.provisioned = j.value("provisioned", settings.provisioned);
-  } catch (const json::exception& e) {
-    return failure(path_ + "/world.json: " + e.what());
-  }
-  return settings;
+  const Reader read{j};
+  const bool good =
+      read("base", settings.base) && read("created", settings.created_s) &&
+      read("limit_bytes", settings.limit_bytes) && read("limit_inodes", settings.limit_inodes) &&
+      read("new_limit_bytes", settings.new_limit_bytes) &&
+      read("new_limit_inodes", settings.new_limit_inodes) &&
+      read("share_tmp", settings.share_tmp) && read("provisioned", settings.provisioned);
+  if (good) return settings;
+  return failure(path_ +
+                 "/world.json has a value of another type than it should (troot rm --force " +
+                 name_ + " removes the world)");
 }
 
 Done World::save(const Settings& settings) const {
@@ -111,7 +142,17 @@ Done World::save(const Settings& settings) const {
                {"new_limit_inodes", settings.new_limit_inodes},
                {"share_tmp", settings.share_tmp},
                {"provisioned", settings.provisioned}};
-  return replace_text(path_ + "/world.json", j.dump(2) + "\n");
+  std::string text;
+  try {
+    text = j.dump(2) + "\n";
+  } catch (const json::exception&) {
+    // JSON is UTF-8, and a path may be anything.
+    return failure(settings.base +
+                   ": its name is not UTF-8, which a world cannot remember; give "
+                   "the directory another name, or bind-mount it to one");
+  }
+  return replace_text(path_ + "/world.json", text,
+                      is_temporary() ? Keep::kWhileRunning : Keep::kOverPowerCut);
 }
 
 Outcome<UniqueFd> World::lock() const {
@@ -130,6 +171,8 @@ Outcome<UniqueFd> World::lock() const {
   }
   return fd;
 }
+
+bool World::is_temporary() const { return ::access((path_ + kTemporary).c_str(), F_OK) == 0; }
 
 bool World::exists() const { return ::access((path_ + "/world.json").c_str(), F_OK) == 0; }
 
@@ -195,9 +238,6 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   }
   const UniqueFd lock(::open((made.path() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) return failure_errno(made.path() + "/lock");
-  Settings complete = settings;
-  complete.created_s = std::time(nullptr);
-  NEED(made.save(complete));
   UniqueFd alive;
   if (lifetime == Lifetime::kTemporary) {
     alive.reset(::open((made.path() + kTemporary).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -205,6 +245,9 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
       return failure_errno(made.path() + kTemporary);
     }
   }
+  Settings complete = settings;
+  complete.created_s = std::time(nullptr);
+  NEED(made.save(complete));
   // rename(2) refuses a target that is not empty, so of two creates at once one loses.
   if (::rename(made.path().c_str(), world.path().c_str()) != 0) {
     const int error = errno;

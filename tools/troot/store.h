@@ -52,6 +52,8 @@ class World {
   /// Removes it from the disk; the caller holds the lock and knows that it does not run.
   [[nodiscard]] Done remove() const;
   [[nodiscard]] bool exists() const;
+  /// It goes with the process that made it: nothing in it need outlive that.
+  [[nodiscard]] bool is_temporary() const;
 
  private:
   std::string name_;
@@ -91,7 +93,9 @@ class Store {
 
 /// The whole of a small file; empty when it cannot be read.
 [[nodiscard]] std::string read_text(const std::string& path);
+/// What a file must outlive.
+enum class Keep { kOverPowerCut, kWhileRunning };
 /// Writes `text` to a file beside and renames it over `path`.
-[[nodiscard]] Done replace_text(const std::string& path, const std::string& text);
+[[nodiscard]] Done replace_text(const std::string& path, const std::string& text, Keep keep);
 
 }  // namespace troot::cli

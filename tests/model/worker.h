@@ -1,6 +1,6 @@
-// What owns it: what the threads of the stress test share: the union, the way to say that it broke
-// a promise, and the watch over them. Catch2's assertions are for one thread; a broken promise is
-// thrown here and reported by the main thread.
+// What owns it: what everybody shares who works on a union at random: chance, the way to say that a
+// promise was broken, and what a watchdog sees of it. A broken promise is thrown, since Catch2's
+// assertions are for one thread, and these workers may be many.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,8 @@ namespace troot::tests {
 struct Broken : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-inline void must(bool holds, const std::string& what) {
+template <typename Text>
+void must(bool holds, const Text& what) {
   if (!holds) throw Broken(what);
 }
 
@@ -46,6 +47,12 @@ class Worker {
     progress_.operations.fetch_add(1, std::memory_order_relaxed);
   }
   [[nodiscard]] const char* operation() const { return progress_.doing.load(); }
+  /// Two numbers that must be equal.
+  void same(std::uint64_t got, std::uint64_t wanted, const char* what) const {
+    if (got == wanted) return;
+    throw Broken("operation " + std::to_string(progress_.operations.load()) + ", " + operation() +
+                 ": " + what + " is " + std::to_string(got) + ", not " + std::to_string(wanted));
+  }
 
   std::mt19937_64 random_;
   Progress& progress_;

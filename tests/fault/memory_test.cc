@@ -1,0 +1,111 @@
+// The n-th allocation of an operation fails: it throws std::bad_alloc, which the boundary's one
+// catch turns into ENOMEM, or goes on; nothing aborts, no lock stays held, and the next mount finds
+// each operation wholly done or not at all, and a ledger that is right.
+//
+// TROOT_MEMORY_STEP=N tries every N-th allocation (11; 1: all), beginning at the day's number.
+#include <cstdlib>
+#include <new>
+
+#include "fault/scenario.h"
+#include "model/seeds.h"
+
+using namespace troot;
+using namespace troot::tests;
+
+namespace {
+
+/// Allocations of this thread until one fails; below 0: none does. RocksDB's threads go on.
+thread_local int t_left = -1;
+
+void* allocate(std::size_t bytes) {
+  if (t_left >= 0 && t_left-- == 0) throw std::bad_alloc();
+  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return allocate(bytes); }
+void* operator new[](std::size_t bytes) { return allocate(bytes); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace {
+
+void begin_with(Rig& rig, const Scenario& s) {
+  fill_lower(rig.lower());
+  rig.lower_print = rig.print_lowers();
+  rig.open();
+  if (!s.before) return;
+  Hand hand(rig);
+  s.before(hand);
+}
+
+struct Seen {
+  std::string before, after;
+};
+
+Seen what_it_does(const Scenario& s) {
+  Rig rig;
+  begin_with(rig, s);
+  Seen seen;
+  seen.before = rig.dump(s.blocks);
+  {
+    Hand hand(rig);
+    REQUIRE(s.act(hand));
+  }
+  seen.after = rig.dump(s.blocks);
+  return seen;
+}
+
+/// False when the operation has fewer allocations.
+bool run_short_of_memory(const Scenario& s, const Seen& seen, int at) {
+  Rig rig;
+  begin_with(rig, s);
+  t_left = at;
+  try {
+    Hand hand(rig);
+    (void)s.act(hand);
+    // Giving everything back is part of it: nobody can be told there that memory is short.
+  } catch (const std::bad_alloc&) {
+    rig.overlay->distrust();
+  }
+  const bool fired = t_left < 0;
+  t_left = -1;
+  if (!fired) return false;
+  // The same server goes on.
+  for (const char* path : {"d", "d/f", "d/e", "h2"}) (void)rig.id(path);
+  Hand(rig).create("made afterwards");
+  CHECK(rig.id("made afterwards") != 0);
+  REQUIRE(rig.overlay->close());
+  // The next one counts, or has no need to.
+  rig.open();
+  {
+    Hand hand(rig);
+    CHECK(hand.unlink("made afterwards"));
+  }
+  const std::string now = rig.dump(s.blocks);
+  if (now != seen.after) CHECK(now == seen.before);
+  rig.check_invariant();
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("every allocation of every operation may fail") {
+  const auto step = static_cast<int>(number_of("TROOT_MEMORY_STEP", 11));
+  const auto first = static_cast<int>(seed_of_today() % static_cast<std::uint64_t>(step));
+  int runs = 0;
+  for (const Scenario& s : scenarios()) {
+    INFO("scenario: " << s.name);
+    const Seen seen = what_it_does(s);
+    for (int at = first;; at += step) {
+      INFO("allocation " << at);
+      if (!run_short_of_memory(s, seen, at)) break;
+      ++runs;
+    }
+  }
+  WARN(runs << " allocations failed in " << scenarios().size() << " scenarios");
+}
