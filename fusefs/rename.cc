@@ -237,7 +237,7 @@ Result<bool> Rename::move_on_disk() {
   if (from_.inode->is_dir() && to_.whiteout()) {
     // A directory replaces a whiteout only by exchange; that leaves the whiteout where the
     // directory was.
-    if (leave_whiteout) CHECK_OK(expect_whiteout(core_, from_.fd->get()));
+    CHECK_OK(expect_whiteout(core_, from_.fd->get(), to_.fd->get(), to.get()));
     CHECK_OK(posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), RENAME_EXCHANGE));
     // A whiteout that cannot be removed hides nothing: the rename is done all the same.
     return leave_whiteout || !posix::unlink(from_.fd->get(), from);

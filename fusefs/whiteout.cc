@@ -104,24 +104,39 @@ Result<WhiteoutForm> probe_whiteouts(const Core& core) {
   return fail(e);
 }
 
-Status expect_whiteout(Core& core, int dirfd) {
-  if (core.whiteouts == WhiteoutForm::kDevice) return {};
+namespace {
+
+/// A directory that gets a whiteout that is an xattr says so first.
+Status mark(Core& core, int dirfd) {
   // An opaque directory is marked as well: its whiteouts hide nothing, and are not shown.
   auto marked = posix::set_xattr(dirfd, ".", core.x.opaque.c_str(), "x", XATTR_CREATE);
   return marked || marked.error() == EEXIST ? Status{} : marked;
 }
 
+/// Likewise before one is made of the form that the upper takes.
+Status mark_for_new(Core& core, int dirfd) {
+  return core.whiteouts == WhiteoutForm::kDevice ? Status{} : mark(core, dirfd);
+}
+
+}  // namespace
+
+Status expect_whiteout(Core& core, int dirfd, int from_dirfd, const char* from) {
+  // It may be of a server that could make no devices.
+  const bool marked = posix::get_xattr(from_dirfd, from, core.x.whiteout.c_str()).has_value();
+  return marked ? mark(core, dirfd) : Status{};
+}
+
 Status make_whiteout(Core& core, int dirfd, const char* name) {
   if (core.whiteouts == WhiteoutForm::kDevice)
     return posix::mknod(dirfd, name, S_IFCHR, makedev(0, 0));
-  CHECK_OK(expect_whiteout(core, dirfd));
+  CHECK_OK(mark_for_new(core, dirfd));
   Staged staged(core);
   CHECK_OK(build(core, staged));
   return staged.publish(dirfd, name, RENAME_NOREPLACE);
 }
 
 Status replace_by_whiteout(Core& core, int dirfd, const char* name) {
-  CHECK_OK(expect_whiteout(core, dirfd));
+  CHECK_OK(mark_for_new(core, dirfd));
   Staged staged(core);
   CHECK_OK(build(core, staged));
   return staged.publish(dirfd, name, 0);
@@ -131,7 +146,7 @@ Status take_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dir
                              const char* to) {
   if (core.whiteouts == WhiteoutForm::kDevice)
     return posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT);
-  CHECK_OK(expect_whiteout(core, dirfd));
+  CHECK_OK(mark_for_new(core, dirfd));
   Staged staged(core);
   CHECK_OK(build(core, staged));
   // They change places: in the stage the object is gone from the union, whatever comes.
@@ -150,7 +165,7 @@ Status move_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dir
                              Target target) {
   if (core.whiteouts == WhiteoutForm::kDevice)
     return posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT);
-  CHECK_OK(expect_whiteout(core, dirfd));
+  CHECK_OK(mark_for_new(core, dirfd));
   if (target == Target::kFile) {
     // For a moment both names are of the object, as rename(2) allows.
     Staged link(core);
@@ -161,7 +176,7 @@ Status move_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dir
   }
   if (target == Target::kNothing) CHECK_OK(make_whiteout(core, to_dirfd, to));
   if (target == Target::kEmptyDir) {
-    CHECK_OK(expect_whiteout(core, to_dirfd));
+    CHECK_OK(mark_for_new(core, to_dirfd));
     Staged whiteout(core);
     CHECK_OK(build(core, whiteout));
     CHECK_OK(whiteout.publish(to_dirfd, to, RENAME_EXCHANGE));

@@ -60,7 +60,7 @@ enum class Target {
 /// Moves an object to another name, over what is there, and leaves a whiteout behind.
 [[nodiscard]] Status move_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dirfd,
                                            const char* to, Target target);
-/// A whiteout is about to be left in this directory of the upper by a rename.
-[[nodiscard]] Status expect_whiteout(Core& core, int dirfd);
+/// The whiteout `from` is about to come into the directory `dirfd` by an exchange.
+[[nodiscard]] Status expect_whiteout(Core& core, int dirfd, int from_dirfd, const char* from);
 
 }  // namespace troot::fusefs
