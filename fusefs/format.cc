@@ -201,7 +201,9 @@ std::optional<IndexRecord> parse_index(std::string_view text) {
   if (space == std::string_view::npos || space == 0 || space > NAME_MAX) return std::nullopt;
   IndexRecord r;
   r.name = text.substr(0, space);
-  if (r.name.find('/') != std::string::npos || r.name == "." || r.name == "..") return std::nullopt;
+  constexpr std::string_view kNever("/\0", 2);
+  if (r.name.find_first_of(kNever) != std::string::npos || r.name == "." || r.name == "..")
+    return std::nullopt;
   text.remove_prefix(space + 1);
   if (!text.starts_with('=') && !text.starts_with('U')) return std::nullopt;
   r.relative = text.front() == 'U';

@@ -1,8 +1,8 @@
 // What owns it: the life of inodes: made by a lookup or a create, counted, given back.
 #include <dirent.h>
-#include <spdlog/spdlog.h>
 
 #include "fusefs/acl.h"
+#include "fusefs/escape.h"
 #include "fusefs/index.h"
 #include "fusefs/lower_search.h"
 #include "fusefs/whiteout.h"
@@ -44,15 +44,16 @@ struct Top {
 };
 
 /// The kind of an object with an override_stat: placeholders of other kinds are regular files.
-Result<mode_t> shown_type(const Core& core, const Top& top) {
+Result<mode_t> shown_type(Core& core, const Top& top) {
   const mode_t type = top.sx.stx_mode & S_IFMT;
   TRY(value, get_override(top.dirfd, top.text, top.layer));
   const auto o = parse_override(value);
   if (!o) {
-    spdlog::warn(
-        "{}: an object named {} has an override_stat that cannot be read; shown is what "
-        "the disk says",
-        core.layers[top.layer].path, top.text);
+    core.complaints.say(core.layers[top.layer].path + ": an object named " +
+                        escape_value(top.text) +
+                        " has an override_stat that cannot be read; shown is what the disk says. "
+                        "Remove its xattr " +
+                        kOverrideStat);
     return type;
   }
   const bool placeholder = S_ISREG(type) && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode);

@@ -12,6 +12,7 @@
 
 #include <cstring>
 
+#include "fusefs/lower_search.h"
 #include "fusefs/whiteout.h"
 
 namespace troot::fusefs {

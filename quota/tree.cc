@@ -64,12 +64,11 @@ Project* Tree::find(ProjId id) const {
 }
 
 Project& Tree::make(ProjId id) {
-  auto& slot = projects_[to_u32(id)];
-  if (!slot) {
-    slot = std::make_unique<Project>(*this, id, &total_);
-    slot->dquot_.set_grace(grace_);
-  }
-  return *slot;
+  if (Project* const known = find(id)) return *known;
+  // Made before it has a slot: an empty one would be found where memory is short.
+  auto fresh = std::make_unique<Project>(*this, id, &total_);
+  fresh->dquot_.set_grace(grace_);
+  return *projects_.emplace(to_u32(id), std::move(fresh)).first->second;
 }
 
 void Tree::ensure(ProjId id) {

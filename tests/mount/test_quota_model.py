@@ -621,41 +621,28 @@ def lower_tree(bed):
             write(bed.in_lower(f"p{number}/l{i}"), pattern(LOWER_SIZE, i))
 
 
-@case("rules 1 to 11: random operations of eight processes over twenty projects, kills between and amidst",
-      lower=lower_tree, modes=("user",), seconds=number_of("TROOT_QUOTA_SECONDS", 400), **trootfs)
-def differential(m):
-    compare(m, number_of("TROOT_QUOTA_SEED", int(time.time()) // 86400), number_of("TROOT_QUOTA_OPS", 10_000),
-            number_of("TROOT_QUOTA_KILLS", 200))
-
-
-# A seed, its operations and kills: those that showed a difference once.
-KEPT_SEEDS = ((20779, 3000, 60),)
-
-
-@case("rules 1 to 11: the seeds that showed a difference once", lower=lower_tree, modes=("user",), seconds=200, **trootfs)
-def kept_seeds(m):
-    for kept in KEPT_SEEDS:
-        compare(m, *kept)
-
-
 def compare(m, seed, operations, kills):
     driver = Driver(m, seed)
     try:
-        for kill in range(kills):
+        for kill in range(1, kills + 1):
             driver.run(operations // kills)
-            driver.kill(in_the_midst=kill % 3 != 0)
-            if kill % 20 == 19:
+            driver.kill(in_the_midst=kill % 3 != 1)
+            if kill % 20 == 0 or kill == kills:
                 driver.audit()
-        driver.run(operations % kills)
-        driver.audit()
     except Failure as failure:
         raise Failure(f"TROOT_QUOTA_SEED={seed}: {failure}") from None
     finally:
         driver.end()
     check(driver.refusals > operations // 50, f"only {driver.refusals} of {operations} operations met a limit")
-    note = (f"seed {seed}: {driver.count} operations, {driver.refusals} refused, {driver.kills} kills, "
-            f"{driver.under_way} operations under way, of which {driver.under_way_done} were done")
-    print(f"# {note}", flush=True)
+    print(f"# seed {seed}: {driver.count} operations, {driver.refusals} refused, {driver.kills} kills, {driver.under_way} "
+          f"operations under way, of which {driver.under_way_done} were done", flush=True)
+
+
+# A seed, its operations and kills: the day's, and those that showed a difference once.
+TODAY = number_of("TROOT_QUOTA_SEED", int(time.time()) // 86400)
+for each in ((TODAY, number_of("TROOT_QUOTA_OPS", 10_000), number_of("TROOT_QUOTA_KILLS", 200)), (20779, 3000, 60)):
+    case("rules 1 to 11: %d: %d random operations of eight processes over twenty projects, %d kills" % each, modes=("user",),
+         lower=lower_tree, seconds=number_of("TROOT_QUOTA_SECONDS", 400), **trootfs)(lambda m, each=each: compare(m, *each))
 
 
 @case("rule 5: eight processes at one project's limit: never a byte over, and their sum is exact", modes=("user",),

@@ -1,0 +1,33 @@
+// What owns it: the list of fuzz targets.
+#include <array>
+
+#include "fuzz/target.h"
+
+namespace troot::fuzz {
+
+std::span<const Target> targets() {
+  static constexpr std::array kTargets{
+      Target{"override_stat", override_stat},
+      Target{"project", project},
+      Target{"ranges", ranges},
+      Target{"redirect", redirect},
+      Target{"origin", origin},
+      Target{"index", index},
+      Target{"link_record", link_record},
+      Target{"acl", acl},
+      Target{"ledger", ledger},
+      Target{"journal", journal},
+      Target{"limits", limits},
+      Target{"options", options},
+      Target{"control", control},
+      Target{"request", request},
+      Target{"projects", projects},
+      Target{"subids", subids},
+      Target{"world", world},
+      Target{"mounts", mounts},
+      Target{"amounts", amounts},
+  };
+  return kTargets;
+}
+
+}  // namespace troot::fuzz
