@@ -227,9 +227,11 @@ class SocketServer final : public ControlServer {
     try {
       if (fd < 0) throw std::system_error(errno, std::generic_category());
       long_ = std::thread([this, fd, line] {
-        (void)send_all(fd, answer_request(subject_, line).text);
-        ::close(fd);
+        const Answer answer = answer_request(subject_, line);
+        // Before it is said, so that who heard it may ask again at once.
         long_busy_.store(false);
+        (void)send_all(fd, answer.text);
+        ::close(fd);
       });
       return true;
     } catch (const std::system_error& e) {
