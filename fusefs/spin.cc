@@ -1,9 +1,12 @@
 // What owns it: when a reader spins, and when it leaves the CPU to others.
 #include "fusefs/spin.h"
 
-#include <sys/resource.h>
+#include <fcntl.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
 
 namespace troot::fusefs {
 namespace {
@@ -21,29 +24,45 @@ constexpr int kMostCredit = 32;
 constexpr int kMissPrice = 4;
 
 constexpr SpinGovernor::Duration kCheckEvery = 5ms;
-/// One preemption may be a kernel thread's; two in so short a time are somebody who wants this CPU.
-constexpr long kPreemptionsToStop = 2;
+/// Who waits for more than this part of the time shares the CPU with somebody who wants all of it.
+/// Beside a client alone it is some hundredths.
+constexpr int kShare = 8;
 constexpr SpinGovernor::Duration kFirstBackoff = 20ms;
 constexpr SpinGovernor::Duration kLongestBackoff = 1s;
 
 }  // namespace
 
+std::chrono::nanoseconds CpuWait::operator()() noexcept {
+  if (!opened_) {
+    opened_ = true;
+    file_ = Fd(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
+  }
+  std::array<char, 128> text{};
+  const ssize_t n =
+      file_.valid() ? ::pread(file_.get(), text.data(), text.size() - 1, 0) : ssize_t{-1};
+  const char* const second = n > 0 ? std::strchr(text.data(), ' ') : nullptr;
+  if (second == nullptr) return std::chrono::nanoseconds{-1};
+  return std::chrono::nanoseconds{std::strtoll(second, nullptr, 10)};
+}
+
 SpinGovernor::Duration SpinGovernor::allowance(Clock::time_point now) noexcept {
   if (alone_ || credit_ <= 0) return {};
-  if (now - checked_ >= kCheckEvery) check_preemption(now);
-  if (now < paused_until_) return {};
+  if (now - checked_ >= kCheckEvery) look_around(now);
+  if (alone_ || now < paused_until_) return {};
   spun_ = true;
   return kSpin;
 }
 
-void SpinGovernor::check_preemption(Clock::time_point now) noexcept {
-  rusage usage{};
-  if (::getrusage(RUSAGE_THREAD, &usage) != 0) return;
-  const long grown = usage.ru_nivcsw - preemptions_;
-  preemptions_ = usage.ru_nivcsw;
-  const bool recent = now - checked_ < 4 * kCheckEvery;
+void SpinGovernor::look_around(Clock::time_point now) noexcept {
+  const Duration waited = waited_();
+  if (waited < Duration{}) {
+    alone_ = true;
+    return;
+  }
+  const Duration lost = waited - waited_then_, window = now - checked_;
+  waited_then_ = waited;
   checked_ = now;
-  if (spun_ && recent && grown >= kPreemptionsToStop) {
+  if (spun_ && window < 4 * kCheckEvery && lost * kShare > window) {
     backoff_ = std::clamp(backoff_ * 2, kFirstBackoff, kLongestBackoff);
     paused_until_ = now + backoff_;
   } else if (spun_) {

@@ -63,10 +63,11 @@ struct Workers::Aside {
 };
 
 struct Workers::Worker {
-  explicit Worker(unsigned cpus) : spin(cpus) {}
+  explicit Worker(unsigned cpus) : spin(cpus, [this] { return waited(); }) {}
   std::thread thread;
   std::unique_ptr<std::byte[]> buffer;  ///< made once, by the thread itself
   Aside taken;                          ///< the request, where it was put aside by a drain
+  CpuWait waited;
   SpinGovernor spin;
   unsigned overlaps = 0;
   bool crowded = false;                    ///< woken although others sleep: one reader too many

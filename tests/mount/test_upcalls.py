@@ -257,12 +257,12 @@ def macro(m):
 
 
 # What the boundary itself needs for each request, and waking and waiting: which of these are made depends on time.
-OF_THE_BOUNDARY = {"read", "writev", "poll", "ppoll", "futex", "getrusage", "clock_nanosleep", "restart_syscall",
+OF_THE_BOUNDARY = {"read", "writev", "poll", "ppoll", "futex", "pread64", "clock_nanosleep", "restart_syscall",
                    "rt_sigreturn", "sched_yield", "clone3", "mprotect", "madvise", "set_robust_list", "rseq", "mmap",
                    "munmap", "rt_sigprocmask", "brk", "prlimit64", "exit", "clock_gettime", "sched_getaffinity"}
 # Of the ledger's and the control socket's threads.
 OF_OTHERS = {"fdatasync", "fsync", "recvfrom", "sendto", "accept4", "getsockopt", "setsockopt", "getpid", "rename",
-             "close", "connect", "socket", "write", "lseek", "unlink", "fallocate", "sync_file_range"}
+             "close", "connect", "socket", "write", "lseek", "unlink", "fallocate", "sync_file_range", "setpriority", "gettid"}
 
 
 class Traced:

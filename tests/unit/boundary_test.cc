@@ -181,7 +181,9 @@ TEST_CASE("a world's start that goes wrong") {
 
 TEST_CASE("a reader spins only while that pays") {
   const auto now = SpinGovernor::Clock::now();
-  SpinGovernor governor(2);
+  std::chrono::nanoseconds waited = 0ns;
+  const auto told = [&waited] { return waited; };
+  SpinGovernor governor(2, told);
   CHECK(governor.allowance(now) == 0ns);
   for (int i = 0; i < 3; ++i) governor.woke(20us);
   governor.woke(1s);  // a pause: the count begins anew
@@ -195,7 +197,40 @@ TEST_CASE("a reader spins only while that pays") {
   for (int i = 0; i < 7; ++i) governor.missed();
   CHECK(governor.allowance(now) == 0ns);
 
-  SpinGovernor alone(1);
+  SpinGovernor alone(1, told);
   for (int i = 0; i < 10; ++i) alone.woke(20us);
   CHECK(alone.allowance(now) == 0ns);
+  SpinGovernor blind(2, [] { return -1ns; });
+  for (int i = 0; i < 10; ++i) blind.woke(20us);
+  CHECK(blind.allowance(now) == 0ns);
+}
+
+TEST_CASE("a reader that has to wait for a CPU leaves it to others, longer each time") {
+  auto now = SpinGovernor::Clock::now();
+  std::chrono::nanoseconds waited = 7s;
+  SpinGovernor governor(2, [&waited] { return waited; });
+  for (int i = 0; i < 4; ++i) governor.woke(20us);
+  const auto after = [&](auto time, auto lost) {
+    now += time;
+    waited += lost;
+    return governor.allowance(now) > 0ns;
+  };
+  CHECK(after(5ms, 0ms));
+  // Somebody was there for a moment: a timer, a thread that woke and slept.
+  CHECK(after(5ms, 200us));
+  CHECK_FALSE(after(5ms, 3ms));
+  CHECK_FALSE(after(15ms, 0ms));
+  CHECK(after(10ms, 0ms));
+  CHECK_FALSE(after(6ms, 3ms));
+  CHECK_FALSE(after(30ms, 0ms));
+  CHECK(after(15ms, 0ms));
+  // A wait before it spun at all, or long ago, says nothing.
+  CHECK(after(10s, 1s));
+}
+
+TEST_CASE("how long a thread waited for a CPU is told by the kernel") {
+  CpuWait wait;
+  const auto first = wait();
+  CHECK(first >= 0ns);
+  CHECK(wait() >= first);
 }
