@@ -7,7 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include <concepts>
-#include <exception>
+#include <cstring>
 #include <new>
 #include <span>
 
@@ -25,16 +25,24 @@ inline constexpr double kForever = 1e10;
   return *static_cast<Served*>(::fuse_req_userdata(req));
 }
 
+/// An exception ended an operation half-way. Returns the errno to reply.
+[[nodiscard]] inline int cut_off(fuse_req_t req, int error) noexcept {
+  served(req).overlay.distrust();
+  spdlog::error("an operation was cut off ({}); the next mount counts the upper",
+                std::strerror(error));
+  return error;
+}
+
 /// Runs an operation's body. It returns 0 when it has replied, else the errno to reply.
 template <std::invocable Body>
 void guarded(fuse_req_t req, Body&& body) noexcept {
   int error = EIO;
   try {
     error = body();
-  } catch (const std::exception& e) {
-    error = dynamic_cast<const std::bad_alloc*>(&e) != nullptr ? ENOMEM : EIO;
-    served(req).overlay.distrust();
-    spdlog::error("an operation was cut off ({}); the next mount counts the upper", e.what());
+  } catch (const std::bad_alloc&) {
+    error = cut_off(req, ENOMEM);
+  } catch (...) {
+    error = cut_off(req, EIO);
   }
   // A failure means that nobody waits for the reply any more; here and wherever a reply's result is
   // dropped.
