@@ -291,12 +291,17 @@ def all_json(m):
     check("--exec" in typed(m, "troot quota watch --help"), "watch --help")
 
 
+ETC_FILES = ("passwd", "group", "nsswitch.conf", "mtab", "fstab", "ld.so.cache", "localtime")
+
+
 def in_etc(m, line, projid="", projects="", status=0):
-    """Typed with other files in /etc, by a mount namespace of its own."""
+    """Typed with other files in /etc, by a mount namespace of its own. Not the whole of /etc is copied: a useradd beside
+    this makes and removes lock files there, and a copy that meets one of them fails."""
     etc = os.path.join(m.base, "etc")
     if not os.path.isdir(etc):
         os.mkdir(etc)
-        run("cp", "-a", "/etc/.", etc)
+        known = [name for name in ETC_FILES if os.path.lexists("/etc/" + name)]
+        run("cp", "-a", *("/etc/" + name for name in known), etc)
     write(etc + "/projid", projid)
     write(etc + "/projects", projects)
     script = f"mount --bind {etc} /etc && {line}"
