@@ -64,7 +64,8 @@ struct Node {
   }
   void truncate(off_t size) {
     if (size <= static_cast<off_t>(data.size())) drop_pages(quota::pages_of(size), INT64_MAX);
-    if (size == 0) {
+    // A size that a file has already need not copy it up.
+    if (size == 0 && !data.empty()) {
       pages_known = true;
       allocated = false;
     }
