@@ -1,6 +1,7 @@
 """What owns it: the file systems that tests/bench/run compares, and the life of one mount of them."""
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,24 @@ class Contender:
             except OSError:
                 pass
         return None
+
+    def upcalls(self):
+        """Requests that the mount's server has had from the kernel; None where nobody counts them. FORGETs are left out:
+        nobody waits for those."""
+        link = socket.socket(socket.AF_UNIX)
+        try:
+            link.settimeout(10)
+            link.connect(f"{self.directory}/work/troot/control")
+            link.sendall(b"requests\n")
+            answer = b""
+            while not answer.endswith(b"\n\n") and (chunk := link.recv(65536)):
+                answer += chunk
+        except OSError:
+            return None
+        finally:
+            link.close()
+        counts = dict(line.split("=", 1) for line in answer.decode().split("\n") if "=" in line)
+        return sum(int(count) for kind, count in counts.items() if "forget" not in kind)
 
     def server_kib(self):
         """Resident memory of the process that serves the mount, in KiB; None where there is none."""
