@@ -114,6 +114,10 @@ def works(program, scale):
     yield Work("compile", "s", timed(
         "mkdir {m}/cc && cd {m}/cc && for i in $(seq 40); do printf '#include <stdio.h>\\n#include <stdlib.h>\\n"
         "int f%d(void){{return %d;}}\\n' $i $i > f$i.c; done && ls f*.c | xargs -P2 -n1 cc -I{m}/usr/include -c && ar r lib.a *.o"))
+    if shutil.which("dpkg"):
+        yield Work("dpkg-unpack", "s", timed(
+            "mkdir -p {m}/target/var/lib/dpkg/updates {m}/target/var/lib/dpkg/info && cd {m}/target/var/lib/dpkg && "
+            ": > status && : > available && dpkg --root={m}/target --force-not-root --force-bad-path --log=/dev/null --unpack {m}/package.deb"))
     yield Work("sqlite", "s", sqlite(int(2000 * scale)))
     for operation, count, processes in (
             ("roundtrip", 30000, 1), ("stat", 200000, 1), ("negstat", 100000, 1), ("openclose", 30000, 1), ("readdir", 300, 1), ("create", 8000, 1),
@@ -136,4 +140,12 @@ def prepare(store, scale):
         os.makedirs(os.path.join(lower, needed), exist_ok=True)
     shell(f"dd if=/dev/urandom of={lower}/big bs=1M count={max(1, int(512 * scale))} status=none")
     shell(f"tar -C {lower}/usr -cf {lower}/tree.tar include share/perl")
+    if shutil.which("dpkg-deb"):
+        package = os.path.join(store, "package")
+        os.makedirs(package + "/DEBIAN")
+        with open(package + "/DEBIAN/control", "w", encoding="ascii") as file:
+            file.write("Package: bench\nVersion: 1\nArchitecture: all\nMaintainer: b <b@b>\nDescription: many files\n")
+        shell(f"mkdir {package}/usr && tar -C {lower}/usr -cf - include | tar -C {package}/usr -xf - && "
+              f"chmod 755 {package}/DEBIAN && dpkg-deb --root-owner-group -Zgzip -z1 --build {package} {lower}/package.deb && "
+              f"rm -r {package}")
     return lower, program
