@@ -1,8 +1,7 @@
 // The server dies before its n-th changing system call, for every n: what was acknowledged is
 // there, the operation under way is wholly there or not at all, and the next mount finds its work
 // directory clean and its ledger right.
-#include <sys/wait.h>
-
+#include "crash/nursery.h"
 #include "fault/scenario.h"
 
 using namespace troot;
@@ -19,32 +18,40 @@ int refused(Devices devices, const char* call) {
   return devices == Devices::kRefused && std::string_view(call) == "mknodat" ? EPERM : 0;
 }
 
-/// Runs a scenario in a process of its own that dies before changing call `at` of the operation.
-int child(Rig& rig, const Scenario& s, int at, Devices devices = Devices::kAllowed) {
-  const pid_t pid = ::fork();
-  REQUIRE(pid >= 0);
-  if (pid == 0) {
-    posix::set_hook([devices](const char* call) { return refused(devices, call); });
-    auto opened = Overlay::open(rig.config);
-    if (!opened) ::_exit(kFailed);
-    rig.overlay = std::move(*opened);
-    if (s.before) {
-      Hand hand(rig);
-      s.before(hand);
-    }
-    Hand hand(rig, false);
-    int calls = 0;
-    posix::set_hook([&](const char* call) {
-      if (++calls == at) ::_exit(kDied);
-      return refused(devices, call);
-    });
-    const auto status = s.act(hand);
-    ::_exit(status ? kDone : kFailed);
+/// "RIG SCENARIO AT DEVICES": dies before changing call AT of the scenario's operation.
+int die(std::istream& words) {
+  std::string path;
+  std::size_t scenario = 0;
+  int at = 0, allowed = 0;
+  if (!(words >> path >> scenario >> at >> allowed)) return kFailed;
+  const Devices devices = allowed != 0 ? Devices::kAllowed : Devices::kRefused;
+  Rig rig(path);
+  const Scenario& s = scenarios().at(scenario);
+  posix::set_hook([devices](const char* call) { return refused(devices, call); });
+  auto opened = Overlay::open(rig.config);
+  if (!opened) return kFailed;
+  rig.overlay = std::move(*opened);
+  if (s.before) {
+    Hand hand(rig);
+    s.before(hand);
   }
-  int status = 0;
-  REQUIRE(::waitpid(pid, &status, 0) == pid);
-  REQUIRE(WIFEXITED(status));
-  return WEXITSTATUS(status);
+  Hand hand(rig, false);
+  int calls = 0;
+  posix::set_hook([&](const char* call) {
+    if (++calls == at) ::_exit(kDied);
+    return refused(devices, call);
+  });
+  ::_exit(s.act(hand) ? kDone : kFailed);
+}
+
+Nursery nursery("(a server that dies at a call)");
+
+/// Runs a scenario in a process of its own that dies before changing call `at` of the operation.
+int child(const Rig& rig, const Scenario& s, int at, Devices devices = Devices::kAllowed) {
+  std::ostringstream words;
+  words << rig.dir.path() << ' ' << &s - scenarios().data() << ' ' << at << ' '
+        << (devices == Devices::kAllowed);
+  return nursery.run(words.str());
 }
 
 struct States {
@@ -70,6 +77,8 @@ States states_of(const Scenario& s) {
 }
 
 }  // namespace
+
+TEST_CASE("(a server that dies at a call)", "[.]") { Nursery::serve(die); }
 
 TEST_CASE("a server that dies before any call leaves all of an operation or nothing") {
   int runs = 0, counted = 0;

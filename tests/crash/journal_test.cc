@@ -1,12 +1,11 @@
 // A server that dies while many operations run and the ledger settles beside them, over and over on
 // the same upper: each time the next one looks at what the journal names, counts nothing, and has
 // the usage that the upper shows.
-#include <sys/wait.h>
-
 #include <cstdlib>
 #include <random>
 #include <thread>
 
+#include "crash/nursery.h"
 #include "fault/scenario.h"
 
 using namespace troot;
@@ -106,14 +105,43 @@ class Life {
   for (Life life(rig, seed * 2);;) life.step();
 }
 
-int die(Rig& rig, std::uint64_t seed) {
-  const pid_t pid = ::fork();
-  REQUIRE(pid >= 0);
-  if (pid == 0) live_and_die(rig, seed);
-  int status = 0;
-  REQUIRE(::waitpid(pid, &status, 0) == pid);
-  REQUIRE(WIFEXITED(status));
-  return WEXITSTATUS(status);
+/// All is said that the scenario's operation says, and settled before it; then it is done.
+[[noreturn]] void act_and_die(Rig& rig, const std::string& scenario) {
+  auto opened = Overlay::open(rig.config);
+  if (!opened) ::_exit(1);
+  rig.overlay = std::move(*opened);
+  for (const Scenario& s : scenarios()) {
+    if (s.name != scenario) continue;
+    {
+      Hand hand(rig);
+      if (s.before) s.before(hand);
+    }
+    if (!rig.overlay->quota()->flush(quota::Quota::Sync::kToKernel)) ::_exit(1);
+    Hand hand(rig, false);
+    ::_exit(s.act(hand) ? kKilled : 1);
+  }
+  ::_exit(1);
+}
+
+/// "RIG live SEED" or "RIG act SCENARIO".
+int end_early(std::istream& words) {
+  std::string path, how;
+  words >> path >> how >> std::ws;
+  Rig rig(path);
+  if (how == "live") {
+    std::uint64_t seed = 0;
+    words >> seed;
+    live_and_die(rig, seed);
+  }
+  std::string scenario;
+  std::getline(words, scenario);
+  act_and_die(rig, scenario);
+}
+
+Nursery nursery_of_journal("(a server that ends early)");
+
+int die(const Rig& rig, std::uint64_t seed) {
+  return nursery_of_journal.run(rig.dir.path() + " live " + std::to_string(seed));
 }
 
 std::uint64_t number(const char* variable, std::uint64_t otherwise) {
@@ -131,6 +159,8 @@ void wipe(const std::string& journal) {
 }
 
 }  // namespace
+
+TEST_CASE("(a server that ends early)", "[.]") { Nursery::serve(end_early); }
 
 TEST_CASE("killed again and again in the midst of everything, nothing is counted twice or lost") {
   const std::uint64_t deaths = number("TROOT_CRASH_KILLS", 100),
@@ -173,27 +203,7 @@ TEST_CASE("an intent that was not said is missed by this test") {
     fill_lower(rig.lower());
     rig.open();
     rig.overlay.reset();
-    const pid_t pid = ::fork();
-    REQUIRE(pid >= 0);
-    if (pid == 0) {
-      auto opened = Overlay::open(rig.config);
-      if (!opened) ::_exit(1);
-      rig.overlay = std::move(*opened);
-      for (const Scenario& s : scenarios()) {
-        if (s.name != name) continue;
-        {
-          Hand hand(rig);
-          if (s.before) s.before(hand);
-        }
-        if (!rig.overlay->quota()->flush(quota::Quota::Sync::kToKernel)) ::_exit(1);
-        Hand hand(rig, false);
-        ::_exit(s.act(hand) ? kKilled : 1);
-      }
-      ::_exit(1);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(pid, &status, 0) == pid);
-    REQUIRE((WIFEXITED(status) && WEXITSTATUS(status) == kKilled));
+    REQUIRE(nursery_of_journal.run(rig.dir.path() + " act " + name) == kKilled);
     wipe(rig.config.work + "/troot/ledger/journal");
     rig.open();
     CHECK(rig.overlay->stats().counted == 0);

@@ -84,7 +84,13 @@ struct Rig {
   std::string lower_print;
   int layers_made = 0;
 
-  Rig() {
+  Rig() { lay_out(); }
+  /// That of another process, as it was laid out at first.
+  explicit Rig(const std::string& path) : dir(path) { lay_out(); }
+  ~Rig() { posix::set_hook({}); }
+  Rig(const Rig&) = delete;
+  Rig& operator=(const Rig&) = delete;
+  void lay_out() {
     config.lowers = {dir.make("lower")};
     config.upper = dir.make("upper");
     config.work = dir.make("work");
@@ -92,9 +98,6 @@ struct Rig {
     caller.uid = ::geteuid();
     caller.gid = ::getegid();
   }
-  ~Rig() { posix::set_hook({}); }
-  Rig(const Rig&) = delete;
-  Rig& operator=(const Rig&) = delete;
 
   [[nodiscard]] std::string lower() const { return config.lowers.back(); }
   [[nodiscard]] std::string print_lowers() const {

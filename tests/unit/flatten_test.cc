@@ -2,8 +2,7 @@
 // cut off, and the next run ends what was begun.
 #include "fusefs/flatten.h"
 
-#include <sys/wait.h>
-
+#include "crash/nursery.h"
 #include "fusefs/posix.h"
 #include "model/rig.h"
 
@@ -43,7 +42,27 @@ std::size_t changes(Overlay& overlay, FlattenMode mode) {
   return count;
 }
 
+/// "RIG AT": flattens, and dies before changing call AT.
+int flatten_and_die(std::istream& words) {
+  std::string path;
+  int deadly = 0, calls = 0;
+  if (!(words >> path >> deadly)) return 2;
+  Rig rig(path);
+  auto overlay = Overlay::open(rig.config);
+  if (!overlay) return 2;
+  posix::set_hook([&](const char*) {
+    if (++calls == deadly) ::_exit(1);
+    return 0;
+  });
+  const bool done = (*overlay)->flatten(FlattenMode::kDo, [](const FlattenStep&) {}).has_value();
+  ::_exit(done ? 0 : 2);
+}
+
+Nursery nursery("(flatten that dies)");
+
 }  // namespace
+
+TEST_CASE("(flatten that dies)", "[.]") { Nursery::serve(flatten_and_die); }
 
 TEST_CASE("flatten changes nothing that is shown, and leaves nothing to do") {
   Rig rig;
@@ -66,25 +85,9 @@ TEST_CASE("flatten that is killed at any change of the disk is ended by the next
   for (int deadly = 1;; ++deadly) {
     Rig rig;
     furnish(rig);
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-      auto overlay = Overlay::open(rig.config);
-      if (!overlay) ::_exit(2);
-      int calls = 0;
-      posix::set_hook([&](const char*) {
-        if (++calls == deadly) ::_exit(1);
-        return 0;
-      });
-      const bool done =
-          (*overlay)->flatten(FlattenMode::kDo, [](const FlattenStep&) {}).has_value();
-      ::_exit(done ? 0 : 2);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
+    const int code = nursery.run(rig.dir.path() + " " + std::to_string(deadly));
     CAPTURE(deadly);
-    REQUIRE(WIFEXITED(status));
-    REQUIRE(WEXITSTATUS(status) != 2);
+    REQUIRE(code != 2);
     rig.open();
     const std::string now = rig.dump(false);
     if (before.empty()) before = now;  // killed before its first change
@@ -95,7 +98,7 @@ TEST_CASE("flatten that is killed at any change of the disk is ended by the next
     CHECK(changes(*rig.overlay, FlattenMode::kLook) == 0);
     CHECK(rig.dump(false) == before);
     rig.check_invariant();
-    if (WEXITSTATUS(status) == 0) break;
+    if (code == 0) break;
   }
 }
 

@@ -28,12 +28,15 @@ class Scratch {
     }
     throw std::runtime_error("no directory with user xattrs for tests");
   }
+  /// One that another process made, and removes.
+  explicit Scratch(std::string path) : path_(std::move(path)), borrowed_(true) {}
   ~Scratch() {
     boost::system::error_code ignored;
-    boost::filesystem::remove_all(path_, ignored);
+    if (!borrowed_) boost::filesystem::remove_all(path_, ignored);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
+  [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
   std::string make(const std::string& name) const {
     boost::filesystem::create_directories(path_ + "/" + name);
@@ -42,6 +45,7 @@ class Scratch {
 
  private:
   std::string path_;
+  bool borrowed_ = false;
 };
 
 }  // namespace troot::tests
