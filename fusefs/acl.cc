@@ -12,6 +12,7 @@ constexpr std::uint32_t kVersion = 2;
 constexpr std::uint16_t kUserObj = 0x01, kUser = 0x02, kGroupObj = 0x04, kGroup = 0x08,
                         kMask = 0x10, kOther = 0x20;
 constexpr std::size_t kHeaderBytes = 4, kEntryBytes = 8;
+constexpr std::uint32_t kNoId = 0xffffffff;
 
 struct AclEntry {
   std::uint16_t tag = 0;
@@ -36,7 +37,7 @@ std::optional<Acl> parse(std::string_view text) {
     return std::nullopt;
   }
   Acl acl;
-  unsigned seen = 0;
+  unsigned seen = 0, last = 0;
   for (std::size_t at = kHeaderBytes; at < text.size(); at += kEntryBytes) {
     AclEntry e;
     e.tag = static_cast<std::uint16_t>(number(text, at, 2));
@@ -45,7 +46,10 @@ std::optional<Acl> parse(std::string_view text) {
     const bool named = e.tag == kUser || e.tag == kGroup;
     const bool known =
         named || e.tag == kUserObj || e.tag == kGroupObj || e.tag == kMask || e.tag == kOther;
-    if (!known || e.perm > 7 || (!named && (seen & e.tag))) return std::nullopt;
+    if (!known || e.perm > 7 || (named && e.id == kNoId)) return std::nullopt;
+    // In the order of their tags, which grow so; only those of named ids come several times.
+    if (e.tag < last || (!named && e.tag == last)) return std::nullopt;
+    last = e.tag;
     seen |= e.tag;
     acl.push_back(e);
   }

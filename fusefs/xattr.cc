@@ -38,13 +38,12 @@ Result<std::string> get_at(Core& core, Inode* inode, const Where& at, std::strin
   return std::move(*acl);
 }
 
-/// Applies an ACL to an upper object whose ownership is presented. One system call changes what is
-/// shown; the mode beside it follows for readers of the plain format.
+/// Applies a valid ACL to an upper object whose ownership is presented. One system call changes
+/// what is shown; the mode beside it follows for readers of the plain format.
 Status store_acl(Core& core, Inode* inode, const Where& at, std::string_view value) {
-  const auto bits = acl_mode(value);
-  if (!bits) return fail(EINVAL);
+  const mode_t bits = *acl_mode(value);
   if (acl_is_minimal(value)) {
-    CHECK_OK(set_permissions(core, inode, *bits));
+    CHECK_OK(set_permissions(core, inode, bits));
     if (!inode->has(Inode::kAccessAcl)) return {};
     CHECK_OK(posix::remove_xattr(at.fd(), at.text(), core.x.access_acl.c_str()));
     inode->clear(Inode::kAccessAcl);
@@ -52,14 +51,30 @@ Status store_acl(Core& core, Inode* inode, const Where& at, std::string_view val
   }
   CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.access_acl.c_str(), value));
   inode->set(Inode::kAccessAcl);
-  (void)set_permissions(core, inode, *bits);
+  (void)set_permissions(core, inode, bits);
   return {};
 }
 
-/// What an ACL may be set on.
-Status check_acl(const Core& core, Inode* inode, std::string_view name) {
-  if (!keeps_acls(core) || inode->is_symlink()) return fail(ENOTSUP);
-  return name == kDefaultAcl && !inode->is_dir() ? fail(EACCES) : Status{};
+/// What has ACLs.
+Status check_has_acls(const Core& core, Inode* inode) {
+  return keeps_acls(core) && !inode->is_symlink() ? Status{} : fail(ENOTSUP);
+}
+
+/// Whether an ACL may be set (posix_acl_valid in the kernel).
+Status check_acl(const Core& core, Inode* inode, std::string_view name, std::string_view value) {
+  CHECK_OK(check_has_acls(core, inode));
+  if (name == kDefaultAcl && !inode->is_dir()) return fail(EACCES);
+  return acl_mode(value) ? Status{} : fail(EINVAL);
+}
+
+/// Whether one xattr is shown; that it is not is ENODATA.
+Status check_shown(Core& core, Inode* inode, std::string_view name) {
+  std::shared_lock loc(inode->loc);
+  if (inode->has(Inode::kDead)) return fail(ENODATA);
+  TRY(at, where(core, inode));
+  TRY(value, get_at(core, inode, at, name));
+  (void)value;
+  return {};
 }
 
 /// Applies a change to the xattrs of an upper object and settles its charge. `name`: the one that
@@ -194,7 +209,7 @@ Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_
                        std::string_view value, int flags) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
-  if (is_acl(name)) CHECK_OK(check_acl(core, inode, name));
+  if (is_acl(name)) CHECK_OK(check_acl(core, inode, name, value));
   // Symlinks carry no user xattrs (xattr(7)), and where ownership is presented everything is a user
   // xattr on disk.
   if (inode->is_symlink() && core.ids.presented()) return fail(EPERM);
@@ -216,14 +231,11 @@ Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_
 Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
-  {
-    // What is not there is no reason to copy up.
-    std::shared_lock loc(inode->loc);
-    if (inode->has(Inode::kDead)) return fail(ENODATA);
-    TRY(at, where(core, inode));
-    TRY(value, get_at(core, inode, at, name));
-    (void)value;
-  }
+  if (is_acl(name)) CHECK_OK(check_has_acls(core, inode));
+  // What is not there is no reason to copy up. To remove an ACL is to have none afterwards, so the
+  // want of one is no error: the kernel's file systems answer so.
+  if (auto shown = check_shown(core, inode, name); !shown)
+    return is_acl(name) && shown.error() == ENODATA ? Status{} : shown;
   CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
   const auto disk = xattr_to_disk(core, name);
   const bool kept_acl = name == kAccessAcl && core.ids.presented();

@@ -17,6 +17,36 @@ inline std::string name_from(Random& random) {
   return kNames[random() % kNames.size()];
 }
 
+/// One with named entries, whose permissions are those of `mode` and of the owner not fewer.
+inline Acl some_acl(Random& random, mode_t mode) {
+  Acl acl;
+  const auto perm = [&] { return static_cast<unsigned>(random() % 8); };
+  acl.owner = perm() | (mode >> 6 & 7);
+  acl.group = perm();
+  acl.other = perm();
+  acl.mask = perm();
+  const auto users = random() % 4;
+  for (std::uint32_t i = 0; i < users; ++i) acl.users.push_back({100 + i, perm()});
+  if (random() % 3 == 0) acl.groups.push_back({200, perm()});
+  return acl;
+}
+
+/// As setfacl(1) gives it to what was just made.
+inline void add_acls(Node& node, const std::string& at, Random& random) {
+  const auto set = [&](const std::string& name, const Acl& acl) {
+    const std::string value = acl.encoded();
+    REQUIRE(::setxattr(at.c_str(), name.c_str(), value.data(), value.size(), 0) == 0);
+  };
+  if (random() % 4 == 0 && scratch_has_acls()) {
+    node.set_access_acl(some_acl(random, node.mode));
+    set(kAccessXattr, *node.access_acl);
+  }
+  if (random() % 3 == 0 && node.is_dir() && scratch_has_acls()) {
+    node.set_default_acl(some_acl(random, 0700));
+    set(kDefaultXattr, *node.default_acl);
+  }
+}
+
 inline void fill_file(Node& node, const std::string& at, Random& random) {
   node.mode = S_IFREG | 0600 | static_cast<mode_t>(random() % 0200);
   const bool sparse = random() % 5 == 0;
@@ -31,6 +61,7 @@ inline void fill_file(Node& node, const std::string& at, Random& random) {
     REQUIRE(::fsetxattr(fd.get(), "user.a", "lower", 5, 0) == 0);
   }
   ::fchmod(fd.get(), node.mode & 07777);
+  add_acls(node, at, random);
 }
 
 /// Files so far, with their paths: some get another name.
@@ -52,6 +83,7 @@ inline void fill_at_random(Node& dir, const std::string& path, Random& random, u
       boost::filesystem::create_directory(at);
       fill_at_random(*node, at, random, uid, gid, files, depth + 1);
       ::chmod(at.c_str(), node->mode & 07777);
+      add_acls(*node, at, random);
     } else if (kind < 6) {
       node->mode = S_IFLNK | 0777;
       node->target = std::string(1 + random() % 50, 't');

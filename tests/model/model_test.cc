@@ -51,8 +51,7 @@ class Model : public TreeUser {
       one();
       if (i % 500 == 499) compare();
       if (i % 2500 == 2499) reopen();
-      // What is presented is not read from lower layers.
-      if (i % 6000 == 5999 && kind_ != Kind::kPresented) rotate();
+      if (i % 6000 == 5999) rotate();
     }
     compare();
     reopen();
@@ -118,12 +117,17 @@ class Model : public TreeUser {
     close();
     CHECK(rig_.print_lowers() == rig_.lower_print);
     rig_.rotate();
-    ::chmod(rig_.config.upper.c_str(), root_->mode & 07777);
-    REQUIRE(::chown(rig_.config.upper.c_str(), root_->uid, root_->gid) == 0);
-    root_->xattrs.clear();
+    root_->drop_xattrs();
     root_->mtime.reset();
     for_each(*root_, forget_projects);
+    if (kind_ == Kind::kPresented)
+      for_each(*root_, [this](Node& n) { forget_owner_of_symlink(n); });
     open();
+    SetAttr set;
+    set.uid = root_->uid;
+    set.gid = root_->gid;
+    set.mode = root_->mode & 07777;
+    REQUIRE(overlay_->setattr(caller_, kRootId, set));
   }
   /// What a lower layer does not keep: projects, and what is preallocated.
   static void forget_projects(Node& node) {
@@ -134,6 +138,13 @@ class Model : public TreeUser {
         static_cast<std::size_t>(quota::pages_of(static_cast<off_t>(node.data.size())));
     if (node.is_file() && node.pages.size() != dense) node.pages_known = false;
     if (node.allocated || node.xattr_bytes() > quota::kFreeXattrBytes) node.pages_known = false;
+  }
+
+  /// Those that are presented stay in the work directory.
+  void forget_owner_of_symlink(Node& node) {
+    if (!S_ISLNK(node.mode)) return;
+    node.uid = rig_.config.upper_owner->first;
+    node.gid = rig_.config.upper_owner->second;
   }
 
   const Kind kind_;

@@ -1,5 +1,5 @@
-// What owns it: a file system in memory that says what the union must answer: the rules of POSIX
-// and of project quota, without layers.
+// What owns it: a file system in memory that says what the union must answer: the rules of POSIX,
+// of ACLs and of project quota, without layers.
 #pragma once
 
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "model/acl.h"
 #include "model/rig.h"
 
 namespace troot::tests {
@@ -22,7 +23,8 @@ struct Node {
   gid_t gid = 0;
   int nlink = 0;
   std::string data, target;
-  std::map<std::string, std::string> xattrs;
+  std::map<std::string, std::string> xattrs;   ///< the ACLs' too
+  std::optional<Acl> access_acl, default_acl;  ///< access: while it says more than the mode
   std::map<std::string, NodePtr> names;
   Node* parent = nullptr;        ///< of a directory that is not removed
   std::set<std::int64_t> pages;  ///< what the file is charged
@@ -47,6 +49,38 @@ struct Node {
     for (const auto& [name, value] : xattrs)
       n += static_cast<std::int64_t>(name.size() + value.size());
     return n;
+  }
+  void set_access_acl(const std::optional<Acl>& acl) {
+    if (acl) mode = (mode & ~static_cast<mode_t>(0777)) | acl->permissions();
+    access_acl = acl && acl->extended() ? acl : std::nullopt;
+    say_acl(kAccessXattr, access_acl);
+  }
+  void set_default_acl(const std::optional<Acl>& acl) {
+    default_acl = acl;
+    say_acl(kDefaultXattr, acl);
+  }
+  /// chmod(2); the type comes along.
+  void chmod(mode_t to) {
+    mode = to;
+    if (!access_acl) return;
+    access_acl->chmod(to);
+    say_acl(kAccessXattr, access_acl);
+  }
+  void drop_xattrs() {
+    xattrs.clear();
+    access_acl.reset();
+    default_acl.reset();
+  }
+  /// The mode that the object is asked to be made with becomes what `dir` and the umask leave of
+  /// it.
+  void inherit_mode(const Node& dir, mode_t umask) {
+    if (S_ISLNK(mode)) return;
+    if (!dir.default_acl) {
+      mode &= ~umask;
+      return;
+    }
+    set_access_acl(dir.default_acl->inherited(mode));
+    if (is_dir()) set_default_acl(dir.default_acl);
   }
   void take_pages(off_t at, off_t length) {
     for (std::int64_t p = at / 4096; p < quota::pages_of(at + length); ++p) pages.insert(p);
@@ -84,6 +118,15 @@ struct Node {
     take_pages(at, length);
     if (!(mode_bits & FALLOC_FL_KEEP_SIZE) && static_cast<off_t>(data.size()) < at + length)
       data.resize(static_cast<std::size_t>(at + length));
+  }
+
+ private:
+  void say_acl(const std::string& name, const std::optional<Acl>& acl) {
+    if (acl) {
+      xattrs[name] = acl->encoded();
+    } else {
+      xattrs.erase(name);
+    }
   }
 };
 

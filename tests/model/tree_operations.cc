@@ -10,7 +10,7 @@ struct TreeUser::Operation {
   void (TreeUser::*run)();
 };
 
-const std::array<TreeUser::Operation, 18> TreeUser::kOperations{{
+const std::array<TreeUser::Operation, 19> TreeUser::kOperations{{
     {6, "create", &TreeUser::make},
     {2, "link", &TreeUser::link},
     {4, "unlink", &TreeUser::unlink},
@@ -22,6 +22,7 @@ const std::array<TreeUser::Operation, 18> TreeUser::kOperations{{
     {2, "setattr", &TreeUser::set_attr},
     {2, "fallocate", &TreeUser::allocate},
     {2, "xattr", &TreeUser::xattr},
+    {3, "ACL", &TreeUser::acl},
     {2, "lookup", &TreeUser::look},
     {2, "lookup", &TreeUser::look_at_some},
     {2, "forget", &TreeUser::forget_some},
@@ -77,16 +78,18 @@ void TreeUser::make() {
   const auto type = below(10);
   if (type < 3) {
     // The kernel takes the other special bits off.
-    node = new_node(caller, *dir, some_mode(S_IFDIR) & (S_IFMT | 01777));
-    e = overlay_->mkdir(caller, dir->id, name, node->mode);
+    const mode_t asked = some_mode(S_IFDIR) & (S_IFMT | 01777);
+    node = new_node(caller, *dir, asked);
+    e = overlay_->mkdir(caller, dir->id, name, asked);
     if (dir->mode & S_ISGID) node->mode |= S_ISGID;
   } else if (type < 5) {
     node = new_node(caller, *dir, S_IFLNK | 0777);
     node->target = some_text(100);
     e = overlay_->symlink(caller, dir->id, name, node->target);
   } else {
-    node = new_node(caller, *dir, some_mode(type == 5 && root_powers() ? S_IFIFO : S_IFREG));
-    e = overlay_->mknod(caller, dir->id, name, node->mode, 0);
+    const mode_t asked = some_mode(type == 5 && root_powers() ? S_IFIFO : S_IFREG);
+    node = new_node(caller, *dir, asked);
+    e = overlay_->mknod(caller, dir->id, name, asked, 0);
   }
   int wanted = dir->names.contains(name) ? EEXIST : 0;
   if (dir->dead()) wanted = ENOENT;
@@ -106,9 +109,10 @@ void TreeUser::make() {
 void TreeUser::tmpfile() {
   const NodePtr dir = some_dir();
   const Caller caller = some_caller();
-  const NodePtr node = new_node(caller, *dir, some_mode(S_IFREG));
+  const mode_t asked = some_mode(S_IFREG);
+  const NodePtr node = new_node(caller, *dir, asked);
   node->linkable = true;
-  const auto e = overlay_->tmpfile(caller, dir->id, node->mode & 07777);
+  const auto e = overlay_->tmpfile(caller, dir->id, asked & 07777);
   expect(code_of(e), dir->dead() ? ENOENT : 0);
   if (!e) return;
   if (dir->inherit) node->project = dir->project;
@@ -255,7 +259,11 @@ void TreeUser::set_attr() {
   const auto st = overlay_->setattr(caller_, node->id, set);
   expect(code_of(st), 0);
   if (set.size) node->truncate(*set.size);
-  node->mode = mode;
+  if (set.mode) {
+    node->chmod(mode);
+  } else {
+    node->mode = mode;  // without the bits that go with the owner
+  }
   node->uid = set.uid.value_or(node->uid);
   node->gid = set.gid.value_or(node->gid);
   if (set.mtime) node->mtime = set.mtime;
@@ -312,6 +320,53 @@ void TreeUser::xattr() {
     wanted = ENODATA;
   expect(code_of(overlay_->setxattr(caller_, node->id, name, value, flags)), wanted);
   if (wanted == 0) node->xattrs[name] = value;
+}
+
+/// As the kernel asks, which takes no notice of flags and knows what is absent.
+void TreeUser::acl() {
+  const NodePtr node = some_known();
+  const std::string name = chance(60) ? kAccessXattr : kDefaultXattr;
+  const bool there = node->xattrs.contains(name) && !node->dead();
+  if (chance(20)) {
+    const auto got = overlay_->getxattr(node->id, name);
+    expect(code_of(got), there ? 0 : ENODATA);
+    must(!there || *got == node->xattrs[name], "getxattr: another ACL");
+    return;
+  }
+  if (!scratch_has_acls()) return;
+  if (!chance(30)) return set_acl(*node, name);
+  expect(code_of(overlay_->removexattr(caller_, node->id, name)),
+         S_ISLNK(node->mode) ? ENOTSUP : 0);
+  if (!there) return;
+  if (name == kAccessXattr) {
+    node->set_access_acl({});
+  } else {
+    node->set_default_acl({});
+  }
+}
+
+void TreeUser::set_acl(Node& node, const std::string& name) {
+  const bool is_default = name == kDefaultXattr;
+  const Acl acl = some_acl_for(node);
+  std::string value = acl.encoded();
+  int wanted = node.dead() ? ENOENT : 0;
+  if (chance(10)) {
+    static const std::vector<std::string> kBroken = broken_acls();
+    value = kBroken[below(kBroken.size())];
+    wanted = EINVAL;
+  }
+  if (S_ISLNK(node.mode)) {
+    wanted = ENOTSUP;
+  } else if (is_default && !node.is_dir()) {
+    wanted = EACCES;
+  }
+  expect(code_of(overlay_->setxattr(caller_, node.id, name, value, 0)), wanted);
+  if (wanted != 0) return;
+  if (is_default) {
+    node.set_default_acl(acl);
+  } else {
+    node.set_access_acl(acl);
+  }
 }
 
 void TreeUser::project() {

@@ -39,10 +39,23 @@ NodePtr TreeUser::some_file() {
 
 Caller TreeUser::some_caller() {
   Caller c = caller_;
+  if (chance(50)) c.umask = static_cast<mode_t>(below(root_powers() ? 01000 : 0100));
   if (!root_powers() || !chance(30)) return c;
   c.uid = static_cast<uid_t>(below(3)) + 100;
   c.gid = static_cast<gid_t>(below(3)) + 200;
   return c;
+}
+
+Acl TreeUser::some_acl_for(const Node& node) {
+  const mode_t kept = node.is_dir() ? 0700 : 0600;
+  Acl acl = some_acl(random_, root_powers() ? 0 : kept);
+  if (chance(25)) acl.users.clear(), acl.groups.clear();
+  if (acl.users.empty() && acl.groups.empty() && chance(70)) acl.mask.reset();
+  // So many that they are charged (quota/unit.h).
+  if (!acl.users.empty() && chance(15)) {
+    for (std::uint32_t id = 1000; id < 1150; ++id) acl.users.push_back({id, 5});
+  }
+  return acl;
 }
 
 NodePtr TreeUser::new_node(const Caller& caller, const Node& dir, mode_t mode) {
@@ -50,6 +63,7 @@ NodePtr TreeUser::new_node(const Caller& caller, const Node& dir, mode_t mode) {
   node->mode = mode;
   node->uid = caller.uid;
   node->gid = dir.mode & S_ISGID ? dir.gid : caller.gid;
+  node->inherit_mode(dir, caller.umask);
   return node;
 }
 
@@ -120,7 +134,16 @@ void TreeUser::check_content(const Node& node) const {
   if (S_ISLNK(node.mode))
     must(overlay_->readlink(node.id).value_or("?") == node.target, "readlink: another target");
   if (node.is_file()) check_data(node);
+  if (S_ISLNK(node.mode)) return;
+  check_xattrs(node);
   if (!node.is_file() && !node.is_dir()) return;
+  const auto project = overlay_->project(node.id);
+  expect(code_of(project), 0);
+  same(quota::to_u32(project->project), node.project, "the project");
+  same(project->inherit, node.inherit, "the inherit flag");
+}
+
+void TreeUser::check_xattrs(const Node& node) const {
   const auto list = overlay_->listxattr(node.id);
   expect(code_of(list), 0);
   std::size_t count = 0;
@@ -133,10 +156,6 @@ void TreeUser::check_content(const Node& node) const {
          "getxattr: another value of " + name);
   }
   same(count, node.xattrs.size(), "the number of xattrs");
-  const auto project = overlay_->project(node.id);
-  expect(code_of(project), 0);
-  same(quota::to_u32(project->project), node.project, "the project");
-  same(project->inherit, node.inherit, "the inherit flag");
 }
 
 void TreeUser::compare() {

@@ -48,19 +48,22 @@ class TreeUser : public Worker {
   NodePtr some_dir();
   NodePtr some_file();
   Caller some_caller();
-  /// A new node that `caller` makes in `dir`.
+  /// One that may be set here: the tester keeps its own permissions.
+  Acl some_acl_for(const Node& node);
+  /// A new node that `caller` makes in `dir`, asking for `mode`.
   NodePtr new_node(const Caller& caller, const Node& dir, mode_t mode);
 
   // ---- comparing ----
   void expect(int got, int wanted) const;
   void check(Node& node, const Result<struct stat>& st) const;
   void check_content(const Node& node) const;
+  void check_xattrs(const Node& node) const;
   void check_data(const Node& node) const;
   void compare_dir(const NodePtr& dir);
 
   // ---- operations ----
   struct Operation;
-  static const std::array<Operation, 18> kOperations;
+  static const std::array<Operation, 19> kOperations;
   void look();
   void look_at_some();
   void forget_some();
@@ -76,6 +79,8 @@ class TreeUser : public Worker {
   void allocate();
   void copy();
   void xattr();
+  void acl();
+  void set_acl(Node& node, const std::string& name);
   void project();
   void list();
   void write_back();

@@ -21,6 +21,8 @@ import tempfile
 import time
 import traceback
 
+from mount_table import holders, mounted, own_mounts
+
 FILE_SYSTEM = os.environ.get("TROOT_TEST_FS", "trootfs")
 UNIONS = ("trootfs", "overlay", "fuse-overlayfs")
 CASE_SECONDS = 90
@@ -157,13 +159,6 @@ def overlay_xattr(path, key):
         except OSError:
             pass
     return None
-
-
-def mounted(path):
-    """Whether something is mounted at `path`, told without touching it."""
-    escaped = path.replace("\\", "\\134").replace(" ", "\\040").replace("\n", "\\012").replace("\t", "\\011")
-    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
-        return any(line.split(" ")[1] == escaped for line in file)
 
 
 def wait_until(condition, seconds, what):
@@ -347,7 +342,8 @@ class Bed:
             try:
                 status = self.server.wait(SERVER_SECONDS)
             except subprocess.TimeoutExpired:
-                raise Failure(f"trootfs did not end within {SERVER_SECONDS} s of the unmount") from None
+                raise Failure(f"trootfs did not end within {SERVER_SECONDS} s of the unmount; "
+                              f"{holders(self.mnt)}") from None
             self.server = None
             equal(status, 0, f"the server's exit status ({self.server_says()})")
 
@@ -556,6 +552,7 @@ def child(each, mode, base, binaries, account, report):
     answer = {"result": "ok", "text": ""}
     bed = None
     try:
+        own_mounts()
         if mode == "user" and os.getuid() == 0:
             drop_to(account.uid, account.gid)
         os.umask(0o022)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What owns it: the mount beside a plain directory: two processes make the same random system calls on both; each must
 answer the same, and the trees must be the same. Calls by name and by descriptor, on open and unlinked files, through
-mappings, with locks; listings while their directory changes; remounts in mid-sequence.
+mappings, with locks; POSIX ACLs, and as root other users who try what these allow; listings while their directory
+changes; remounts in mid-sequence.
 
 Holes are not compared: tmpfs fills one when a mapping is read.
 
@@ -31,8 +32,35 @@ if not {"TROOT_MOUNT_SEED", "TROOT_MOUNT_OPS"} & os.environ.keys():
 NAMES = ["a", "b", "c", "d", "e", ".wh.a", "n" * 255]
 SLOTS = 5
 SET_BEFORE_S = 900_000_000  # times that were set lie before, times that were taken lie after
+MOST_OBJECTS = 600  # of a tree, before a part of it is removed
 PLAIN = 1  # the side of the plain directory
+ACLS = ["system.posix_acl_access", "system.posix_acl_default"]
 AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
+
+
+def acl(owner, group, other, mask=None, users=(), groups=()):
+    """The bytes of a POSIX ACL (linux/posix_acl_xattr.h): named entries as pairs of id and permissions."""
+    entries = [(1, owner, -1), *((2, perm, uid) for uid, perm in users), (4, group, -1),
+               *((8, perm, gid) for gid, perm in groups), *([] if mask is None else [(16, mask, -1)]), (32, other, -1)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+
+def some_acl(r, keep=0o7):
+    """Mostly one with names; minimal ones, those that stand for a removal, and broken ones."""
+    def perm():
+        return r.randrange(8)
+    owner = keep | perm()
+    kind = r.random()
+    if kind < 0.15:
+        return acl(owner, perm(), perm())
+    if kind < 0.2:
+        return acl(owner, perm(), perm(), perm())
+    if kind < 0.25:  # nothing, no entry, no mask, another version, the wrong order, half an entry
+        good = acl(owner, perm(), perm())
+        return r.choice((b"", good[:4], acl(owner, 7, 0, None, [(1, 7)]), b"\3" + good[1:], good[:4] + good[:3:-1],
+                         good[:-4], good + good[-8:]))
+    users = [(uid, perm()) for uid in range(r.choice((1, 2, 3, 3, 100)))]
+    return acl(owner, perm(), perm(), perm(), users, [(gid, perm()) for gid in range(r.randrange(3))])
 
 
 class Hands:
@@ -107,6 +135,19 @@ class Hands:
 
     def access(self, path, mode):
         return os.access(self.at(path), mode)
+
+    def umask(self, mask):
+        os.umask(mask)
+
+    def open_as(self, path, uid, gid, flags, mode):
+        """Whether another user may, and what comes of what that user makes."""
+        os.setegid(gid)
+        os.seteuid(uid)
+        try:
+            os.close(os.open(self.at(path), flags | os.O_NONBLOCK, mode))
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
     def look(self, path):
         return facts(self.at(path))
@@ -237,6 +278,9 @@ class Hands:
         add("")
         return found
 
+    def remove_tree(self, path):
+        shutil.rmtree(self.at(path))
+
     def list_under_change(self, path, seed):
         """A listing in small pieces, with names coming and going: those that stayed are seen once, none that never was."""
         generator = random.Random(seed)
@@ -291,8 +335,9 @@ def facts(path):
     found.append(status.st_nlink)
     if stat.S_ISLNK(mode):
         return found + [os.readlink(path)]
+    found += xattrs(path)
     if stat.S_ISREG(mode):
-        found += [status.st_size] + xattrs(path)
+        found.append(status.st_size)
         try:
             with open(path, "rb") as file:
                 found.append(file.read())
@@ -346,6 +391,9 @@ class Driver:
             (3, "truncate", (self.path(), offset)), (1, "access", (self.path(), r.randrange(8))),
             (3, "setxattr", (self.path(), xattr, self.data()[:2000], r.choice((0, os.XATTR_CREATE, os.XATTR_REPLACE)))),
             (1, "removexattr", (self.path(), xattr)), (1, "getxattr", (self.path(), xattr)),
+            (5, "setxattr", (self.path(), r.choice(ACLS), some_acl(r), r.choice((0, 0, os.XATTR_CREATE)))),
+            (2, "removexattr", (self.path(), r.choice(ACLS))), (1, "getxattr", (self.path(), r.choice(ACLS))),
+            (1, "umask", (r.choice((0, 0o022, 0o027, 0o077)),)),
             (4, "look", (self.path(),)), (2, "follow", (self.path(),)),
             (16, "open", (slot, self.path(), flags, self.mode())), (1, "tmpfile", (slot, self.path())),
             (1, "link_slot", (slot, self.path())), (2, "close", (slot,)), (3, "fstat", (slot,)),
@@ -362,6 +410,8 @@ class Driver:
             (1, "list_under_change", (self.path().split("/")[0], r.randrange(1 << 30)))]
         if self.root:
             choices.append((3, "chown", (self.path(), r.randrange(3), r.randrange(3))))
+            choices.append((4, "open_as", (self.path(), r.randrange(1, 4), r.randrange(1, 4),
+                                           r.choice((os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_CREAT)), self.mode())))
         _, name, arguments = r.choices(choices, [weight for weight, _, _ in choices])[0]
         return name, arguments
 
@@ -372,6 +422,12 @@ class Driver:
         self.count += 1
         actor = self.random.choice(self.actors)
         name, arguments = self.invent()
+        answers = self.do(actor, name, arguments)
+        if name == "list_under_change" and answers[0][0] == "done" and answers[0][1] != ([], []):
+            self.fail(f"{name}{arguments}: (not seen once, seen but never there) {answers[0][1]}")
+
+    def do(self, actor, name, arguments):
+        """A call on both trees, whose answers must be the same."""
         how, answers = actor.call("both", name, arguments)
         told = f"{self.actors.index(actor)}: {name}{tuple(short(a) for a in arguments)}"
         if how != "done":
@@ -380,8 +436,7 @@ class Driver:
         del self.story[:-4000]
         if answers[0] != answers[1]:
             self.fail(f"{told}: {short(answers[0])} on the mount, {short(answers[1])} on the plain directory")
-        if name == "list_under_change" and answers[0][0] == "done" and answers[0][1] != ([], []):
-            self.fail(f"{told}: (not seen once, seen but never there) {answers[0][1]}")
+        return answers
 
     def compare(self):
         _, ((_, mounted), (_, plain)) = self.actors[0].call("both", "tree", ())
@@ -389,6 +444,11 @@ class Driver:
             different = {p: (short(mounted.get(p)), short(plain.get(p))) for p in {*mounted, *plain}
                          if mounted.get(p) != plain.get(p)}
             self.fail(f"the trees differ (mount, plain): {dict(list(different.items())[:4])}")
+        # What was moved far down is out of reach of the paths here: the tree would only grow.
+        if len(plain) > MOST_OBJECTS:
+            tops = sorted(path for path, found in plain.items() if "/" not in path and isinstance(found, list) and
+                          stat.S_ISDIR(found[0]))
+            self.do(self.actors[0], "remove_tree", (self.random.choice(tops),))
 
     def remount(self):
         for actor in self.actors:
@@ -422,6 +482,8 @@ def fill(bed, seed):
                 os.symlink(generator.choice(("a", "b", "nowhere")), at)
             elif kind < 0.8:
                 write(at, bytes([generator.randrange(1, 256)]) * generator.randrange(1, 20_000), 0o644)
+            if os.path.exists(at) and not os.path.islink(at) and generator.random() < 0.2:
+                os.setxattr(at, generator.choice(ACLS[:2 if os.path.isdir(at) else 1]), acl(7, 5, 5, 7, [(1, 6), (2, 1)]))
     for lower in reversed(bed.lowers):  # merged directories, and names that hide others of their kind
         add(lower, 0)
     drop_clashes(bed.lowers)

@@ -79,7 +79,9 @@ TEST_CASE("what is no ACL is told") {
         acl({{kUserObj, 7}}), acl({{kUserObj, 8}, {kGroupObj, 4}, {kOther, 4}}),
         acl({{kUserObj, 7}, {kUserObj, 7}, {kGroupObj, 4}, {kOther, 4}}),
         acl({{kUserObj, 7}, {kUser, 7, 1}, {kGroupObj, 4}, {kOther, 4}}),
-        acl({{kUserObj, 7}, {3, 7, 1}, {kGroupObj, 4}, {kOther, 4}})}) {
+        acl({{kUserObj, 7}, {3, 7, 1}, {kGroupObj, 4}, {kOther, 4}}),
+        acl({{kGroupObj, 4}, {kUserObj, 7}, {kOther, 4}}),
+        acl({{kUserObj, 7}, {kUser, 7}, {kGroupObj, 4}, {kMask, 7}, {kOther, 4}})}) {
     CHECK_FALSE(acl_mode(bad));
     CHECK_FALSE(inherit_acl(bad, 0644));
     CHECK_FALSE(acl_with_mode(bad, 0644));
@@ -113,6 +115,33 @@ TEST_CASE("an ACL rules the mode, and chmod the ACL") {
   f.check_recount();
   CHECK(f.mode("file") == 04760);
   CHECK(f.overlay->listxattr(f.id("file")).value_or("?").empty());
+}
+
+TEST_CASE("the want of an ACL is no error to who removes it, and what is none is not set") {
+  AclFixture f;
+  put(f.lower + "/file", "x");
+  f.open();
+  REQUIRE(f.overlay->mkdir(f.caller, kRootId, "d", 0700));
+  REQUIRE(f.overlay->symlink(f.caller, kRootId, "link", "d"));
+  const auto remove = [&](const std::string& path, std::string_view name) {
+    const auto status = f.overlay->removexattr(f.caller, f.id(path), name);
+    return status ? 0 : status.error().value();
+  };
+  CHECK(remove("d", kAccessAcl) == 0);
+  CHECK(remove("d", kDefaultAcl) == 0);
+  CHECK(remove("d", "user.none") == ENODATA);
+  CHECK(remove("link", kAccessAcl) == ENOTSUP);
+  CHECK(remove("file", kAccessAcl) == 0);
+  CHECK_FALSE(boost::filesystem::exists(f.upper + "/file"));  // no reason to copy up
+  const std::string unsorted = acl({{kOther, 4}, {kGroupObj, 4}, {kUserObj, 7}});
+  for (const std::string_view name : {kAccessAcl, kDefaultAcl})
+    CHECK(f.set("d", name, unsorted).error() == EINVAL);
+  CHECK(f.set("file", kAccessAcl, unsorted).error() == EINVAL);
+  CHECK_FALSE(boost::filesystem::exists(f.upper + "/file"));
+  f.create(f.id("d"), "child");
+  f.config.acl = false;
+  f.open();
+  CHECK(remove("d", kAccessAcl) == ENOTSUP);
 }
 
 TEST_CASE("a default ACL is handed down, and takes the umask's place") {
