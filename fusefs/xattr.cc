@@ -216,16 +216,18 @@ Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_
 Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
+  const auto disk = xattr_to_disk(core, name);
   {
     // What is not there is no reason to copy up.
     std::shared_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENODATA);
     TRY(at, where(core, inode));
-    TRY(value, get_at(core, inode, at, name));
-    (void)value;
+    const auto value = get_at(core, inode, at, name);
+    // An ACL that cannot be read is not shown, but it acts.
+    const bool acts = is_acl(name) && posix::get_xattr(at.fd(), at.text(), disk->c_str());
+    if (!value && !acts) return fail(value.error());
   }
   CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
-  const auto disk = xattr_to_disk(core, name);
   const bool kept_acl = name == kAccessAcl && core.ids.presented();
   auto removed = change(core, inode, name, 0, [&](const Where& at) -> Status {
     if (kept_acl) {
