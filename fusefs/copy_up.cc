@@ -313,8 +313,10 @@ Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how)
   Ancestors ancestors(core);
   CHECK_OK(ancestors.gather(inode));
   const auto& dirs = ancestors.dirs();
-  for (auto dir = dirs.rbegin(); dir != dirs.rend(); ++dir)
+  for (auto dir = dirs.rbegin(); dir != dirs.rend(); ++dir) {
+    if (caller.interrupted && caller.interrupted()) return fail(EINTR);
     CHECK_OK(ensure_one(core, caller, *dir, {INT64_MAX, how.enforce, Bring::kAll}));
+  }
   return ensure_one(core, caller, inode, how);
 }
 

@@ -18,7 +18,7 @@ using quota::InodeKey;
 
 /// A directory further down is not looked for by what the journal says: each step on the way to it
 /// takes a piece of the stack.
-constexpr std::size_t kDeepestReplayed = 1000;
+constexpr std::size_t kDeepestReplayed = 250;
 
 struct Spot {
   InodeKey dir;

@@ -4,11 +4,13 @@
 // is a crash at 8,000 levels. TROOT_DEPTH=N takes N of them (the kernel's own renames take as long
 // as a place is deep, so the time grows with the square).
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <thread>
 
 #include "fusefs/core.h"
+#include "fusefs/flatten.h"
 #include "model/seeds.h"
 #include "unit/union_fixture.h"
 
@@ -53,10 +55,10 @@ Fd open_dir(int at, const char* name) {
   return fd;
 }
 
-/// A file below depth() directories called d.
-void make_deep(const std::string& top) {
+/// A file below some directories called d.
+void make_deep(const std::string& top, std::size_t levels) {
   Fd at = open_dir(AT_FDCWD, top.c_str());
-  for (std::size_t i = 0; i < depth(); ++i) {
+  for (std::size_t i = 0; i < levels; ++i) {
     REQUIRE(::mkdirat(at.get(), "d", 0755) == 0);
     at = open_dir(at.get(), "d");
   }
@@ -104,7 +106,7 @@ struct Deep : Fixture {
 TEST_CASE("a lower tree that is deeper than a stack is shown, copied up, moved and counted") {
   on_small_stack([] {
     Deep f;
-    make_deep(f.lower);
+    make_deep(f.lower, depth());
     f.open();
     {
       const auto ids = f.known_below("d");
@@ -132,10 +134,30 @@ TEST_CASE("a lower tree that is deeper than a stack is shown, copied up, moved a
   });
 }
 
+TEST_CASE("who waits for the copy-up of a long way is let go when its program is killed") {
+  constexpr std::size_t kLevels = 100, kKilled = 10;
+  Deep f;
+  make_deep(f.lower, kLevels);
+  f.open();
+  NodeId at = kRootId;
+  for (std::size_t i = 0; i < kLevels; ++i) at = f.overlay->lookup(at, "d")->id;
+  std::size_t polls = 0;
+  f.caller.interrupted = [&polls] { return ++polls > kKilled; };
+  SetAttr mode;
+  mode.mode = 0700;
+  const auto refused = f.overlay->setattr(f.caller, at, mode);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error() == EINTR);
+  CHECK(f.used().inodes == static_cast<std::int64_t>(kKilled + 1));
+  f.caller.interrupted = nullptr;
+  CHECK(f.overlay->setattr(f.caller, at, mode));
+  f.check_recount();
+}
+
 TEST_CASE("a file without its data, below directories that moved, is found however deep it lies") {
   on_small_stack([] {
     Deep f;
-    make_deep(f.lower);
+    make_deep(f.lower, depth());
     f.open();
     REQUIRE(f.overlay->rename(kRootId, "d", kRootId, "moved", 0));
     auto ids = f.known_below("moved");
@@ -175,4 +197,32 @@ TEST_CASE("a tree that was made deeper than a stack is found and counted after a
     CHECK(f.overlay->lookup(f.known_below("d").back(), "f"));
     f.check_recount();
   });
+}
+
+TEST_CASE("flatten says where a tree becomes too deep for it") {
+  constexpr rlim_t kDescriptors = 8192;
+  struct rlimit most {};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &most) == 0);
+  if (most.rlim_max < kDescriptors) {
+    WARN("too few descriptors");
+    return;
+  }
+  most.rlim_cur = std::max(most.rlim_cur, kDescriptors);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &most) == 0);
+  Deep f;
+  constexpr std::size_t kFlattened = 1000;
+  make_deep(f.upper, kFlattened);
+  const auto flattened = [&f] {
+    return f.open().flatten(FlattenMode::kLook, [](const FlattenStep&) {});
+  };
+  CHECK(flattened());
+  {
+    const Fd at = open_dir(AT_FDCWD, f.upper.c_str());
+    remove_tree(at.get(), "d");
+  }
+  make_deep(f.upper, kFlattened + 1);
+  const auto refused = flattened();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().error == ENAMETOOLONG);
+  CHECK(refused.error().path.starts_with("/d/d/d"));
 }
