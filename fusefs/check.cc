@@ -8,13 +8,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <shared_mutex>
 #include <thread>
 
 #include "fusefs/intent.h"
 #include "fusefs/namei.h"
 #include "fusefs/readdir.h"
+#include "fusefs/steps.h"
 #include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
@@ -28,16 +28,10 @@ constexpr std::size_t kBatch = 512;
 constexpr int kLooks = 6;
 constexpr std::chrono::milliseconds kPause{30};
 
-/// A name on the way down; the root has no parent.
-struct Step {
-  std::shared_ptr<const Step> parent;
-  std::string name;
-};
-using StepPtr = std::shared_ptr<const Step>;
-
 std::vector<std::string> names_of(const StepPtr& step) {
   std::vector<std::string> names;
-  for (const Step* at = step.get(); at->parent; at = at->parent.get()) names.push_back(at->name);
+  for (const Step* at = step.get(); at->parent != nullptr; at = at->parent)
+    names.push_back(at->name);
   std::reverse(names.begin(), names.end());
   return names;
 }
@@ -104,24 +98,31 @@ class Checker {
   /// under it is passed over.
   Status walk(const Visit& visit) {
     const int upper = core_.layers[kUpper].root->get();
-    std::vector<StepPtr> waiting{std::make_shared<const Step>()};
+    std::vector<StepPtr> waiting{StepPtr::root()};
+    StepPtr here;
+    Fd at;
     TRY(root, posix::stat_at(upper, "."));
     CHECK_OK(visit(waiting.back(), upper, ".", root));
     while (!waiting.empty()) {
       if (core_.checks_cancelled.load(std::memory_order_relaxed)) return fail(ECANCELED);
       const StepPtr step = std::move(waiting.back());
       waiting.pop_back();
-      auto fd = open_step(upper, step);
+      // Mostly it is in the directory that was walked last.
+      const bool inside = at.valid() && here.get() == step->parent;
+      auto fd = inside ? posix::open_at(at.get(), step->name.c_str(), O_RDONLY | O_DIRECTORY)
+                       : open_step(upper, step);
       if (!fd && is_gone(fd.error())) continue;
       if (!fd) return fail(fd.error());
+      here = step;
+      at = std::move(*fd);
       Status status;
-      const auto listed = posix::list(fd->get(), [&](const DirName& d) {
+      const auto listed = posix::list(at.get(), [&](const DirName& d) {
         const CName name(d.name);
-        const auto sx = posix::stat_at(fd->get(), name.get());
+        const auto sx = posix::stat_at(at.get(), name.get());
         if (!sx) return true;
         if (is_whiteout(*sx)) return true;
-        auto child = std::make_shared<const Step>(Step{step, std::string(d.name)});
-        status = visit(child, fd->get(), name.get(), *sx);
+        StepPtr child = step.below(std::string(d.name));
+        status = visit(child, at.get(), name.get(), *sx);
         if (S_ISDIR(sx->stx_mode)) waiting.push_back(std::move(child));
         return static_cast<bool>(status);
       });

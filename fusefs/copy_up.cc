@@ -270,31 +270,54 @@ bool is_there(Inode* inode, const CopyUp& how) {
   return inode->in_upper() && (how.bring == Bring::kMetadata || !inode->has(Inode::kMetacopy));
 }
 
-/// The ancestors first, then the object itself.
-Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
-  if (is_there(inode, how)) return {};
-  if (core.read_only) return fail(EROFS);
-  if (!inode->in_upper()) {
-    Inode* parent = nullptr;
-    bool detached = false;
-    {
-      std::shared_lock loc(inode->loc);
-      parent = inode->parent;
-      detached = inode->has(Inode::kDetached);
-      if (inode->has(Inode::kDead)) return fail(ENOENT);
-      // A rename may take the child, and with it the parent's pin, elsewhere meanwhile.
-      if (!detached) pin(parent);
-    }
-    if (!detached) {
-      const Status above = ensure(core, caller, parent, {INT64_MAX, how.enforce, Bring::kAll});
-      unref(core, parent, Inode::kPin);
-      CHECK_OK(above);
-    }
-  }
+/// The object itself; its parent is in the upper.
+Status ensure_one(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
   std::lock_guard lock(inode->copy_up);
   if (is_there(inode, how)) return {};
   return inode->in_upper() ? bring_data(core, caller, inode, how)
                            : copy_up(core, caller, inode, how);
+}
+
+/// The ancestors of an object that are not in the upper yet, nearest first, each pinned: a rename
+/// may take a child, and with it the pin of its parent, elsewhere meanwhile.
+class Ancestors {
+ public:
+  explicit Ancestors(Core& core) : core_(core) {}
+  ~Ancestors() {
+    for (Inode* dir : dirs_) unref(core_, dir, Inode::kPin);
+  }
+  Ancestors(const Ancestors&) = delete;
+  Ancestors& operator=(const Ancestors&) = delete;
+
+  Status gather(Inode* inode) {
+    for (Inode* at = inode; !at->in_upper(); at = dirs_.back()) {
+      std::shared_lock loc(at->loc);
+      if (at->has(Inode::kDead)) return fail(ENOENT);
+      if (at->has(Inode::kDetached) || at->parent->in_upper()) return {};
+      dirs_.push_back(at->parent);
+      pin(at->parent);
+    }
+    return {};
+  }
+  [[nodiscard]] const std::vector<Inode*>& dirs() const { return dirs_; }
+
+ private:
+  Core& core_;
+  std::vector<Inode*> dirs_;
+};
+
+/// The ancestors first, then the object itself: by a loop, since a tree may be deeper than a stack.
+Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
+  if (is_there(inode, how)) return {};
+  if (core.read_only) return fail(EROFS);
+  Ancestors ancestors(core);
+  CHECK_OK(ancestors.gather(inode));
+  const auto& dirs = ancestors.dirs();
+  for (auto dir = dirs.rbegin(); dir != dirs.rend(); ++dir) {
+    if (caller.interrupted && caller.interrupted()) return fail(EINTR);
+    CHECK_OK(ensure_one(core, caller, *dir, {INT64_MAX, how.enforce, Bring::kAll}));
+  }
+  return ensure_one(core, caller, inode, how);
 }
 
 }  // namespace

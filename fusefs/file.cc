@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fusefs/intent.h"
+#include "fusefs/metacopy.h"
 
 namespace troot::fusefs {
 namespace {
@@ -112,9 +113,11 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
   TRY(inode, find(core, id));
   if (inode->is_dir()) return fail(EISDIR);
   FdHandle fd;
+  bool lies_below = false;
   {
     std::shared_lock loc(inode->loc);
-    if (inode->has(Inode::kMetacopy)) {
+    lies_below = inode->has(Inode::kMetacopy);
+    if (lies_below) {
       // The size is the topmost object's, whatever lies below.
       TRY(at, where(core, inode));
       TRY(sx, posix::stat_at(at.fd(), at.text()));
@@ -128,7 +131,10 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
     TRY(opened, file_fd(core, inode));
     fd = std::move(opened);
   }
-  return posix::pread(fd->get(), into, offset);
+  TRY(done, posix::pread(fd->get(), into, offset));
+  if (!lies_below || done == into.size()) return done;
+  const std::shared_lock loc(inode->loc);
+  return refuse_short(core, inode);
 }
 
 Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t offset,

@@ -15,6 +15,10 @@ namespace {
 
 using What = FlattenStep::What;
 
+/// A directory further down is an error (ENAMETOOLONG): each level takes a piece of the stack and a
+/// descriptor a layer.
+constexpr unsigned kDeepestFlattened = 1000;
+
 /// The parts of a directory as the other reader merges them: by name alone, topmost first.
 struct Part {
   std::uint16_t layer;
@@ -243,7 +247,11 @@ class Flattener {
       if (mounted || !walks_lowers_) return {};
     }
     if (own != Fate::kMerged) CHECK_OK(bring(dir, inode, child, Finds::kNothing));
-    return visit_dir(inode, below, own);
+    if (depth_ == kDeepestFlattened) return fail(ENAMETOOLONG);
+    ++depth_;
+    CHECK_OK(visit_dir(inode, below, own));
+    --depth_;
+    return {};
   }
 
   /// Whether a directory of a lower layer is of another file system than the layer's root.
@@ -342,6 +350,7 @@ class Flattener {
   const FlattenSink& sink_;
   bool walks_lowers_ = true;  ///< also where the upper has nothing
   std::string path_;
+  unsigned depth_ = 0;
 };
 
 }  // namespace

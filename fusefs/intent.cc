@@ -12,26 +12,46 @@ quota::Epoch Intent::say(int kind, const InodeKey& key, const InodeKey& dir,
   return said_;
 }
 
+InodeKey Intent::key_of_dir(Inode* dir) {
+  std::lock_guard charge(dir->dir->charge);
+  const auto account = account_held(core_, dir);
+  if (account) return (*account)->key;
+  change_.journal()->miss();
+  return {};
+}
+
 InodeKey Intent::chain(Inode* dir) {
-  std::shared_lock loc(dir->loc);
-  InodeKey key;
+  struct Step {
+    Inode* dir;
+    InodeKey key;
+    std::shared_lock<SmallRwLock> loc;
+  };
+  const auto said = [&](const Inode* at) {
+    return at->dir->said.load(std::memory_order_acquire) >= change_.epoch();
+  };
   {
-    std::lock_guard charge(dir->dir->charge);
-    const auto account = account_held(core_, dir);
-    if (!account) {
-      change_.journal()->miss();
-      return {};
-    }
-    key = (*account)->key;
+    std::shared_lock loc(dir->loc);
+    const InodeKey key = key_of_dir(dir);
+    if (key.ino == 0 || said(dir)) return key;
   }
-  if (dir->dir->said.load(std::memory_order_acquire) >= change_.epoch()) return key;
-  quota::Epoch said = change_.epoch();
-  if (dir != core_.root) {
-    // The way up first: whoever finds this one said relies on it.
-    const InodeKey above = chain(dir->parent);
-    said = say(Kind::kDirectory, key, above, dir->name->view());
+  // A loop, since a tree may be deeper than a stack: up to where it was said, then down again.
+  std::vector<Step> way;
+  const auto go_to = [&](Inode* at) {
+    std::shared_lock loc(at->loc);
+    const InodeKey key = key_of_dir(at);
+    way.push_back({at, key, std::move(loc)});
+    return key.ino != 0 && at != core_.root && !said(at);
+  };
+  for (Inode* at = dir; go_to(at);) at = at->parent;
+  const InodeKey key = way.front().key;
+  // The way up first: whoever finds a directory said relies on it.
+  if (const Step& top = way.back(); top.dir == core_.root && top.key.ino != 0)
+    top.dir->dir->said.store(change_.epoch(), std::memory_order_release);
+  for (std::size_t i = way.size() - 1; i-- > 0;) {
+    const Step& at = way[i];
+    const auto epoch = say(Kind::kDirectory, at.key, way[i + 1].key, at.dir->name->view());
+    if (epoch != 0) at.dir->dir->said.store(epoch, std::memory_order_release);
   }
-  if (said != 0) dir->dir->said.store(said, std::memory_order_release);
   return key;
 }
 

@@ -39,6 +39,8 @@ class Intent {
   void say_touch(Inode* inode, Account& account);
   /// Says where `dir` and its ancestors lie. Returns its key; ino 0: it could not be had.
   quota::InodeKey chain(Inode* dir);
+  /// ino 0: it could not be had, and the journal says so. The caller holds loc.
+  quota::InodeKey key_of_dir(Inode* dir);
   quota::Epoch say(int kind, const quota::InodeKey& key, const quota::InodeKey& dir,
                    std::string_view name);
 

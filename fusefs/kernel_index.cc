@@ -110,7 +110,31 @@ Result<Fd> troot_dir(Core& core) {
   return posix::open_at(core.lock_work.get(), "troot", O_RDONLY | O_DIRECTORY);
 }
 
+/// The kernel gives its directories no permission at all; whose they are may.
+Result<Fd> open_closed(int dirfd, const char* name) {
+  auto fd = posix::open_at(dirfd, name, O_RDONLY | O_DIRECTORY);
+  if (fd || !(fd.error() == EACCES)) return fd;
+  CHECK_OK(posix::chmod(dirfd, name, 0700));
+  return posix::open_at(dirfd, name, O_RDONLY | O_DIRECTORY);
+}
+
 }  // namespace
+
+Result<std::string> incompatible_feature(Core& core) {
+  const auto absent = [](Errno e) -> Result<std::string> {
+    return e == ENOENT || e == ENOTDIR ? Result<std::string>("") : fail(e.value());
+  };
+  const auto work = open_closed(core.lock_work.get(), "work");
+  if (!work) return absent(work.error());
+  const auto incompat = open_closed(work->get(), "incompat");
+  if (!incompat) return absent(incompat.error());
+  std::string feature;
+  CHECK_OK(posix::list(incompat->get(), [&](const DirName& d) {
+    feature = d.name;
+    return false;
+  }));
+  return feature;
+}
 
 Status adopt_kernel_index(Core& core) {
   auto index = posix::open_at(core.lock_work.get(), "index", O_RDONLY | O_DIRECTORY);

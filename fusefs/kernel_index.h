@@ -11,6 +11,11 @@ namespace troot::fusefs {
 /// and only real root may follow file handles.
 [[nodiscard]] Status adopt_kernel_index(Core& core);
 
+/// What a mount of the kernel's overlayfs demands of those that come after it and is not known
+/// here, as work/incompat names it: "volatile" is there once that option was used, also after a
+/// clean end. Empty: nothing.
+[[nodiscard]] Result<std::string> incompatible_feature(Core& core);
+
 /// Whether another file system has had the work directory, and so the upper, since
 /// note_kernel_work.
 [[nodiscard]] bool was_used_by_kernel(Core& core);

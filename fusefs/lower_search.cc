@@ -2,6 +2,7 @@
 #include "fusefs/lower_search.h"
 
 #include <climits>
+#include <functional>
 
 #include "fusefs/escape.h"
 #include "fusefs/whiteout.h"
@@ -45,8 +46,10 @@ class LowerSearch {
   LowerSearch& operator=(const LowerSearch&) = delete;
 
  protected:
-  /// The last component of the path in one layer. `place`: its path from the layer's root.
-  virtual Status arrive(std::uint16_t layer, int dirfd, const char* name, std::string place) = 0;
+  /// Tells an object's path from its layer's root. Takes as long as the way up is.
+  using Place = std::function<std::string()>;
+  /// The last component of the path in one layer.
+  virtual Status arrive(std::uint16_t layer, int dirfd, const char* name, const Place& place) = 0;
 
   Status descend(std::uint16_t top) {
     for (auto layer = static_cast<std::uint16_t>(top + 1); layer < core_.layers.size(); ++layer) {
@@ -140,7 +143,7 @@ class LowerSearch {
     for (std::size_t begin = 0;;) {
       const std::size_t end = std::min(here.find('/', begin), here.size());
       const CName part(std::string_view(here).substr(begin, end - begin));
-      if (end == here.size()) return reach(layer, at->get(), part.get(), here);
+      if (end == here.size()) return reach(layer, at->get(), part.get(), [&here] { return here; });
       auto fd = posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY);
       if (!fd) return missed(fd.error());
       TRY(sx, posix::stat_fd(fd->get()));
@@ -156,13 +159,15 @@ class LowerSearch {
     if (!parent_has(layer)) return {};
     const CName here(path_);
     TRY(fd, dir_fd(core_, dir_, layer));
-    std::string place = place_in(core_, dir_, layer);
-    if (!place.empty()) place += '/';
-    return reach(layer, fd->get(), here.get(), place + here.get());
+    return reach(layer, fd->get(), here.get(), [&] {
+      std::string place = place_in(core_, dir_, layer);
+      if (!place.empty()) place += '/';
+      return place + here.get();
+    });
   }
 
-  Status reach(std::uint16_t layer, int dirfd, const char* name, std::string place) {
-    CHECK_OK(arrive(layer, dirfd, name, std::move(place)));
+  Status reach(std::uint16_t layer, int dirfd, const char* name, const Place& place) {
+    CHECK_OK(arrive(layer, dirfd, name, place));
     if (is_sealed(layer, dirfd, name)) stop_ = true;
     return {};
   }
@@ -216,13 +221,13 @@ class DirSearch : public LowerSearch {
     return *out_.moved;
   }
 
-  Status arrive(std::uint16_t layer, int dirfd, const char* name, std::string place) override {
+  Status arrive(std::uint16_t layer, int dirfd, const char* name, const Place& place) override {
     const auto sx = posix::stat_at(dirfd, name);
     if (!sx) return missed(sx.error());
     if (!S_ISDIR(sx->stx_mode)) return missed(Errno(ENOTDIR));
     if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
     out_.layers.push_back(layer);
-    if (redirected_) moved().places.push_back({layer, std::move(place)});
+    if (redirected_) moved().places.push_back({layer, place()});
     return obey_part(dirfd, name, layer);
   }
 
@@ -247,7 +252,7 @@ class DataSearch : public LowerSearch {
   }
 
  private:
-  Status arrive(std::uint16_t layer, int dirfd, const char* name, std::string place) override {
+  Status arrive(std::uint16_t layer, int dirfd, const char* name, const Place& place) override {
     const auto sx = posix::stat_at(dirfd, name);
     if (!sx) return missed(sx.error());
     if (!S_ISREG(sx->stx_mode)) return missed(Errno(ENOTDIR));
@@ -257,7 +262,7 @@ class DataSearch : public LowerSearch {
     if (flags & Inode::kSeenMetacopy) return obey(dirfd, name, layer);
     if ((flags & Inode::kSeenWhiteout) && sx->stx_size == 0) return missed(Errno(ENOTDIR));
     stop_ = true;
-    found_.place = {layer, std::move(place)};
+    found_.place = {layer, place()};
     found_.blocks = lower_blocks(*sx);
     return {};
   }

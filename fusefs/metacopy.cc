@@ -9,9 +9,21 @@
 #include <algorithm>
 
 #include "fusefs/copy_data.h"
+#include "fusefs/escape.h"
 #include "fusefs/intent.h"
 
 namespace troot::fusefs {
+
+tl::unexpected<Errno> refuse_short(Core& core, Inode* inode) {
+  if (inode->has(Inode::kMetacopy)) {
+    const LowerPlace& place = file_data(inode).below->place;
+    core.complaints.say(core.layers[place.layer].path + ": " + escape_value(place.path) +
+                        " is shorter than a file whose data it is (metacopy); mount the layers "
+                        "that this was made with");
+  }
+  return fail(EIO);
+}
+
 namespace {
 
 /// What is brought, and to where.
@@ -35,6 +47,7 @@ Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
   t.to = std::move(to);
   t.from = std::move(from);
   const auto whole = static_cast<off_t>(below.stx_size);
+  if (std::min(static_cast<off_t>(sx.stx_size), keep) > whole) return refuse_short(core, inode);
   t.source.fd = t.from->get();
   t.source.size = std::min({static_cast<off_t>(sx.stx_size), whole, keep});
   t.source.whole = t.source.size == whole;

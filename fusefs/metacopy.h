@@ -10,6 +10,9 @@ namespace troot::fusefs {
 /// leaves. The caller holds Inode::copy_up.
 [[nodiscard]] Status bring_data(Core& core, const Caller& caller, Inode* inode, const CopyUp& how);
 
+/// EIO, with a line in the log: the data is shorter than the object says. The caller holds loc.
+[[nodiscard]] tl::unexpected<Errno> refuse_short(Core& core, Inode* inode);
+
 /// Before an upper object gets another name: a file whose data lies below says where. The caller
 /// holds loc, alone. EXDEV: the path is too long to be said.
 [[nodiscard]] Status say_redirect(Core& core, Inode* inode);

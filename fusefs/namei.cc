@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "fusefs/acl.h"
+#include "fusefs/escape.h"
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
@@ -51,7 +52,15 @@ Status apply_default_acl(Core& core, Inode* dir, Wanted& wanted) {
   auto acl = posix::get_xattr(at.fd(), at.text(), xattr_to_disk(core, kDefaultAcl)->c_str());
   if (!acl) return fail(acl.error());
   auto inherited = inherit_acl(*acl, wanted.owner.mode);
-  if (!inherited) return fail(EIO);
+  if (!inherited) {
+    // What was to be kept from others must not become theirs because it cannot be read.
+    const std::string name = dir == core.root ? "/" : escape_value(dir->name->view());
+    core.complaints.say(core.layers[dir->layer.load()].path + ": the default ACL of a directory " +
+                        name +
+                        " cannot be read, and nothing is made in it; remove the ACL "
+                        "(setfacl -k)");
+    return fail(EIO);
+  }
   wanted.owner.mode = inherited->mode;
   wanted.access_acl = std::move(inherited->access);
   if (S_ISDIR(wanted.owner.mode)) wanted.default_acl = std::move(*acl);

@@ -22,6 +22,7 @@ constexpr unsigned kOneByOne = 0xff;
 /// A mount gives out numbers in a block of its own, so that a line that a power cut took along
 /// leads to a gap, not to a number that two objects have.
 constexpr unsigned kBlockShift = 32;
+constexpr std::uint64_t kBlocks = std::uint64_t{1} << (kTopShift - kBlockShift);
 /// Values of Device::byte: not asked yet, or the byte and one.
 constexpr std::uint16_t kUnknown = 0;
 
@@ -96,9 +97,12 @@ void Numbers::take_line(std::string_view line) {
              *c <= 0xff && !taken_[*a]) {
     taken_[*a] = true;
     bytes_[{static_cast<unsigned>(*b), static_cast<unsigned>(*c)}] = static_cast<unsigned>(*a);
-  } else if (kind == "block" && a) {
-    block_ = std::max(block_, *a);
-  } else if (kind == "number" && a && b && c && *b < identities_.size()) {
+  } else if (kind == "block" && a && *a > block_ && *a < kBlocks - 1) {
+    block_ = *a;
+  } else if (kind == "number" && a && b && c && *b < identities_.size() && *a > last_read_ &&
+             *a >> kBlockShift != 0 && *a >> kBlockShift <= block_) {
+    // In the order they were given out: so no two lines say the same number, and none one to come.
+    last_read_ = *a;
     exact_.emplace(Exact{static_cast<unsigned>(*b), *c}, *a);
   } else if (line != kTitle) {
     spdlog::warn("work/troot/{}: a line that says nothing is passed over", kFile);
@@ -112,8 +116,9 @@ void Numbers::write_line(const std::string& line, LinesOutlive what) {
     if (!file_.valid()) {
       TRY(made, posix::create(dir_.get(), kFile, O_RDWR | O_TRUNC, 0600));
       file_ = std::move(made);
-      text = std::string(kTitle) + "\n" + text;
     }
+    // Also where a server died before its first line was there.
+    if (end_ == 0) text = std::string(kTitle) + "\n" + text;
     TRY(n, posix::pwrite(file_.get(), std::as_bytes(std::span(text)), end_));
     if (n != text.size()) return fail(ENOSPC);
     end_ += static_cast<off_t>(n);

@@ -75,8 +75,9 @@ class Numbers {
   std::map<std::pair<unsigned, unsigned>, unsigned> bytes_ GUARDED_BY(mutex_);
   std::array<bool, 256> taken_ GUARDED_BY(mutex_){};
   std::unordered_map<Exact, std::uint64_t, ExactHash> exact_ GUARDED_BY(mutex_);
-  std::uint64_t block_ GUARDED_BY(mutex_) = 0;  ///< of numbers given out one by one
-  std::uint64_t next_ GUARDED_BY(mutex_) = 0;   ///< within it; 0: this mount has none yet
+  std::uint64_t block_ GUARDED_BY(mutex_) = 0;      ///< of numbers given out one by one
+  std::uint64_t next_ GUARDED_BY(mutex_) = 0;       ///< within it; 0: this mount has none yet
+  std::uint64_t last_read_ GUARDED_BY(mutex_) = 0;  ///< of those that the file says
   Fd file_ GUARDED_BY(mutex_);
   Fd dir_ GUARDED_BY(mutex_);
   off_t end_ GUARDED_BY(mutex_) = 0;

@@ -303,6 +303,22 @@ void mark_root(Core& core, std::uint16_t first) {
 /// What the kernel's overlayfs did since the last mount here.
 Refusal heed_kernel(Core& core) {
   const std::string work = "workdir " + core.config.work;
+  const auto feature = incompatible_feature(core);
+  if (!feature) return refuse_errno(work + "/work/incompat", feature.error());
+  if (*feature == "volatile") {
+    return refuse(work +
+                      ": the kernel's overlayfs had it with the option volatile, so a crash of the "
+                      "machine may have spoiled the upper; if there was none, rm -r work/incompat "
+                      "in it, else take a fresh upperdir and workdir",
+                  EINVAL);
+  }
+  if (!feature->empty()) {
+    return refuse(work +
+                      "/work/incompat: the kernel's overlayfs left a feature that is not known "
+                      "here, " +
+                      *feature + "; mount it with that kernel",
+                  EINVAL);
+  }
   if (auto s = adopt_kernel_index(core); !s && s.error() == EPERM) {
     return refuse(work +
                       "/index: the kernel's overlayfs (index=on) left hard links some of whose "

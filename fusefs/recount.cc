@@ -1,14 +1,14 @@
 // What owns it: counting the upper again where nothing better is known: all of it, by several
 // threads, with a word on how far it has come every second.
 //
-// A directory that waits is a name below another that waits or waited, not a descriptor: each
-// thread holds one, whatever the depth and the width of the tree.
+// A directory that waits is a name below another (fusefs/steps.h), not a descriptor: each thread
+// holds one, whatever the depth and the width of the tree.
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <thread>
 #include <unordered_set>
 
+#include "fusefs/steps.h"
 #include "fusefs/whiteout.h"
 
 namespace troot::fusefs {
@@ -18,26 +18,43 @@ constexpr std::chrono::seconds kTick{1};
 constexpr unsigned kFewestThreads = 2;  // the disk is waited for more than the processor
 constexpr unsigned kMostThreads = 16;
 
-/// A directory of the upper; the root has no parent.
-struct Node {
-  std::shared_ptr<const Node> parent;
-  std::string name;
-};
-using NodePtr = std::shared_ptr<const Node>;
+/// Where in the upper a thread is. It goes from one directory to the next by ".." and by names, so
+/// that a walk costs no more in a tree that is deep. Nobody else changes the upper meanwhile.
+class Position {
+ public:
+  Position(int upper, StepPtr root) : upper_(upper), at_(std::move(root)) {}
 
-Result<Fd> open_node(int upper, const NodePtr& node) {
-  std::vector<const Node*> way;
-  for (const Node* at = node.get(); at->parent; at = at->parent.get()) way.push_back(at);
-  if (way.empty()) return posix::open_at(upper, ".", O_RDONLY | O_DIRECTORY);
-  Fd at;
-  for (auto it = way.rbegin(); it != way.rend(); ++it) {
-    const bool last = it + 1 == way.rend();
-    const int flags = (last ? O_RDONLY : O_PATH) | O_DIRECTORY;
-    TRY(next, posix::open_at(at.valid() ? at.get() : upper, (*it)->name.c_str(), flags));
-    at = std::move(next);
+  /// A descriptor to list `to` by, good until the next call. After a failure it is nowhere.
+  Result<int> go_to(const StepPtr& to) {
+    std::vector<const Step*> down;
+    const Step *here = at_.get(), *there = to.get();
+    while (here != there) {
+      if (here->depth >= there->depth) {
+        CHECK_OK(open("..", O_PATH));
+        here = here->parent;
+      } else {
+        down.push_back(there);
+        there = there->parent;
+      }
+    }
+    for (; down.size() > 1; down.pop_back()) CHECK_OK(open(down.back()->name.c_str(), O_PATH));
+    CHECK_OK(open(down.empty() ? "." : down.back()->name.c_str(), O_RDONLY));
+    return fd_.get();
   }
-  return at;
-}
+  /// Where it is now. Returns where it was, to be dropped.
+  [[nodiscard]] StepPtr arrived(StepPtr at) { return std::exchange(at_, std::move(at)); }
+
+ private:
+  Status open(const char* name, int how) {
+    TRY(next, posix::open_at(fd_.valid() ? fd_.get() : upper_, name, how | O_DIRECTORY));
+    fd_ = std::move(next);
+    return {};
+  }
+
+  const int upper_;
+  StepPtr at_;
+  Fd fd_;
+};
 
 class Counter {
  public:
@@ -49,7 +66,7 @@ class Counter {
     CHECK_OK(count_index());
     {
       MutexLock lock(mutex_);
-      waiting_.push_back(std::make_shared<const Node>());
+      waiting_.push_back(root_);
     }
     std::vector<std::thread> threads;
     const unsigned wanted =
@@ -82,46 +99,47 @@ class Counter {
 
   void work() {
     MutexLock lock(mutex_);
+    Position position(upper_, root_);
     for (;;) {
       while (!over() && waiting_.empty()) moved_.wait(mutex_);
       if (over()) return;
       // The newest first: so those that wait are few, as in a walk depth first.
-      const NodePtr node = std::move(waiting_.back());
+      StepPtr step = std::move(waiting_.back());
       waiting_.pop_back();
       ++busy_;
       lock.unlock();
-      std::vector<NodePtr> below;
-      const Status status = count_safely(node, below);
+      std::vector<std::string> below;
+      const Status status = count_safely(position, step, below);
       lock.lock();
       --busy_;
       if (!status && failed_) failed_ = status;
-      std::move(below.begin(), below.end(), std::back_inserter(waiting_));
+      for (std::string& name : below) waiting_.push_back(step.below(std::move(name)));
+      (void)position.arrived(std::move(step));
       if (!waiting_.empty() || over()) moved_.notify_all();
     }
   }
 
-  Status count_safely(const NodePtr& node, std::vector<NodePtr>& below) {
+  Status count_safely(Position& position, const StepPtr& step, std::vector<std::string>& below) {
     try {
-      return count_dir(node, below);
+      return count_dir(position, step, below);
     } catch (const std::bad_alloc&) {
       return fail(ENOMEM);
     }
   }
 
-  Status count_dir(const NodePtr& node, std::vector<NodePtr>& below) {
-    TRY(fd, open_node(upper_, node));
+  Status count_dir(Position& position, const StepPtr& step, std::vector<std::string>& below) {
+    TRY(fd, position.go_to(step));
     Status status;
-    CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
+    CHECK_OK(posix::list(fd, [&](const DirName& d) {
       const CName name(d.name);
-      const auto sx = posix::stat_at(fd.get(), name.get());
+      const auto sx = posix::stat_at(fd, name.get());
       if (!sx) {
         if (!(sx.error() == ENOENT)) status = fail(sx.error());
         return static_cast<bool>(status);
       }
       if (is_whiteout(*sx)) return true;
-      status = count_object(fd.get(), name.get(), *sx);
-      if (status && S_ISDIR(sx->stx_mode))
-        below.push_back(std::make_shared<const Node>(Node{node, std::string(d.name)}));
+      status = count_object(fd, name.get(), *sx);
+      if (status && S_ISDIR(sx->stx_mode)) below.emplace_back(d.name);
       return static_cast<bool>(status);
     }));
     return status;
@@ -157,7 +175,8 @@ class Counter {
   std::atomic<std::uint64_t> objects_{0};
   Mutex mutex_;
   CondVar moved_;
-  std::vector<NodePtr> waiting_ GUARDED_BY(mutex_);
+  const StepPtr root_ GUARDED_BY(mutex_) = StepPtr::root();
+  std::vector<StepPtr> waiting_ GUARDED_BY(mutex_);
   unsigned busy_ GUARDED_BY(mutex_) = 0;
   Status failed_ GUARDED_BY(mutex_);
   Mutex seen_mutex_;

@@ -16,6 +16,10 @@ namespace {
 
 using quota::InodeKey;
 
+/// A directory further down is not looked for by what the journal says: each step on the way to it
+/// takes a piece of the stack.
+constexpr std::size_t kDeepestReplayed = 250;
+
 struct Spot {
   InodeKey dir;
   std::string name;
@@ -44,6 +48,7 @@ class Replay {
     if (touched_.contains(root_)) CHECK_OK(look(upper, "."));
     for (const auto& [dir, names] : looks_) {
       TRY(fd, open_dir(dir));
+      if (too_deep_) return false;
       if (!fd) {
         if (gone_.contains(dir)) continue;
         return false;
@@ -79,6 +84,8 @@ class Replay {
       return std::optional<Fd>(std::move(fd));
     }
     const auto spots = spots_of_dirs_.find(key);
+    if (way_.size() == kDeepestReplayed) too_deep_ = true;
+    if (too_deep_) return std::optional<Fd>();
     // Places of two moves may make a ring; then one of them is old.
     if (spots == spots_of_dirs_.end() || !way_.insert(key).second) return std::optional<Fd>();
     std::optional<Fd> found;
@@ -112,6 +119,7 @@ class Replay {
   std::map<InodeKey, std::set<std::string>> looks_;
   std::set<InodeKey> touched_, gone_;
   std::set<InodeKey> way_;  ///< directories being opened
+  bool too_deep_ = false;
   std::map<InodeKey, std::optional<quota::InodeRecord>> found_;
 };
 

@@ -25,10 +25,39 @@ const std::string* own_place(const Inode* dir, std::uint16_t layer) {
   return nullptr;
 }
 
-std::string joined(std::string above, std::string_view name) {
-  if (!above.empty()) above += '/';
-  return above.append(name);
-}
+/// A directory and those above it, as far up as they were asked for, with loc of each held, shared:
+/// a loop in place of a recursion, since a tree may be deeper than a stack.
+class Way {
+ public:
+  /// The caller holds loc of `dir`.
+  explicit Way(Inode* dir) : steps_{dir} {}
+  /// To the parent. Not above the root.
+  Inode* up() {
+    Inode* const parent = steps_.back()->parent;
+    steps_.push_back(parent);
+    held_.emplace_back(parent->loc);
+    return parent;
+  }
+  [[nodiscard]] Inode* top() const { return steps_.back(); }
+  /// `above` and the names from below the top down to the directory that the way began with.
+  [[nodiscard]] std::string path_below(std::string above) const {
+    for (auto it = steps_.rbegin() + 1; it != steps_.rend(); ++it) {
+      if (!above.empty()) above += '/';
+      above.append((*it)->name->view());
+    }
+    return above;
+  }
+  /// The same, from the one below the top, each with its inode.
+  template <typename F>
+  Status each_below(F&& visit) const {
+    for (auto it = steps_.rbegin() + 1; it != steps_.rend(); ++it) CHECK_OK(visit(*it));
+    return {};
+  }
+
+ private:
+  std::vector<Inode*> steps_;
+  std::vector<std::shared_lock<SmallRwLock>> held_;
+};
 
 }  // namespace
 
@@ -47,29 +76,55 @@ Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& 
 std::string place_in(Core& core, Inode* dir, std::uint16_t layer) {
   if (dir == core.root) return "";
   std::shared_lock loc(dir->loc);
-  if (const std::string* place = own_place(dir, layer)) return *place;
-  return joined(place_in(core, dir->parent, layer), dir->name->view());
+  Way way(dir);
+  for (Inode* at = dir; at != core.root; at = way.up()) {
+    if (const std::string* place = own_place(at, layer)) return way.path_below(*place);
+  }
+  return way.path_below("");
 }
 
 std::string merged_path(Core& core, Inode* dir) {
   if (dir == core.root) return "";
   std::shared_lock loc(dir->loc);
-  if (dir->dir->moved && !dir->dir->moved->path.empty()) return dir->dir->moved->path;
-  return joined(merged_path(core, dir->parent), dir->name->view());
+  Way way(dir);
+  for (Inode* at = dir; at != core.root; at = way.up()) {
+    if (at->dir->moved && !at->dir->moved->path.empty())
+      return way.path_below(at->dir->moved->path);
+  }
+  return way.path_below("");
 }
 
-Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer) {
+namespace {
+
+/// The descriptor of the top of a way, if it needs none of those above: the root's, one in the
+/// cache, or one whose place is its own. Null: it does.
+Result<FdHandle> fd_by_itself(Core& core, Inode* dir, std::uint16_t layer) {
   if (dir == core.root) return core.layers[layer].root;
   const std::uint64_t key = FdCache::key(dir->slot, layer);
   if (FdHandle fd = core.dirs.get(key)) return fd;
-  if (const std::string* path = own_place(dir, layer)) {
-    TRY(walked, walk_layer(core, layer, *path));
-    TRY(own, posix::open_at(walked->get(), ".", O_PATH | O_DIRECTORY));
-    return core.dirs.put(key, std::move(own));
+  const std::string* path = own_place(dir, layer);
+  if (path == nullptr) return FdHandle();
+  TRY(walked, walk_layer(core, layer, *path));
+  TRY(own, posix::open_at(walked->get(), ".", O_PATH | O_DIRECTORY));
+  return core.dirs.put(key, std::move(own));
+}
+
+}  // namespace
+
+Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer) {
+  TRY(fd, fd_by_itself(core, dir, layer));
+  if (fd) return fd;
+  Way way(dir);
+  while (!fd) {
+    TRY(above, fd_by_itself(core, way.up(), layer));
+    fd = std::move(above);
   }
-  TRY(parent, dir_fd(core, dir->parent, layer));
-  TRY(fd, posix::open_at(parent->get(), dir->name->text, O_PATH | O_DIRECTORY));
-  return core.dirs.put(key, std::move(fd));
+  CHECK_OK(way.each_below([&](Inode* at) -> Status {
+    TRY(next, posix::open_at(fd->get(), at->name->text, O_PATH | O_DIRECTORY));
+    fd = core.dirs.put(FdCache::key(at->slot, layer), std::move(next));
+    return {};
+  }));
+  return fd;
 }
 
 Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer) {

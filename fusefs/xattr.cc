@@ -67,14 +67,16 @@ Status check_acl(const Core& core, Inode* inode, std::string_view name, std::str
   return acl_mode(value) ? Status{} : fail(EINVAL);
 }
 
-/// Whether one xattr is shown; that it is not is ENODATA.
-Status check_shown(Core& core, Inode* inode, std::string_view name) {
+/// Whether there is an xattr to remove; that there is none is ENODATA.
+Status check_there(Core& core, Inode* inode, std::string_view name,
+                   const std::optional<std::string>& disk) {
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return fail(ENODATA);
   TRY(at, where(core, inode));
-  TRY(value, get_at(core, inode, at, name));
-  (void)value;
-  return {};
+  const auto value = get_at(core, inode, at, name);
+  // An ACL that cannot be read is not shown, but it acts.
+  const bool acts = is_acl(name) && posix::get_xattr(at.fd(), at.text(), disk->c_str());
+  return value || acts ? Status{} : fail(value.error());
 }
 
 /// Applies a change to the xattrs of an upper object and settles its charge. `name`: the one that
@@ -231,13 +233,13 @@ Status set_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_
 Status remove_shown_xattr(Core& core, const Caller& caller, NodeId id, std::string_view name) {
   if (core.read_only) return fail(EROFS);
   TRY(inode, find(core, id));
+  const auto disk = xattr_to_disk(core, name);
   if (is_acl(name)) CHECK_OK(check_has_acls(core, inode));
   // What is not there is no reason to copy up. To remove an ACL is to have none afterwards, so the
   // want of one is no error: the kernel's file systems answer so.
-  if (auto shown = check_shown(core, inode, name); !shown)
-    return is_acl(name) && shown.error() == ENODATA ? Status{} : shown;
+  if (auto there = check_there(core, inode, name, disk); !there)
+    return is_acl(name) && there.error() == ENODATA ? Status{} : there;
   CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
-  const auto disk = xattr_to_disk(core, name);
   const bool kept_acl = name == kAccessAcl && core.ids.presented();
   auto removed = change(core, inode, name, 0, [&](const Where& at) -> Status {
     if (kept_acl) {

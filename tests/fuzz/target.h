@@ -32,6 +32,9 @@ void origin(std::string_view bytes);
 void index(std::string_view bytes);
 void link_record(std::string_view bytes);
 void acl(std::string_view bytes);
+// ---- tests/fuzz/work_targets.cc: fusefs/numbers, fusefs/kernel_index
+void numbers(std::string_view bytes);
+void kernel_index(std::string_view bytes);
 // ---- tests/fuzz/ledger_targets.cc: quota/format, quota/journal, quota/limits_file
 void ledger(std::string_view bytes);
 void journal(std::string_view bytes);

@@ -15,6 +15,8 @@ std::span<const Target> targets() {
       Target{"index", index},
       Target{"link_record", link_record},
       Target{"acl", acl},
+      Target{"kernel_index", kernel_index},
+      Target{"numbers", numbers},
       Target{"ledger", ledger},
       Target{"journal", journal},
       Target{"limits", limits},

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import stat
 import tempfile
 import time
@@ -380,6 +381,24 @@ def kernel_index(m):
     check(not [n for n in names(os.path.join(m.work, "index")) if os.path.isfile(os.path.join(m.work, "index", n))],
           "nothing of the removed file is left in the kernel's index")
     check_usage(m)
+
+
+@case("an upper that the kernel mounted volatile is refused until somebody says that it is whole", modes=("root",), lower=tree,
+      on=("trootfs",), automount=False)
+def volatile_upper(m):
+    kernel_mount(m, "volatile")
+    write(m("new"), "new")
+    kernel_umount(m)
+    try:
+        m.mount()
+        check(False, "it was mounted")
+    except Failure as failure:
+        check("option volatile" in str(failure), str(failure))
+    m.server = None
+    write(m.log)
+    shutil.rmtree(os.path.join(m.work, "work", "incompat"))
+    m.mount()
+    equal(read(m("new")), b"new", "what was written")
 
 
 @case("a kernel's index that an ordinary user cannot follow is refused", modes=("user",), lower=tree_of_links, on=("trootfs",),

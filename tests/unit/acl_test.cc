@@ -173,6 +173,20 @@ TEST_CASE("a default ACL is handed down, and takes the umask's place") {
   f.check_recount();
 }
 
+TEST_CASE("where a default ACL cannot be read nothing is made, until it is removed") {
+  AclFixture f;
+  f.dir.make("upper/d");
+  mark(f.upper + "/d", "user.overlay.troot.x.system.posix_acl_default", "\2");
+  f.open();
+  const auto refused = f.overlay->mkdir(f.caller, f.id("d"), "sub", 0777);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error() == EIO);
+  CHECK(f.list(f.id("d")).empty());
+  REQUIRE(f.overlay->removexattr(f.caller, f.id("d"), kDefaultAcl));
+  REQUIRE(f.overlay->mkdir(f.caller, f.id("d"), "sub", 0777));
+  f.check_recount();
+}
+
 TEST_CASE("ACLs of a lower layer show, and come along") {
   AclFixture f;
   put(f.lower + "/file", "x");

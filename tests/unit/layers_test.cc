@@ -236,3 +236,24 @@ TEST_CASE("a layer whose root says so shows the owners in its override_stat") {
   f.open();
   CHECK(stat_of("tool").st_uid == (asked ? 12 : 0));
 }
+
+TEST_CASE("an upper that the kernel had mounted volatile is refused, with the cure") {
+  Fixture f;
+  f.open();
+  f.overlay.reset();
+  const auto message = [&f] {
+    auto opened = Overlay::open(f.config);
+    return opened ? std::string() : opened.error().message;
+  };
+  f.dir.make("work/work/incompat");
+  CHECK(message().empty());
+  f.dir.make("work/work/incompat/volatile");
+  // As the kernel makes them.
+  for (const char* closed : {"work/work/incompat", "work/work"})
+    REQUIRE(::chmod((f.dir / closed).c_str(), 0) == 0);
+  CHECK(message().find("rm -r work/incompat") != std::string::npos);
+  boost::filesystem::remove_all(f.dir / "work/work/incompat/volatile");
+  CHECK(message().empty());
+  f.dir.make("work/work/incompat/other");
+  CHECK(message().find("not known here, other") != std::string::npos);
+}

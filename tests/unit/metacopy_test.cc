@@ -153,6 +153,26 @@ TEST_CASE("a file whose data is gone, or was cut off in the middle of a truncati
   CHECK(f.err("gone") == 0);
 }
 
+TEST_CASE("a file whose data is shorter than itself is not shown half") {
+  Metacopy f;
+  f.chmod("d/f");
+  f.overlay.reset();
+  REQUIRE(::truncate((f.lower + "/d/f").c_str(), 5000) == 0);
+  f.open();
+  const NodeId file = f.id("d/f");
+  const std::string refused = "error " + std::to_string(EIO);
+  CHECK(f.read(file) == refused);
+  const auto written = f.write(file, 0, "x");
+  REQUIRE_FALSE(written);
+  CHECK(written.error() == EIO);
+  CHECK(f.read(file) == refused);
+  CHECK(has_xattr(f.upper + "/d/f", kMetacopy));
+  // What a truncation leaves is there.
+  REQUIRE(f.overlay->setattr(f.caller, file, size(5000)));
+  CHECK(f.read(file) == f.text.substr(0, 5000));
+  f.check_recount();
+}
+
 TEST_CASE("with metacopy=off the data comes at once") {
   Metacopy f;
   f.config.metacopy = false;

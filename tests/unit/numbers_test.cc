@@ -152,3 +152,43 @@ TEST_CASE("numbers: threads that meet the same file systems first agree", "[numb
   for (const auto& mine : seen) CHECK(mine == seen[0]);
   CHECK(std::set<std::uint64_t>(seen[0].begin(), seen[0].end()).size() == kEach);
 }
+
+TEST_CASE("numbers: a server that died before its first line leaves nothing that is lost later",
+          "[numbers]") {
+  for (const char* torn : {"", "troot-num"}) {
+    Kept kept;
+    std::ofstream(kept.file()) << torn;
+    const auto shown = kept.open()->of(5, 77, named("fs-a"));
+    CHECK(kept.open()->of(6, 77, named("fs-b")) != shown);
+    CHECK(kept.open()->of(7, 77, named("fs-a")) == shown);
+  }
+}
+
+TEST_CASE("numbers: whatever a damaged file says, no two objects share a number", "[numbers]") {
+  constexpr std::uint64_t kAll = 0xff * kTop;
+  // One number twice; one of a block to come; one that reaches into the top byte; blocks that are
+  // none.
+  for (const char* lines :
+       {"block 1\nnumber 100000001 0 ff00000000000002\nnumber 100000001 0 ff00000000000003\n",
+        "number 100000001 0 ff00000000000002\n",
+        "block 1\nnumber ff00000100000001 0 ff00000000000002\n"
+        "number 100000001 0 ff00000000000003\n",
+        "block ffffff\n", "block ffffffffffffffff\n"}) {
+    Kept kept;
+    std::ofstream file(kept.file());
+    file << "troot-numbers 1\n";
+    // All bytes are taken, so that numbers are given out one by one.
+    for (int byte = 1; byte < 0xff; ++byte)
+      file << "byte " << std::hex << byte << " 0 " << byte << "\n";
+    file << lines;
+    file.close();
+    std::set<std::uint64_t> all;
+    for (int mount = 0; mount < 3; ++mount) {
+      auto numbers = kept.open();
+      for (std::uint64_t low = 2; low < 6; ++low)
+        all.insert(numbers->of(kFirst, kAll + low, named("first")));
+    }
+    INFO(lines);
+    CHECK(all.size() == 4);
+  }
+}
