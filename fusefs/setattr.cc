@@ -213,7 +213,8 @@ Result<bool> kill_privileges(Core& core, Inode* inode) {
   const bool killed = want.mode != owner.mode || inode->has(Inode::kCaps);
   CHECK_OK(drop_capability(core, inode, at));
   if (want.mode != owner.mode) CHECK_OK(apply_owner(core, inode, at, sx, want));
-  inode->clear(Inode::kPrivileged);
+  // A sgid that stays goes by a later write, if an ACL lets the group execute meanwhile.
+  if (!(want.mode & (S_ISUID | S_ISGID))) inode->clear(Inode::kPrivileged);
   return killed;
 }
 

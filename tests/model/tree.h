@@ -66,6 +66,12 @@ struct Node {
     access_acl->chmod(to);
     say_acl(kAccessXattr, access_acl);
   }
+  /// inode(7): what a change of the data, or of the owner, takes away.
+  void lose_privileges() {
+    if (is_dir()) return;
+    mode &= ~static_cast<mode_t>(S_ISUID);
+    if (mode & S_IXGRP) mode &= ~static_cast<mode_t>(S_ISGID);
+  }
   void drop_xattrs() {
     xattrs.clear();
     access_acl.reset();

@@ -209,10 +209,13 @@ void TreeUser::write() {
   if (chance(15)) at = size + static_cast<off_t>(below(100000));
   if (at > 600000) at = 0;
   const std::string text = some_text(chance(20) ? 60000 : 3000);
-  const auto w = overlay_->write(caller_, node->id, at, std::as_bytes(std::span(text)), {});
+  WriteMode mode;
+  mode.kill_suidgid = chance(20);
+  const auto w = overlay_->write(caller_, node->id, at, std::as_bytes(std::span(text)), mode);
   expect(code_of(w), 0);
   same(w->bytes, text.size(), "the bytes written without a limit");
   node->write(at, text);
+  if (mode.kill_suidgid) node->lose_privileges();
 }
 
 /// Whole pages.
@@ -278,8 +281,10 @@ void TreeUser::allocate() {
                                                 FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE};
   const int mode = kModes[below(kModes.size())];
   const auto at = static_cast<off_t>(below(300000)), length = static_cast<off_t>(1 + below(80000));
-  expect(code_of(overlay_->fallocate(caller_, node->id, mode, at, length)), 0);
+  const Caller caller = some_caller();
+  expect(code_of(overlay_->fallocate(caller, node->id, mode, at, length)), 0);
   node->allocate(mode, at, length);
+  if (caller.uid != 0) node->lose_privileges();
 }
 
 void TreeUser::copy() {
@@ -287,12 +292,14 @@ void TreeUser::copy() {
   if (!from || !to || from == to) return;
   const std::size_t size = from->data.size(), at = below(size + 5000), length = 1 + below(50000);
   const auto into = static_cast<off_t>(below(200000));
+  const Caller caller = some_caller();
   const auto n =
-      overlay_->copy_file_range(caller_, from->id, static_cast<off_t>(at), to->id, into, length);
+      overlay_->copy_file_range(caller, from->id, static_cast<off_t>(at), to->id, into, length);
   expect(code_of(n), 0);
   const std::size_t most = at >= size ? 0 : std::min(length, size - at);
   must(*n <= most && (*n > 0) == (most > 0), "copy_file_range: another length");
   to->write(into, from->data.substr(std::min(at, size), *n));
+  if (*n > 0 && caller.uid != 0) to->lose_privileges();
 }
 
 void TreeUser::xattr() {

@@ -144,6 +144,23 @@ TEST_CASE("the want of an ACL is no error to who removes it, and what is none is
   CHECK(remove("d", kAccessAcl) == ENOTSUP);
 }
 
+TEST_CASE("a sgid that outlived a write goes by the next, once an ACL lets the group execute") {
+  AclFixture f;
+  f.open();
+  f.create(kRootId, "file");
+  f.chmod("file", 02660);
+  const NodeId id = f.id("file");
+  const auto write = [&] {
+    WriteMode mode;
+    mode.kill_suidgid = true;
+    REQUIRE(f.overlay->write(f.caller, id, 0, std::as_bytes(std::span("x", 1)), mode));
+  };
+  write();
+  REQUIRE(f.overlay->setxattr(f.caller, id, kAccessAcl, named(7, 7), 0));
+  write();
+  CHECK(f.mode("file") == 0770);
+}
+
 TEST_CASE("a default ACL is handed down, and takes the umask's place") {
   AclFixture f;
   f.caller.umask = 077;
