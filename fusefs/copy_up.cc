@@ -20,14 +20,15 @@ struct Source {
   Where at;
   struct statx sx;
   Override owner;
-  FdHandle fd;     ///< of a regular file that is read
-  off_t size = 0;  ///< what is brought along
+  FdHandle fd;      ///< of a regular file that is read
+  off_t size = 0;   ///< what is brought along
+  off_t whole = 0;  ///< of what `fd` reads
   std::int64_t pages = 0;
   std::unique_ptr<DataBelow> below;   ///< the data stays where it is
   std::unique_ptr<IndexEntry> index;  ///< it has several names
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
   [[nodiscard]] DataSource data() const {
-    return {fd ? fd->get() : -1, size, size == static_cast<off_t>(sx.stx_size), sparse()};
+    return {fd ? fd->get() : -1, size, size == whole, sparse()};
   }
 };
 
@@ -57,7 +58,7 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(owner, owner_of(core, inode, at, sx));
-  Source s{std::move(at), sx, owner, nullptr, 0, 0, nullptr, nullptr};
+  Source s{std::move(at), sx, owner, nullptr, 0, 0, 0, nullptr, nullptr};
   if (inode->has(Inode::kLinked) && !inode->has(Inode::kDetached))
     s.index = std::make_unique<IndexEntry>(index_entry(sx));
   if (!inode->is_file()) return s;
@@ -76,6 +77,12 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   }
   TRY(fd, file_fd(core, inode));
   s.fd = std::move(fd);
+  s.whole = static_cast<off_t>(sx.stx_size);
+  if (inode->has(Inode::kMetacopy)) {
+    TRY(data, posix::stat_fd(s.fd->get()));
+    s.whole = static_cast<off_t>(data.stx_size);
+    if (s.size > s.whole) return refuse_short(core, inode);
+  }
   s.pages = quota::pages_of(s.size);
   if (static_cast<off_t>(sx.stx_blocks) * 512 < static_cast<off_t>(sx.stx_size)) {
     TRY(held, allocated_pages(s.fd->get(), nullptr, 0, s.pages));

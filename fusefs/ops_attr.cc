@@ -61,11 +61,12 @@ void getattr(fuse_req_t req, fuse_ino_t id, fuse_file_info*) noexcept {
 }
 
 void setattr(fuse_req_t req, fuse_ino_t id, struct stat* attr, int to_set,
-             fuse_file_info*) noexcept {
+             fuse_file_info* file) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
     const Caller caller = caller_of(req);
-    const SetAttr set = decode(*attr, to_set);
+    SetAttr set = decode(*attr, to_set);
+    set.by_file = file != nullptr;
     return reply_attr(req, with_room(to, [&] { return to.overlay.setattr(caller, id, set); }));
   });
 }

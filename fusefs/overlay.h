@@ -112,6 +112,9 @@ struct SetAttr {
   std::optional<off_t> size;
   std::optional<timespec> atime, mtime;  ///< tv_nsec may be UTIME_NOW
   bool kill_suidgid = false;             ///< FATTR_KILL_SUIDGID came with it
+  /// FATTR_FH came with it: the size is of ftruncate(2), or set by the kernel itself after a direct
+  /// write that failed.
+  bool by_file = false;
 };
 
 /// Where a write comes from.

@@ -164,10 +164,12 @@ Status change(Core& core, Inode* inode, const SetAttr& set) {
 }
 
 /// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no
-/// reason to copy it up.
+/// reason to copy it up. It does so by the open file, as ftruncate(2) does; truncate(2) and O_TRUNC
+/// do not, and theirs sets the times whatever the size was.
 Result<bool> is_no_change(Core& core, Inode* inode, const SetAttr& set) {
-  if (!set.size || set.mode || set.uid || set.gid || set.atime || set.mtime || inode->in_upper())
-    return false;
+  if (!set.size || !set.by_file || inode->in_upper()) return false;
+  if (set.mode || set.uid || set.gid || set.atime || set.mtime) return false;
+  if (set.kill_suidgid && inode->has(Inode::kPrivileged)) return false;
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return false;
   TRY(at, where(core, inode));

@@ -167,9 +167,14 @@ TEST_CASE("a file whose data is shorter than itself is not shown half") {
   CHECK(written.error() == EIO);
   CHECK(f.read(file) == refused);
   CHECK(has_xattr(f.upper + "/d/f", kMetacopy));
+  // As a lower, where the object that says so is not the upper's.
+  f.rotate();
+  CHECK(f.read(f.id("d/f")) == refused);
+  CHECK_FALSE(f.write(f.id("d/f"), 0, "x"));
+  CHECK(::access((f.upper + "/d/f").c_str(), F_OK) != 0);
   // What a truncation leaves is there.
-  REQUIRE(f.overlay->setattr(f.caller, file, size(5000)));
-  CHECK(f.read(file) == f.text.substr(0, 5000));
+  REQUIRE(f.overlay->setattr(f.caller, f.id("d/f"), size(5000)));
+  CHECK(f.read(f.id("d/f")) == f.text.substr(0, 5000));
   f.check_recount();
 }
 

@@ -128,3 +128,27 @@ TEST_CASE("attributes that are changed together are changed all, or none if any 
     }
   }
 }
+
+TEST_CASE(
+    "truncation to the size that a lower file has: O_TRUNC moves its times, the kernel's own "
+    "after a failed write changes nothing") {
+  Fixture f;
+  put(f.lower + "/lock", "");
+  put(f.lower + "/own", "");
+  const timespec old[2] = {{1000, 0}, {1000, 0}};
+  for (const char* name : {"/lock", "/own"})
+    REQUIRE(::utimensat(AT_FDCWD, (f.lower + name).c_str(), old, 0) == 0);
+  f.open();
+  SetAttr set;
+  set.size = 0;
+  const auto truncated = f.overlay->setattr(f.caller, f.id("lock"), set);
+  REQUIRE(truncated);
+  CHECK(truncated->st_mtim.tv_sec > 1000);
+  CHECK(::access((f.upper + "/lock").c_str(), F_OK) == 0);
+  set.by_file = true;
+  const auto untouched = f.overlay->setattr(f.caller, f.id("own"), set);
+  REQUIRE(untouched);
+  CHECK(untouched->st_mtim.tv_sec == 1000);
+  CHECK(::access((f.upper + "/own").c_str(), F_OK) != 0);
+  f.check_recount();
+}
