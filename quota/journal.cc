@@ -271,7 +271,7 @@ Epoch Journal::say(Epoch own, std::uint8_t kind, const InodeKey& key, const Inod
   body.dir_birth = dir.birth_ns;
   body.kind = kind;
   body.name_length = static_cast<std::uint8_t>(name.size());
-  std::memcpy(body.name, name.data(), name.size());
+  (void)name.copy(body.name, name.size());
   const auto units = static_cast<std::uint32_t>((kSeal_bytes + bytes - 1) / kUnit_bytes + 1);
   const auto put = [&](Epoch epoch) {
     const std::uint32_t index = tail_[epoch & 1].fetch_add(units);

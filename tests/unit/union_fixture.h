@@ -45,7 +45,10 @@ struct Fixture {
   std::unique_ptr<Overlay> overlay;
   Caller caller;
 
-  Fixture() {
+  Fixture() { lay_out(); }
+  /// That of another process.
+  explicit Fixture(const std::string& path) : dir(path) { lay_out(); }
+  void lay_out() {
     config.lowers = {lower};
     config.upper = upper;
     config.work = work;
