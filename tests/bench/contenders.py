@@ -1,10 +1,12 @@
 """What owns it: the file systems that tests/bench/run compares, and the life of one mount of them."""
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "mount"))
+from control_link import ask
 
 LAYERS = "lowerdir={lower},upperdir={upper},workdir={work}"
 LIMIT = "size=64G,inodes=10000000"
@@ -76,19 +78,11 @@ class Contender:
     def upcalls(self):
         """Requests that the mount's server has had from the kernel; None where nobody counts them. FORGETs are left out:
         nobody waits for those."""
-        link = socket.socket(socket.AF_UNIX)
         try:
-            link.settimeout(10)
-            link.connect(f"{self.directory}/work/troot/control")
-            link.sendall(b"requests\n")
-            answer = b""
-            while not answer.endswith(b"\n\n") and (chunk := link.recv(65536)):
-                answer += chunk
+            _, lines = ask(f"{self.directory}/work/troot/control", "requests")
         except OSError:
             return None
-        finally:
-            link.close()
-        counts = dict(line.split("=", 1) for line in answer.decode().split("\n") if "=" in line)
+        counts = dict(line.split("=", 1) for line in lines)
         return sum(int(count) for kind, count in counts.items() if "forget" not in kind)
 
     def server_kib(self):

@@ -13,7 +13,6 @@ import pwd
 import select
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import tempfile
 import time
 import traceback
 
+from control_link import ask
 from mount_table import holders, mounted, own_mounts
 
 FILE_SYSTEM = os.environ.get("TROOT_TEST_FS", "trootfs")
@@ -368,22 +368,9 @@ class Bed:
 
     def control(self, request):
         """One request; the answer as a list of dictionaries, one a line."""
-        link = socket.socket(socket.AF_UNIX)
-        link.settimeout(10)
-        directory, name = os.path.split(self.control_socket())
-        descriptor = os.open(directory, os.O_PATH)
-        try:  # a path longer than sun_path is reached through its directory
-            link.connect(f"/proc/self/fd/{descriptor}/{name}")
-            link.sendall(request.encode() + b"\n")
-            data = b""
-            while not data.endswith(b"\n\n") and (chunk := link.recv(65536)):
-                data += chunk
-        finally:
-            os.close(descriptor)
-            link.close()
-        first, *lines = data.decode().split("\n")
+        first, lines = ask(self.control_socket(), request)
         check(first == "ok", f"control '{request}': {first}")
-        return [dict(w.split("=", 1) for w in line.split(" ") if "=" in w) for line in lines if line]
+        return [dict(w.split("=", 1) for w in line.split(" ") if "=" in w) for line in lines]
 
     def answers(self):
         """Whether a server listens; the socket of one that was killed stays behind."""
