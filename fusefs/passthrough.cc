@@ -29,7 +29,7 @@ void Passthrough::negotiate(std::uint64_t offered, fuse_init_out& reply) noexcep
 
 bool Passthrough::works(const std::function<Result<Fd>()>& sample) {
   std::call_once(found_out_, [&] { find_out(sample); });
-  return works_;
+  return on();
 }
 
 void Passthrough::find_out(const std::function<Result<Fd>()>& sample) {
@@ -41,7 +41,7 @@ void Passthrough::find_out(const std::function<Result<Fd>()>& sample) {
   const auto backing = file ? give(file->get()) : fail(file.error());
   if (backing) {
     take_back(*backing);
-    works_ = true;
+    on_.store(true, std::memory_order_release);
   } else if (backing.error() == ELOOP) {
     refusal_ =
         "the upper lies on a stacked file system, as overlayfs is; put upperdir and workdir on "

@@ -37,6 +37,8 @@ class Passthrough {
   /// Whether files are passed through on this mount. The first caller finds out, after the reply to
   /// INIT, with a file of the upper that `sample` opens.
   [[nodiscard]] bool works(const std::function<Result<Fd>()>& sample);
+  /// What works() said; false before.
+  [[nodiscard]] bool on() const noexcept { return on_.load(std::memory_order_acquire); }
   /// Why not, in one line; empty if it works. Valid after works().
   [[nodiscard]] const std::string& refusal() const noexcept { return refusal_; }
 
@@ -74,8 +76,8 @@ class Passthrough {
   const int device_;
   std::atomic<bool> negotiated_{false};
   std::once_flag found_out_;
-  bool works_ = false;     // written once, under found_out_
-  std::string refusal_{};  // likewise
+  std::atomic<bool> on_{false};
+  std::string refusal_{};  // written once, under found_out_
   std::array<Shard, kShards> shards_;
 };
 
