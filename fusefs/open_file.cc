@@ -16,7 +16,8 @@ bool has_upper_data(const Inode* inode) {
 
 Result<OpenFile> open_file(Core& core, NodeId id, Access access) {
   TRY(inode, find(core, id));
-  if (!has_upper_data(inode)) return OpenFile{};
+  // What is accounted must pass through here.
+  if (core.quota || !has_upper_data(inode)) return OpenFile{};
   const std::shared_lock loc(inode->loc);
   TRY(fd, file_fd(core, inode));
   // Lowers are opened for reading alone. So this holds whatever was decided above: no file of a

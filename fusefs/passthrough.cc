@@ -70,28 +70,31 @@ Result<Passthrough::Opened> Passthrough::open(NodeId id,
   Shard& s = shard(id);
   // Held until the backing is there, so that two opens at once do not give the kernel two.
   MutexLock lock(s.mutex);
-  const auto known = s.inodes.find(id);
-  Inode inode = known != s.inodes.end() ? known->second : Inode{};
-  Opened opened;
+  // The entry is made first: what the kernel was given must not be forgotten for want of memory.
+  const auto it = s.inodes.try_emplace(id).first;
+  auto opened = add(it->second, data);
+  if (!opened && it->second.passed == 0 && it->second.served == 0) s.inodes.erase(it);
+  return opened;
+}
+
+Result<Passthrough::Opened> Passthrough::add(Inode& inode,
+                                             const std::function<Result<OpenFile>()>& data) {
   OpenFile file;
   if (inode.served == 0) {
     TRY(asked, data());
     file = std::move(asked);
   }
   if (inode.passed == 0 && !file.data) {
-    // What the kernel has of its pages stays good: nobody but the server changes them.
-    opened = {kServed, FOPEN_KEEP_CACHE, 0, false};
     ++inode.served;
-  } else {
-    if (inode.passed == 0) {
-      TRY(backing, give(file.data->get()));
-      inode.backing = backing;
-    }
-    opened = {kPassed, abi::kOpenPassthrough, inode.backing, file.times_move_unseen};
-    ++inode.passed;
+    // What the kernel has of its pages stays good: nobody but the server changes them.
+    return Opened{kServed, FOPEN_KEEP_CACHE, 0, false};
   }
-  s.inodes.insert_or_assign(id, inode);
-  return opened;
+  if (inode.passed == 0) {
+    TRY(backing, give(file.data->get()));
+    inode.backing = backing;
+  }
+  ++inode.passed;
+  return Opened{kPassed, abi::kOpenPassthrough, inode.backing, file.times_move_unseen};
 }
 
 bool Passthrough::close(NodeId id, std::uint64_t handle) noexcept {

@@ -69,6 +69,7 @@ class Passthrough {
   static constexpr std::size_t kShards = 16;
 
   [[nodiscard]] Shard& shard(NodeId id) noexcept { return shards_[id % kShards]; }
+  [[nodiscard]] Result<Opened> add(Inode& inode, const std::function<Result<OpenFile>()>& data);
   [[nodiscard]] Result<std::int32_t> give(int fd) const noexcept;
   void take_back(std::int32_t backing) const noexcept;
   void find_out(const std::function<Result<Fd>()>& sample);

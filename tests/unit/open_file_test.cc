@@ -68,6 +68,14 @@ TEST_CASE("no descriptor of a lower is handed out, for whatever it is opened") {
   CHECK(get(f.lower + "/f") == f.text);
 }
 
+TEST_CASE("nothing of a mount with quota is handed out") {
+  Fixture f;
+  f.open();
+  const auto file = f.overlay->open_file(f.create(kRootId, "new"), Access::kRead);
+  REQUIRE(file);
+  CHECK_FALSE(file->data);
+}
+
 TEST_CASE("what may be mapped for writing has times that move unseen, once and for all") {
   Unaccounted f;
   const NodeId id = f.create(kRootId, "new");
