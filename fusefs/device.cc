@@ -84,6 +84,7 @@ ssize_t Device::reply_init(const iovec* iov, int count) noexcept {
   if (iov[1].iov_len > sizeof(out)) return ::writev(current_request().fd, iov, count);
   std::memcpy(&out, iov[1].iov_base, iov[1].iov_len);
   out.flags |= static_cast<std::uint32_t>(current_request().init_flags) & kNotSaidByLibfuse;
+  if (amend) amend(current_request().init_flags, out);
   const std::array<iovec, 2> amended{iov[0], iovec{&out, iov[1].iov_len}};
   const ssize_t written = ::writev(current_request().fd, amended.data(), count);
   if (written >= 0 && on_init) on_init();

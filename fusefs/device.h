@@ -15,6 +15,8 @@
 #include "fusefs/request.h"
 #include "quota/result.h"
 
+struct fuse_init_out;
+
 namespace troot::fusefs {
 
 /// Thread-safe.
@@ -43,6 +45,9 @@ class Device {
   /// Answers a request that libfuse never sees with an error.
   void refuse(const RequestInfo& request, int error) noexcept;
 
+  /// Called with what the kernel offers (RequestInfo::init_flags) and the reply to INIT, before
+  /// that is sent: says more of what libfuse cannot say.
+  std::function<void(std::uint64_t offered, fuse_init_out& reply)> amend;
   /// Called once, after the INIT reply reached the kernel.
   std::function<void()> on_init;
 

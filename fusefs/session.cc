@@ -23,6 +23,7 @@
 
 #include "fusefs/device.h"
 #include "fusefs/ops.h"
+#include "fusefs/passthrough.h"
 #include "fusefs/session_notifier.h"
 #include "fusefs/workers.h"
 
@@ -179,13 +180,23 @@ class FuseSession final : public Session {
     }
     device_ = std::make_unique<Device>(fd, clone);
     served_.device = device_.get();
+    if (options_.passthrough) {
+      passthrough_ = std::make_unique<Passthrough>(fd);
+      served_.passthrough = passthrough_.get();
+      device_->amend = [this](std::uint64_t offered, fuse_init_out& reply) {
+        passthrough_->negotiate(offered, reply);
+      };
+    }
     return {};
   }
 
   void publish_control(std::string path) override { served_.control = std::move(path); }
 
   Status run(std::function<void()> ready) override {
-    device_->on_init = std::move(ready);
+    device_->on_init = [this, ready = std::move(ready)] {
+      if (passthrough_) (void)passthrough_->works([this] { return served_.overlay.sample_file(); });
+      ready();
+    };
     const auto on_end = [this] { signal_event(gone_fd_); };
     try {
       notifier_ = std::make_unique<Notifier>(session_);
@@ -223,6 +234,7 @@ class FuseSession final : public Session {
       (void)::fuse_lowlevel_notify_inval_inode(session_, id, 0, 0);
   }
   const RequestCounts& requests() const noexcept override { return counts_; }
+  const Passthrough* passthrough() const noexcept override { return passthrough_.get(); }
 
  private:
   static void signal_event(int fd) noexcept {
@@ -254,6 +266,7 @@ class FuseSession final : public Session {
   const MountOptions options_;
   RequestCounts counts_;
   fuse_session* session_ = nullptr;
+  std::unique_ptr<Passthrough> passthrough_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<Workers> workers_;

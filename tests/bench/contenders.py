@@ -17,11 +17,13 @@ CONTENDERS = {
     "unionfs-fuse": "unionfs -o cow,allow_other,default_permissions {upper}=RW:{lower}=RO {mnt}",
     "trootfs": f"{{bin}}/trootfs -o {LAYERS},{LIMIT} {{mnt}}",
 }
-# What the accounting costs; `noquota-again` is noquota once more, and shows the noise of the machine.
+# What the accounting costs, and what passing files through to the kernel brings; `noquota-again` is noquota once
+# more, and shows the noise of the machine.
 VARIANTS = {
     "trootfs-unlimited": f"{{bin}}/trootfs -o {LAYERS} {{mnt}}",
     "noquota": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
     "noquota-again": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
+    "passthrough": f"{{bin}}/trootfs -o {LAYERS},noquota,passthrough {{mnt}}",
 }
 
 
@@ -107,8 +109,8 @@ def choose(only, binaries):
         program = command.format(bin=binaries, lower="", upper="", work="", mnt="").split()[0] if command else "cp"
         if not shutil.which(program):
             print(f"left out: {name}: there is no {program}", file=sys.stderr)
-        elif name == "overlay" and os.getuid() != 0:
-            print("left out: overlay: only root mounts it", file=sys.stderr)
+        elif name in ("overlay", "passthrough") and os.getuid() != 0:
+            print(f"left out: {name}: only root mounts it", file=sys.stderr)
         else:
             chosen[name] = command
     return chosen
