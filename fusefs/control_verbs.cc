@@ -35,6 +35,7 @@ Answer status(const ControlSubject& subject) {
   lines.line("open_files", stats.open_files);
   lines.line("parked", stats.parked);
   lines.line("copied_up", stats.copied_up);
+  lines.line("ring_requests", subject.requests.ring());
   lines.line("enforcing",
              overlay.quota() != nullptr && overlay.quota()->enforcing() ? "on" : "off");
   lines.line("upper", subject.upper.c_str());

@@ -10,6 +10,8 @@
 #include <array>
 #include <cstring>
 
+#include "fusefs/uring_abi.h"
+
 namespace troot::fusefs {
 namespace {
 
@@ -24,6 +26,13 @@ int make_clone(int fd) noexcept {
   if (::ioctl(clone, FUSE_DEV_IOC_CLONE, &source) == 0) return clone;
   ::close(clone);
   return -1;
+}
+
+/// An answer may also be libfuse's to an INTERRUPT that it could not place.
+bool is_of(const RequestInfo& request, const iovec& header) noexcept {
+  fuse_out_header out{};
+  std::memcpy(&out, header.iov_base, sizeof out);
+  return out.unique == request.unique;
 }
 
 void set_nonblocking(int fd) noexcept {
@@ -66,6 +75,7 @@ ssize_t Device::reply(const iovec* iov, int count) noexcept {
   const RequestInfo& request = current_request();
   if (request.fd >= 0 && kind_of(request) == RequestKind::kInit && count == 2)
     return reply_init(iov, count);
+  if (request.sink != nullptr && is_of(request, iov[0])) return request.sink->reply(iov, count);
   return ::writev(request.fd >= 0 ? request.fd : fd_, iov, count);
 }
 
@@ -79,11 +89,41 @@ void Device::refuse(const RequestInfo& request, int error) noexcept {
   (void)!::writev(request.fd, &iov, 1);
 }
 
+void Device::saw_file(std::uint64_t id) noexcept {
+  auto& place = files_[id % files_.size()];
+  if (place.load(std::memory_order_relaxed) == 0) place.store(id, std::memory_order_relaxed);
+}
+
+bool Device::nudge_ring() noexcept {
+  // The kernel numbers its own requests upwards from 2.
+  static std::atomic<std::uint64_t> nudges{std::uint64_t{1} << 62};
+  for (auto& place : files_) {
+    const std::uint64_t id = place.load(std::memory_order_relaxed);
+    if (id == 0) continue;
+    fuse_notify_retrieve_out wanted{};  // no bytes of it
+    wanted.notify_unique = nudges.fetch_add(2, std::memory_order_relaxed);
+    wanted.nodeid = id;
+    fuse_out_header header{};
+    header.len = sizeof header + sizeof wanted;
+    header.error = FUSE_NOTIFY_RETRIEVE;
+    const std::array<iovec, 2> iov{iovec{&header, sizeof header}, iovec{&wanted, sizeof wanted}};
+    if (::writev(fd_, iov.data(), static_cast<int>(iov.size())) >= 0) return true;
+    if (errno != ENOENT) return errno == ENODEV;  // where nobody waits any more
+    place.store(0, std::memory_order_relaxed);
+  }
+  return false;
+}
+
 ssize_t Device::reply_init(const iovec* iov, int count) noexcept {
   fuse_init_out out{};
   if (iov[1].iov_len > sizeof(out)) return ::writev(current_request().fd, iov, count);
   std::memcpy(&out, iov[1].iov_base, iov[1].iov_len);
-  out.flags |= static_cast<std::uint32_t>(current_request().init_flags) & kNotSaidByLibfuse;
+  const std::uint64_t offers = current_request().init_flags;
+  out.flags |= static_cast<std::uint32_t>(offers) & kNotSaidByLibfuse;
+  if (on_rings && on_rings((offers & uring_abi::kOverIoUring) != 0)) {
+    out.flags |= FUSE_INIT_EXT;
+    out.flags2 |= static_cast<std::uint32_t>(uring_abi::kOverIoUring >> 32);
+  }
   const std::array<iovec, 2> amended{iov[0], iovec{&out, iov[1].iov_len}};
   const ssize_t written = ::writev(current_request().fd, amended.data(), count);
   if (written >= 0 && on_init) on_init();

@@ -67,6 +67,7 @@ void create(fuse_req_t req, fuse_ino_t parent, const char*, mode_t mode,
     const auto entry = with_room(to, [&] { return to.overlay.tmpfile(caller, parent, mode); });
     if (!entry) return entry.error().value();
     const auto param = entry_param(*entry);
+    to.device->saw_file(entry->id);
     if (::fuse_reply_create(req, &param, info) != 0) to.overlay.forget(entry->id, 1);
     return 0;
   });
@@ -153,6 +154,8 @@ class Listing {
             : ::fuse_add_direntry(req_, at, room, name_.c_str(), &param.attr, cookie);
     if (needed > room) return false;
     used_ += needed;
+    if (item.entry.id != 0 && S_ISREG(param.attr.st_mode))
+      served(req_).device->saw_file(item.entry.id);
     return true;
   }
 

@@ -51,6 +51,7 @@ Serving
   metacopy=on|off        a change of metadata alone copies no data up (on, the default)
   volatile, fsync=0      never wait for the disk; a crash may lose the upper
   threads=N              most worker threads (default: 512, made when needed)
+  io_uring=auto|on|off   requests over io_uring where root enabled it (auto); on says why, where not
   control=PATH           the control socket (default: WORKDIR/troot/control)
   log=FILE, debug
   fuse_socket=N          receive the mounted /dev/fuse on socket N instead of mounting

@@ -185,7 +185,11 @@ class FuseSession final : public Session {
   void publish_control(std::string path) override { served_.control = std::move(path); }
 
   Status run(std::function<void()> ready) override {
-    device_->on_init = std::move(ready);
+    device_->on_rings = [this](bool offered) { return take_rings(offered); };
+    device_->on_init = [this, told = std::move(ready)] {
+      if (rings_taken_) workers_->begin_rings();
+      told();
+    };
     const auto on_end = [this] { signal_event(gone_fd_); };
     try {
       notifier_ = std::make_unique<Notifier>(session_);
@@ -229,6 +233,21 @@ class FuseSession final : public Session {
     (void)::eventfd_write(fd, 1);  // fails only where it was signalled 2^64 times
   }
 
+  /// At INIT: whether FUSE over io_uring is accepted.
+  bool take_rings(bool offered) noexcept {
+    if (options_.io_uring == IoUring::kOff) return false;
+    std::string why =
+        "the kernel does not offer it; root enables it (Linux 6.14) by: echo Y > "
+        "/sys/module/fuse/parameters/enable_uring";
+    if (offered) {
+      auto prepared = workers_->prepare_rings();
+      rings_taken_ = prepared.has_value();
+      if (!prepared) why = prepared.error();
+    }
+    if (!rings_taken_ && options_.io_uring == IoUring::kOn) spdlog::warn("io_uring=on: {}", why);
+    return rings_taken_;
+  }
+
   /// Waits for one of the descriptors. True: the mount is gone, which is the last of them.
   bool wait(std::initializer_list<int> fds, int patience_ms) noexcept {
     std::array<pollfd, 3> polled{};
@@ -260,6 +279,7 @@ class FuseSession final : public Session {
   std::optional<dev_t> device_number_;
   bool mounted_ = false;
   bool gone_ = false;
+  bool rings_taken_ = false;  ///< the thread's that answers INIT
   const int end_fd_;
   const int gone_fd_;
 };
