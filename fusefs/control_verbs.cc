@@ -113,6 +113,7 @@ Answer answer_request(const ControlSubject& subject, std::string_view line) {
   const std::string& verb = words[0];
   const auto arguments = parse_arguments(words);
   if (!arguments) return refuse(EINVAL, "a key is given twice");
+  if (subject.settle) subject.settle();
   if (verb == "check" && !arguments->empty()) return check_objects(subject, *arguments);
   if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
     return std::move(*answer);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -201,6 +202,7 @@ class FuseSession final : public Session {
     served_.workers = workers_.get();
     served_.overlay.on_stale([this](NodeId id) { notifier_->stale_soon(id); });
     CHECK_OK(workers_->start());
+    serving_ = workers_.get();
 
     const sigset_t signals = end_signals();
     const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC);
@@ -225,6 +227,9 @@ class FuseSession final : public Session {
                                                one.name.size());
     for (const NodeId id : stale.inodes)
       (void)::fuse_lowlevel_notify_inval_inode(session_, id, 0, 0);
+  }
+  void settle() noexcept override {
+    if (Workers* const workers = serving_.load()) workers->settle();
   }
   const RequestCounts& requests() const noexcept override { return counts_; }
 
@@ -276,6 +281,7 @@ class FuseSession final : public Session {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<Workers> workers_;
+  std::atomic<Workers*> serving_{nullptr};  ///< workers_ once they have begun
   std::optional<dev_t> device_number_;
   bool mounted_ = false;
   bool gone_ = false;

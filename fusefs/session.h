@@ -39,6 +39,9 @@ class Session {
   /// Tells the kernel what a refresh found, and waits until it has dropped it. From any thread that
   /// holds no lock and serves no request: the kernel may wait for replies first.
   virtual void invalidate(const Refreshed& stale) noexcept = 0;
+  /// Takes note of what the kernel has given back, so that usage can be told. From any thread that
+  /// holds no lock.
+  virtual void settle() noexcept = 0;
   /// What the kernel has asked so far.
   [[nodiscard]] virtual const RequestCounts& requests() const noexcept = 0;
 };

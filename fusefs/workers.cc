@@ -39,8 +39,6 @@ constexpr std::size_t kMostAside = 64;
 constexpr std::size_t kMostAsideBytes = 16u << 20;
 /// How long a drain waits for FORGETs that other threads are serving.
 constexpr auto kForgetPatience = 50ms;
-/// Interrupts a waiting read at the end; its handler does nothing.
-constexpr int kWakeSignal = SIGUSR1;
 /// With rings /dev/fuse has FORGETs above all, which nobody waits for. So a reader lets them
 /// gather: one wake-up serves many.
 constexpr auto kForgetNap = 1ms;
@@ -427,6 +425,10 @@ void Workers::drain() noexcept {
   while (forgets_running_.load() != 0 && std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(50us);
   }
+}
+
+void Workers::settle() noexcept {
+  if (rings_begun_.load(std::memory_order_relaxed)) drain();
 }
 
 void Workers::put_aside(std::span<const std::byte> request, int fd) noexcept {

@@ -58,6 +58,9 @@ class Workers {
   /// Called inside an operation that lacks room: serves the FORGETs that wait, since they may free
   /// some. Other requests that are found on the way are left to other threads.
   void drain() noexcept;
+  /// Before usage is told: with rings FORGETs come by another way than the requests after them, and
+  /// what they give back shall be counted.
+  void settle() noexcept;
   /// FORGETs served so far: if it grew since the operation began, there may be room now.
   [[nodiscard]] std::uint64_t forgets() const noexcept {
     return forgets_.load(std::memory_order_acquire);

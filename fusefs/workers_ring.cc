@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -21,9 +20,6 @@ namespace troot::fusefs {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// As Workers has it; its handler does nothing.
-constexpr int kWakeSignal = SIGUSR1;
 
 std::string first_line(const char* path) {
   std::ifstream file(path);

@@ -8,6 +8,8 @@
 // that others do not wait behind it.
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -25,6 +27,9 @@
 #include "quota/result.h"
 
 namespace troot::fusefs {
+
+/// Interrupts a worker's wait at the end; Workers gives it a handler that does nothing.
+inline constexpr int kWakeSignal = SIGUSR1;
 
 /// Thread-safe, but for stop and the destructor, which belong to one thread.
 class RingWorkers {

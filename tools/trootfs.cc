@@ -93,7 +93,8 @@ tl::expected<std::unique_ptr<ControlServer>, UsageError> make_control(Overlay& o
   auto control =
       ControlServer::start(options.control,
                            {overlay, session.requests(), options.config.upper,
-                            [&session](const Refreshed& stale) { session.invalidate(stale); }},
+                            [&session](const Refreshed& stale) { session.invalidate(stale); },
+                            [&session] { session.settle(); }},
                            [&session] { session.request_end(); });
   if (control) {
     // A world's mount is seen from inside the world, where nobody may change limits.
