@@ -36,6 +36,7 @@ Answer status(const ControlSubject& subject) {
   lines.line("open_files", stats.open_files);
   lines.line("parked", stats.parked);
   lines.line("copied_up", stats.copied_up);
+  lines.line("ring_requests", subject.requests.ring());
   lines.line("enforcing",
              overlay.quota() != nullptr && overlay.quota()->enforcing() ? "on" : "off");
   lines.line("upper", subject.upper.c_str());
@@ -115,6 +116,7 @@ Answer answer_request(const ControlSubject& subject, std::string_view line) {
   const std::string& verb = words[0];
   const auto arguments = parse_arguments(words);
   if (!arguments) return refuse(EINVAL, "a key is given twice");
+  if (subject.settle) subject.settle();
   if (verb == "check" && !arguments->empty()) return check_objects(subject, *arguments);
   if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
     return std::move(*answer);

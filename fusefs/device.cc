@@ -26,6 +26,13 @@ int make_clone(int fd) noexcept {
   return -1;
 }
 
+/// An answer may also be libfuse's to an INTERRUPT that it could not place.
+bool is_of(const RequestInfo& request, const iovec& header) noexcept {
+  fuse_out_header out{};
+  std::memcpy(&out, header.iov_base, sizeof out);
+  return out.unique == request.unique;
+}
+
 void set_nonblocking(int fd) noexcept {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
@@ -66,6 +73,7 @@ ssize_t Device::reply(const iovec* iov, int count) noexcept {
   const RequestInfo& request = current_request();
   if (request.fd >= 0 && kind_of(request) == RequestKind::kInit && count == 2)
     return reply_init(iov, count);
+  if (request.sink != nullptr && is_of(request, iov[0])) return request.sink->reply(iov, count);
   return ::writev(request.fd >= 0 ? request.fd : fd_, iov, count);
 }
 
@@ -77,6 +85,31 @@ void Device::refuse(const RequestInfo& request, int error) noexcept {
   // A failure means that nobody waits for the answer any more.
   const iovec iov{&header, sizeof(header)};
   (void)!::writev(request.fd, &iov, 1);
+}
+
+void Device::saw_file(std::uint64_t id) noexcept {
+  auto& place = files_[id % files_.size()];
+  if (place.load(std::memory_order_relaxed) == 0) place.store(id, std::memory_order_relaxed);
+}
+
+bool Device::nudge_ring() noexcept {
+  // The kernel numbers its own requests upwards from 2.
+  static std::atomic<std::uint64_t> nudges{std::uint64_t{1} << 62};
+  for (auto& place : files_) {
+    const std::uint64_t id = place.load(std::memory_order_relaxed);
+    if (id == 0) continue;
+    fuse_notify_retrieve_out wanted{};  // no bytes of it
+    wanted.notify_unique = nudges.fetch_add(2, std::memory_order_relaxed);
+    wanted.nodeid = id;
+    fuse_out_header header{};
+    header.len = sizeof header + sizeof wanted;
+    header.error = FUSE_NOTIFY_RETRIEVE;
+    const std::array<iovec, 2> iov{iovec{&header, sizeof header}, iovec{&wanted, sizeof wanted}};
+    if (::writev(fd_, iov.data(), static_cast<int>(iov.size())) >= 0) return true;
+    if (errno != ENOENT) return errno == ENODEV;  // where nobody waits any more
+    place.store(0, std::memory_order_relaxed);
+  }
+  return false;
 }
 
 ssize_t Device::reply_init(const iovec* iov, int count) noexcept {

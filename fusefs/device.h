@@ -8,7 +8,10 @@
 
 #include <sys/uio.h>
 
+#include <array>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 
@@ -45,6 +48,14 @@ class Device {
   /// Answers a request that libfuse never sees with an error.
   void refuse(const RequestInfo& request, int error) noexcept;
 
+  /// The descriptor that a reader waits on.
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  /// Has the kernel send a request by the ring of the calling thread's processor: a NOTIFY_REPLY,
+  /// which asks for nothing. False: it cannot be told to, since it takes a file that it knows.
+  [[nodiscard]] bool nudge_ring() noexcept;
+  /// The kernel was told of a regular file.
+  void saw_file(std::uint64_t id) noexcept;
+
   /// Called with what the kernel offers (RequestInfo::init_flags) and the reply to INIT, before
   /// that is sent: says more of what libfuse cannot say.
   std::function<void(std::uint64_t offered, fuse_init_out& reply)> amend;
@@ -57,6 +68,9 @@ class Device {
 
   const int fd_;
   int clone_ = -1;
+  /// Node ids of regular files that the kernel knew; 0: room. Written only there, so that who looks
+  /// for room mostly reads alone.
+  std::array<std::atomic<std::uint64_t>, 16> files_{};
 };
 
 }  // namespace troot::fusefs

@@ -2,6 +2,7 @@
 #include "fusefs/ops.h"
 
 #include "fusefs/ops_support.h"
+#include "fusefs/request.h"
 
 namespace troot::fusefs {
 namespace {
@@ -97,6 +98,8 @@ const fuse_lowlevel_ops& operations() noexcept {
 namespace ops {
 
 std::span<std::byte> reply_buffer(std::size_t bytes) {
+  if (ReplySink* const sink = current_request().sink; sink && sink->room().size() >= bytes)
+    return sink->room().first(bytes);
   thread_local std::unique_ptr<std::byte[]> buffer;
   thread_local std::size_t capacity = 0;
   if (bytes > capacity) {

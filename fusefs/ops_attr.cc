@@ -120,6 +120,7 @@ void removexattr(fuse_req_t req, fuse_ino_t id, const char* name) noexcept {
 void statfs(fuse_req_t req, fuse_ino_t id) noexcept {
   guarded(req, [&] {
     // The kernel may ask without naming an inode.
+    served(req).workers->settle();
     const auto status = served(req).overlay.statfs(id != 0 ? id : kRootId);
     if (!status) return status.error().value();
     (void)::fuse_reply_statfs(req, &*status);

@@ -137,6 +137,8 @@ class Listing {
             : ::fuse_add_direntry(req_, at, room, name_.c_str(), &param.attr, cookie);
     if (needed > room) return false;
     used_ += needed;
+    if (item.entry.id != 0 && S_ISREG(param.attr.st_mode))
+      served(req_).device->saw_file(item.entry.id);
     return true;
   }
 

@@ -58,6 +58,7 @@ fuse_entry_out entry_out(fuse_req_t req, const fuse_entry_param& param) noexcept
 /// Replies a new file that is open.
 int reply_created(fuse_req_t req, const Entry& entry, fuse_file_info* info) {
   Served& to = served(req);
+  to.device->saw_file(entry.id);
   if (!passes_through(to)) {
     const auto param = entry_param(to, entry);
     if (::fuse_reply_create(req, &param, info) != 0) to.overlay.forget(entry.id, 1);

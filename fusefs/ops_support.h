@@ -11,6 +11,7 @@
 #include <new>
 #include <span>
 
+#include "fusefs/device.h"
 #include "fusefs/dying.h"
 #include "fusefs/ops.h"
 #include "fusefs/overlay.h"
@@ -97,6 +98,7 @@ template <std::invocable Operation>
   if (!entry) return entry.error().value();
   Served& to = served(req);
   const auto param = entry_param(to, *entry);
+  if (S_ISREG(param.attr.st_mode)) to.device->saw_file(entry->id);
   // A reply that did not arrive leaves the kernel without the lookup that was counted.
   if (::fuse_reply_entry(req, &param) != 0) to.overlay.forget(entry->id, 1);
   return 0;
@@ -109,7 +111,7 @@ template <std::invocable Operation>
 }
 
 /// The calling thread's buffer for data on its way to the kernel, at least `bytes`; made once and
-/// kept.
+/// kept. It may overwrite the data of the request.
 [[nodiscard]] std::span<std::byte> reply_buffer(std::size_t bytes);
 
 // fusefs/ops_names.cc

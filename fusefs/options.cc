@@ -86,6 +86,13 @@ Parsed set_threads(MountOptions& o, std::string_view value) {
   return {};
 }
 
+Parsed set_io_uring(MountOptions& o, std::string_view value) {
+  if (value != "auto" && value != "on" && value != "off")
+    return wrong_value("io_uring", value, "write auto, on or off");
+  o.io_uring = value == "auto" ? IoUring::kAuto : value == "on" ? IoUring::kOn : IoUring::kOff;
+  return {};
+}
+
 Parsed set_fuse_socket(MountOptions& o, std::string_view value) {
   const auto number = parse_u32(value);
   if (!number || *number > 1u << 20) {
@@ -152,6 +159,7 @@ constexpr std::array kValued{
            }},
     Valued{"fuse_socket", set_fuse_socket},
     Valued{"threads", set_threads},
+    Valued{"io_uring", set_io_uring},
 };
 
 /// An option that is one whole word, value included where only that value is acted on.

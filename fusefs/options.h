@@ -27,6 +27,13 @@ struct UsageError {
   return tl::unexpected<UsageError>(UsageError{std::move(message), kExitUsage});
 }
 
+/// Whether requests come over io_uring.
+enum class IoUring {
+  kAuto,  ///< where the kernel offers it and the machine allows it
+  kOn,    ///< the same, and says why where not
+  kOff
+};
+
 struct MountOptions {
   enum class Action { kMount, kHelp, kVersion };
   Action action = Action::kMount;
@@ -43,6 +50,7 @@ struct MountOptions {
   std::string control;   ///< empty: the default below the work directory
   int fuse_socket = -1;  ///< docs/DESIGN.md, "How a server is started for a world"
   unsigned threads = 0;  ///< most workers; 0: the default
+  IoUring io_uring = IoUring::kAuto;
   bool foreground = false;
   bool debug = false;
   bool read_only = false;

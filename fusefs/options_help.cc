@@ -53,6 +53,7 @@ Serving
   passthrough            the kernel reads and writes files of the upper by itself (noquota, real root,
                          Linux 6.9; else the mount serves without it and says so)
   threads=N              most worker threads (default: 512, made when needed)
+  io_uring=auto|on|off   requests over io_uring where root enabled it (auto); on says why, where not
   control=PATH           the control socket (default: WORKDIR/troot/control)
   log=FILE, debug
   fuse_socket=N          receive the mounted /dev/fuse on socket N instead of mounting

@@ -4,11 +4,23 @@
 // them.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 namespace troot::fusefs {
+
+/// Where the answer of a request goes that did not come by a descriptor.
+class ReplySink {
+ public:
+  virtual ~ReplySink() = default;
+  /// As writev(2).
+  virtual ssize_t reply(const iovec* iov, int count) noexcept = 0;
+  /// Where the answer's data may be put right away, once the request's own are done with.
+  [[nodiscard]] virtual std::span<std::byte> room() noexcept = 0;
+};
 
 /// The request that the calling thread serves now.
 struct RequestInfo {
@@ -18,6 +30,7 @@ struct RequestInfo {
   bool from_mapping = false;     ///< WRITE: FUSE_WRITE_CACHE
   bool kill_suidgid = false;     ///< WRITE: FUSE_WRITE_KILL_SUIDGID; SETATTR: FATTR_KILL_SUIDGID
   int fd = -1;                   ///< read from there, and to be answered there; -1: none is served
+  ReplySink* sink = nullptr;     ///< to be answered there instead
 };
 
 /// Opcodes that the boundary treats apart.

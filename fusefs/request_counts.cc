@@ -87,6 +87,16 @@ void RequestCounts::count(std::uint32_t opcode) noexcept {
   shards_[shard_of_this_thread(kShards)].by_opcode[index].fetch_add(1, std::memory_order_relaxed);
 }
 
+void RequestCounts::count_ring() noexcept {
+  shards_[shard_of_this_thread(kShards)].ring.fetch_add(1, std::memory_order_relaxed);
+}
+
+std::uint64_t RequestCounts::ring() const noexcept {
+  std::uint64_t sum = 0;
+  for (const Shard& shard : shards_) sum += shard.ring.load(std::memory_order_relaxed);
+  return sum;
+}
+
 std::vector<std::pair<std::string, std::uint64_t>> RequestCounts::list() const {
   std::vector<std::pair<std::string, std::uint64_t>> all;
   for (std::size_t opcode = 0; opcode < kOpcodes; ++opcode) {

@@ -17,6 +17,9 @@ namespace troot::fusefs {
 class RequestCounts {
  public:
   void count(std::uint32_t opcode) noexcept;
+  /// One of those counted came over io_uring.
+  void count_ring() noexcept;
+  [[nodiscard]] std::uint64_t ring() const noexcept;
   /// The kinds that came, by the names of <linux/fuse.h> in lower case without FUSE_, as
   /// `opcode-N` where the name is not known; ascending by opcode.
   [[nodiscard]] std::vector<std::pair<std::string, std::uint64_t>> list() const;
@@ -27,6 +30,7 @@ class RequestCounts {
   static constexpr std::size_t kOpcodes = 64;
   struct alignas(64) Shard {
     std::array<std::atomic<std::uint64_t>, kOpcodes> by_opcode{};
+    std::atomic<std::uint64_t> ring{0};
   };
   std::array<Shard, kShards> shards_;
 };

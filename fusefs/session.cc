@@ -4,6 +4,7 @@
 #define FUSE_USE_VERSION 314
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -25,6 +27,7 @@
 #include "fusefs/ops.h"
 #include "fusefs/passthrough.h"
 #include "fusefs/session_notifier.h"
+#include "fusefs/uring_abi.h"
 #include "fusefs/workers.h"
 
 extern char** environ;
@@ -183,9 +186,6 @@ class FuseSession final : public Session {
     if (options_.passthrough) {
       passthrough_ = std::make_unique<Passthrough>(fd);
       served_.passthrough = passthrough_.get();
-      device_->amend = [this](std::uint64_t offered, fuse_init_out& reply) {
-        passthrough_->negotiate(offered, reply);
-      };
     }
     return {};
   }
@@ -193,9 +193,17 @@ class FuseSession final : public Session {
   void publish_control(std::string path) override { served_.control = std::move(path); }
 
   Status run(std::function<void()> ready) override {
-    device_->on_init = [this, ready = std::move(ready)] {
+    device_->amend = [this](std::uint64_t offered, fuse_init_out& reply) {
+      if (passthrough_) passthrough_->negotiate(offered, reply);
+      if (take_rings((offered & uring_abi::kOverIoUring) != 0)) {
+        reply.flags |= FUSE_INIT_EXT;
+        reply.flags2 |= static_cast<std::uint32_t>(uring_abi::kOverIoUring >> 32);
+      }
+    };
+    device_->on_init = [this, told = std::move(ready)] {
+      if (rings_taken_) workers_->begin_rings();
       if (passthrough_) (void)passthrough_->works([this] { return served_.overlay.sample_file(); });
-      ready();
+      told();
     };
     const auto on_end = [this] { signal_event(gone_fd_); };
     try {
@@ -208,6 +216,7 @@ class FuseSession final : public Session {
     served_.workers = workers_.get();
     served_.overlay.on_stale([this](NodeId id) { notifier_->stale_soon(id); });
     CHECK_OK(workers_->start());
+    serving_ = workers_.get();
 
     const sigset_t signals = end_signals();
     const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC);
@@ -233,12 +242,30 @@ class FuseSession final : public Session {
     for (const NodeId id : stale.inodes)
       (void)::fuse_lowlevel_notify_inval_inode(session_, id, 0, 0);
   }
+  void settle() noexcept override {
+    if (Workers* const workers = serving_.load()) workers->settle();
+  }
   const RequestCounts& requests() const noexcept override { return counts_; }
   const Passthrough* passthrough() const noexcept override { return passthrough_.get(); }
 
  private:
   static void signal_event(int fd) noexcept {
     (void)::eventfd_write(fd, 1);  // fails only where it was signalled 2^64 times
+  }
+
+  /// At INIT: whether FUSE over io_uring is accepted.
+  bool take_rings(bool offered) noexcept {
+    if (options_.io_uring == IoUring::kOff) return false;
+    std::string why =
+        "the kernel does not offer it; root enables it (Linux 6.14) by: echo Y > "
+        "/sys/module/fuse/parameters/enable_uring";
+    if (offered) {
+      auto prepared = workers_->prepare_rings();
+      rings_taken_ = prepared.has_value();
+      if (!prepared) why = prepared.error();
+    }
+    if (!rings_taken_ && options_.io_uring == IoUring::kOn) spdlog::warn("io_uring=on: {}", why);
+    return rings_taken_;
   }
 
   /// Waits for one of the descriptors. True: the mount is gone, which is the last of them.
@@ -270,9 +297,11 @@ class FuseSession final : public Session {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<Workers> workers_;
+  std::atomic<Workers*> serving_{nullptr};  ///< workers_ once they have begun
   std::optional<dev_t> device_number_;
   bool mounted_ = false;
   bool gone_ = false;
+  bool rings_taken_ = false;  ///< the thread's that answers INIT
   const int end_fd_;
   const int gone_fd_;
 };

@@ -43,6 +43,9 @@ class Session {
   virtual void invalidate(const Refreshed& stale) noexcept = 0;
   /// Null: the options do not ask for it. What it says is valid once `ready` is called.
   [[nodiscard]] virtual const Passthrough* passthrough() const noexcept = 0;
+  /// Takes note of what the kernel has given back, so that usage can be told. From any thread that
+  /// holds no lock.
+  virtual void settle() noexcept = 0;
   /// What the kernel has asked so far.
   [[nodiscard]] virtual const RequestCounts& requests() const noexcept = 0;
 };

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include "fusefs/spin.h"
 
@@ -38,8 +39,9 @@ constexpr std::size_t kMostAside = 64;
 constexpr std::size_t kMostAsideBytes = 16u << 20;
 /// How long a drain waits for FORGETs that other threads are serving.
 constexpr auto kForgetPatience = 50ms;
-/// Interrupts a waiting read at the end; its handler does nothing.
-constexpr int kWakeSignal = SIGUSR1;
+/// With rings /dev/fuse has FORGETs above all, which nobody waits for. So a reader lets them
+/// gather: one wake-up serves many.
+constexpr auto kForgetNap = 1ms;
 
 unsigned usable_cpus() noexcept {
   cpu_set_t set;
@@ -70,6 +72,7 @@ struct Workers::Worker {
   CpuWait waited;
   SpinGovernor spin;
   unsigned overlaps = 0;
+  bool naps = false;                       ///< before it reads again
   bool crowded = false;                    ///< woken although others sleep: one reader too many
   std::atomic<std::uint64_t> progress{0};  ///< odd while it serves a request
   std::atomic<bool> has_role{false};       ///< written under mutex_
@@ -108,6 +111,22 @@ Status Workers::start() {
   return {};
 }
 
+tl::expected<void, std::string> Workers::prepare_rings() {
+  rings_ = std::make_unique<RingWorkers>(
+      device_, most_ - 1, kRequestBytes,
+      [this](const RequestInfo& info, std::span<const std::byte> request, auto& progress) {
+        serve(info, request, &progress);
+      });
+  auto prepared = rings_->prepare();
+  if (!prepared) rings_.reset();
+  return prepared;
+}
+
+void Workers::begin_rings() noexcept {
+  rings_->begin();
+  rings_begun_.store(true);
+}
+
 void Workers::stop() noexcept {
   stopping_ = true;
   {
@@ -116,6 +135,7 @@ void Workers::stop() noexcept {
   }
   wake_keeper();
   if (keeper_.joinable()) keeper_.join();
+  if (rings_) rings_->stop();
   // No thread is added any more: promote_locked looks at stopping_ under the lock that was held
   // since.
   for (const auto& worker : workers_) {
@@ -142,7 +162,7 @@ void Workers::run(Worker& self) noexcept {
     std::span<const std::byte> request;
     int fd = -1;
     while (next(self, request, fd)) {
-      serve(&self, request, fd);
+      take(self, request, fd);
       self.taken = {};
       if (!after(self)) break;
     }
@@ -162,6 +182,7 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
       fd = self.taken.fd;
       return true;
     }
+    if (std::exchange(self.naps, false)) std::this_thread::sleep_for(kForgetNap);
     auto received = look(self);
     if (!received && received.error() == EAGAIN) received = sleep(self);
     if (received) {
@@ -214,18 +235,27 @@ Result<Device::Received> Workers::sleep(Worker& self) noexcept {
   return received;
 }
 
-void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) noexcept {
+void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noexcept {
   const RequestInfo info = peek(request, fd);
   const RequestKind kind = kind_of(info);
+  // FORGETs wait in crowds without anybody waiting for them.
+  if (kind == RequestKind::kForget) self.overlaps = 0;
+  self.naps = kind == RequestKind::kForget && rings_begun_.load(std::memory_order_relaxed);
+  if (kind == RequestKind::kLong) leave_role(self);
+  serve(info, request, &self.progress);
+}
+
+/// `progress`, where it is watched, is odd meanwhile.
+void Workers::serve(const RequestInfo& info, std::span<const std::byte> request,
+                    std::atomic<std::uint64_t>* progress) noexcept {
+  const RequestKind kind = kind_of(info);
   counts_.count(info.opcode);
+  if (info.sink != nullptr) counts_.count_ring();
   if (kind == RequestKind::kForget) forgets_running_.fetch_add(1);
-  if (self) {
+  if (progress) {
     // Sequentially consistent with the keeper's "I sleep, unless somebody moved".
-    self->progress.fetch_add(1);
+    progress->fetch_add(1);
     if (keeper_asleep_.load()) wake_keeper();
-    if (kind == RequestKind::kLong) leave_role(*self);
-    // FORGETs wait in crowds without anybody waiting for them.
-    if (kind == RequestKind::kForget) self->overlaps = 0;
   }
   {
     const ServingRequest serving(info);
@@ -241,7 +271,7 @@ void Workers::serve(Worker* self, std::span<const std::byte> request, int fd) no
     forgets_.fetch_add(1, std::memory_order_release);
     forgets_running_.fetch_sub(1);
   }
-  if (self) self->progress.fetch_add(1);
+  if (progress) progress->fetch_add(1);
 }
 
 /// Settles after a request whether this thread goes on reading. False: it is to end.
@@ -353,7 +383,7 @@ void Workers::wake_keeper() noexcept {
 /// Takes the role from readers that have been at one request since the last tick. True: something
 /// moved, or is being served by a thread that still has the role, so that the next tick matters.
 bool Workers::tick() noexcept {
-  bool moved = false;
+  bool moved = rings_begun_.load() && rings_->tick();
   const std::lock_guard lock(mutex_);
   join_ended_locked();
   for (std::size_t i = 0; i < workers_.size(); ++i) {  // promote_locked may add one
@@ -386,7 +416,7 @@ void Workers::drain() noexcept {
     if (!received) break;  // nothing more; and an end of the mount is seen by the readers as well
     const auto request = buffer.first(received->size);
     if (kind_of(peek(request, received->fd)) == RequestKind::kForget) {
-      serve(nullptr, request, received->fd);
+      serve(peek(request, received->fd), request, nullptr);
     } else {
       put_aside(request, received->fd);
     }
@@ -395,6 +425,10 @@ void Workers::drain() noexcept {
   while (forgets_running_.load() != 0 && std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(50us);
   }
+}
+
+void Workers::settle() noexcept {
+  if (rings_begun_.load(std::memory_order_relaxed)) drain();
 }
 
 void Workers::put_aside(std::span<const std::byte> request, int fd) noexcept {

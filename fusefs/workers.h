@@ -20,12 +20,14 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "fusefs/device.h"
 #include "fusefs/request.h"
 #include "fusefs/request_counts.h"
+#include "fusefs/workers_ring.h"
 #include "quota/result.h"
 
 struct fuse_session;
@@ -48,9 +50,17 @@ class Workers {
   /// Lets every thread finish the request it serves, and joins it. Idempotent.
   void stop() noexcept;
 
+  /// At INIT: whether requests shall come over io_uring from now on. Error: why they cannot.
+  [[nodiscard]] tl::expected<void, std::string> prepare_rings();
+  /// INIT was answered with yes.
+  void begin_rings() noexcept;
+
   /// Called inside an operation that lacks room: serves the FORGETs that wait, since they may free
   /// some. Other requests that are found on the way are left to other threads.
   void drain() noexcept;
+  /// Before usage is told: with rings FORGETs come by another way than the requests after them, and
+  /// what they give back shall be counted.
+  void settle() noexcept;
   /// FORGETs served so far: if it grew since the operation began, there may be room now.
   [[nodiscard]] std::uint64_t forgets() const noexcept {
     return forgets_.load(std::memory_order_acquire);
@@ -64,7 +74,9 @@ class Workers {
   [[nodiscard]] bool next(Worker& self, std::span<const std::byte>& request, int& fd) noexcept;
   [[nodiscard]] Result<Device::Received> look(Worker& self) noexcept;
   [[nodiscard]] Result<Device::Received> sleep(Worker& self) noexcept;
-  void serve(Worker* self, std::span<const std::byte> request, int fd) noexcept;
+  void take(Worker& self, std::span<const std::byte> request, int fd) noexcept;
+  void serve(const RequestInfo& info, std::span<const std::byte> request,
+             std::atomic<std::uint64_t>* progress) noexcept;
   [[nodiscard]] bool after(Worker& self) noexcept;
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
@@ -94,6 +106,9 @@ class Workers {
   std::atomic<unsigned> sleepers_{0};  ///< readers inside a waiting read
   std::atomic<std::uint64_t> forgets_{0};
   std::atomic<unsigned> forgets_running_{0};  ///< read, not yet served
+
+  std::unique_ptr<RingWorkers> rings_;    ///< made before anything is served by them
+  std::atomic<bool> rings_begun_{false};  ///< then /dev/fuse has FORGETs and INTERRUPTs alone
 
   std::mutex mutex_;  ///< guards what follows, up to keeper_
   std::condition_variable parked_;

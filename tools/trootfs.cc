@@ -95,11 +95,12 @@ tl::expected<std::unique_ptr<ControlServer>, UsageError> make_control(Overlay& o
                                                                       const MountOptions& options,
                                                                       bool asked) {
   if (options.control.empty()) return nullptr;
-  auto control = ControlServer::start(
-      options.control,
-      {overlay, session.requests(), options.config.upper,
-       [&session](const Refreshed& stale) { session.invalidate(stale); }, session.passthrough()},
-      [&session] { session.request_end(); });
+  auto control =
+      ControlServer::start(options.control,
+                           {overlay, session.requests(), options.config.upper,
+                            [&session](const Refreshed& stale) { session.invalidate(stale); },
+                            session.passthrough(), [&session] { session.settle(); }},
+                           [&session] { session.request_end(); });
   if (control) {
     // A world's mount is seen from inside the world, where nobody may change limits.
     if (options.fuse_socket < 0) session.publish_control(options.control);

@@ -17,11 +17,13 @@ CONTENDERS = {
     "unionfs-fuse": "unionfs -o cow,allow_other,default_permissions {upper}=RW:{lower}=RO {mnt}",
     "trootfs": f"{{bin}}/trootfs -o {LAYERS},{LIMIT} {{mnt}}",
 }
-# What the accounting costs, and what passing files through to the kernel brings; `noquota-again` is noquota once
-# more, and shows the noise of the machine.
+# What single things cost; `noquota-again` is noquota once more, and shows the noise of the machine.
 VARIANTS = {
     "trootfs-unlimited": f"{{bin}}/trootfs -o {LAYERS} {{mnt}}",
     "noquota": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
+    # What FUSE over io_uring brings, where root enabled it: beside `no-rings`.
+    "rings": f"{{bin}}/trootfs -o {LAYERS},{LIMIT},io_uring=on {{mnt}}",
+    "no-rings": f"{{bin}}/trootfs -o {LAYERS},{LIMIT},io_uring=off {{mnt}}",
     "noquota-again": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
     "passthrough": f"{{bin}}/trootfs -o {LAYERS},noquota,passthrough {{mnt}}",
 }

@@ -29,7 +29,8 @@ FAMILIES = {1013: [1014, 1015, 1016], 1017: [1018, 1019, 1020]}  # parent: child
 PROJECTS = SINGLE + [n for parent, children in FAMILIES.items() for n in (parent, *children)]
 LOWER_FILES, LOWER_SIZE = 2, 10_000
 FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, XFLAG_INHERIT = 0x801C581F, 0x401C5820, 0x200
-SERVER_GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV)
+# The last two are the kernel's for a request that was on its way to a dying server over io_uring.
+SERVER_GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV, errno.ECANCELED, errno.EINTR)
 
 
 def number_of(variable, otherwise):

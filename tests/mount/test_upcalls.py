@@ -259,7 +259,8 @@ def macro(m):
 # What the boundary itself needs for each request, and waking and waiting: which of these are made depends on time.
 OF_THE_BOUNDARY = {"read", "writev", "poll", "ppoll", "futex", "pread64", "clock_nanosleep", "restart_syscall",
                    "rt_sigreturn", "sched_yield", "clone3", "mprotect", "madvise", "set_robust_list", "rseq", "mmap",
-                   "munmap", "rt_sigprocmask", "brk", "prlimit64", "exit", "clock_gettime", "sched_getaffinity"}
+                   "munmap", "rt_sigprocmask", "brk", "prlimit64", "exit", "clock_gettime", "sched_getaffinity",
+                   "io_uring_enter", "sched_setaffinity"}
 # Of the ledger's and the control socket's threads.
 OF_OTHERS = {"fdatasync", "fsync", "recvfrom", "sendto", "accept4", "getsockopt", "setsockopt", "getpid", "rename",
              "close", "connect", "socket", "write", "lseek", "unlink", "fallocate", "sync_file_range", "setpriority", "gettid"}

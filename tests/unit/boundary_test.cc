@@ -1,5 +1,5 @@
 // What it proves: the parts of the FUSE boundary that need no mount: what is read from a raw
-// request, the start for a world, and when a reader spins.
+// request, where its answer goes, the start for a world, and when a reader spins.
 #include <linux/fuse.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,8 +8,11 @@
 #include <bit>
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "fusefs/cpu_list.h"
+#include "fusefs/device.h"
 #include "fusefs/handover.h"
 #include "fusefs/request.h"
 #include "fusefs/spin.h"
@@ -136,6 +139,84 @@ TEST_CASE("the served request is the thread's own, and comes back after one insi
     CHECK(current_request().from_mapping);
   }
   CHECK(current_request().fd == -1);
+}
+
+TEST_CASE("an answer goes to where its request came from") {
+  struct Sink final : ReplySink {
+    ssize_t reply(const iovec* iov, int count) noexcept override {
+      answers += 1;
+      return static_cast<ssize_t>(iov[0].iov_len) * count;
+    }
+    std::span<std::byte> room() noexcept override { return {}; }
+    int answers = 0;
+  } sink;
+  const Sockets sockets(SOCK_SEQPACKET);
+  const auto& ends = sockets.ends;
+  {
+    Device device(ends[0], ::dup(ends[0]));
+    RequestInfo info;
+    info.fd = ends[0];
+    info.unique = 42;
+    const auto answer = [&](std::uint64_t unique) {
+      fuse_out_header header{sizeof header, 0, unique};
+      const iovec iov{&header, sizeof header};
+      const ServingRequest serving(info);
+      return device.reply(&iov, 1);
+    };
+    std::array<std::byte, 64> read{};
+    CHECK(answer(42) == sizeof(fuse_out_header));
+    CHECK(::read(ends[1], read.data(), read.size()) == sizeof(fuse_out_header));
+    info.sink = &sink;
+    CHECK(answer(42) == sizeof(fuse_out_header));
+    CHECK(sink.answers == 1);
+    CHECK(::recv(ends[1], read.data(), read.size(), MSG_DONTWAIT) == -1);
+    // libfuse says so of an INTERRUPT that it could not place, in the midst of another request.
+    CHECK(answer(43) == sizeof(fuse_out_header));
+    CHECK(sink.answers == 1);
+    CHECK(::read(ends[1], read.data(), read.size()) == sizeof(fuse_out_header));
+  }
+}
+
+TEST_CASE("what libfuse cannot say is added to the answer to INIT, by what the kernel offers") {
+  constexpr std::uint64_t kRings = std::uint64_t{1} << 41;
+  const auto negotiated = [](std::uint64_t offers) {
+    const Sockets sockets(SOCK_SEQPACKET);
+    const auto& ends = sockets.ends;
+    fuse_init_out out{};
+    {
+      Device device(ends[0], ::dup(ends[0]));
+      device.amend = [](std::uint64_t offered, fuse_init_out& reply) {
+        if ((offered & kRings) == 0) return;
+        reply.flags |= FUSE_INIT_EXT;
+        reply.flags2 |= static_cast<std::uint32_t>(kRings >> 32);
+      };
+      RequestInfo info;
+      info.fd = ends[0];
+      info.opcode = FUSE_INIT;
+      info.init_flags = offers;
+      fuse_out_header header{sizeof header + sizeof out, 0, 0};
+      const iovec iov[] = {{&header, sizeof header}, {&out, sizeof out}};
+      const ServingRequest serving(info);
+      CHECK(device.reply(iov, 2) == sizeof header + sizeof out);
+    }
+    std::array<std::byte, 256> read{};
+    CHECK(::read(ends[1], read.data(), read.size()) == sizeof(fuse_out_header) + sizeof out);
+    std::memcpy(&out, read.data() + sizeof(fuse_out_header), sizeof out);
+    const std::uint64_t flags = out.flags | std::uint64_t{out.flags2} << 32;
+    return std::pair{(flags & kRings) != 0, (flags & FUSE_INIT_EXT) != 0};
+  };
+  CHECK(negotiated(kRings | FUSE_INIT_EXT) == std::pair{true, true});
+  CHECK(negotiated(FUSE_INIT_EXT) == std::pair{false, false});
+}
+
+TEST_CASE("lists of processors") {
+  using List = std::vector<unsigned>;
+  CHECK(parse_cpu_list("0") == List{0});
+  CHECK(parse_cpu_list("0-3\n") == List{0, 1, 2, 3});
+  CHECK(parse_cpu_list("0-1,4,6-7") == List{0, 1, 4, 6, 7});
+  for (const char* wrong :
+       {"", "\n", "a", "1-", "-1", "3-1", "0,0", "2,1", "0-99999999", "0x1", " 0", "0,"})
+    CHECK(parse_cpu_list(wrong).empty());
 }
 
 TEST_CASE("a world's start: a line, then one or two descriptors") {

@@ -160,6 +160,13 @@ TEST_CASE("what fuse-overlayfs is given is understood, or named in one note") {
         "options not acted on: context uidmapping timeout (not implemented); frob (unknown)");
 }
 
+TEST_CASE("io_uring is used where it is offered, unless told otherwise") {
+  CHECK(good("upperdir=/u,workdir=/w").io_uring == IoUring::kAuto);
+  CHECK(good("io_uring=on").io_uring == IoUring::kOn);
+  CHECK(good("io_uring=off").io_uring == IoUring::kOff);
+  CHECK(good("io_uring=off,io_uring=auto").io_uring == IoUring::kAuto);
+}
+
 TEST_CASE("wrong values are refused by name") {
   CHECK(says(refused("size=12Q"), "size=12Q"));
   CHECK(says(refused("size=12Q"), "size=10G"));
@@ -169,6 +176,7 @@ TEST_CASE("wrong values are refused by name") {
   CHECK(says(refused("ownership=mine"), "native or presented"));
   CHECK(says(refused("upper_owner=root"), "UID:GID"));
   CHECK(says(refused("threads=0"), "threads=0"));
+  CHECK(says(refused("io_uring=yes"), "auto, on or off"));
   CHECK(says(refused("upperdir=/u"), "without workdir"));
   CHECK(says(refused("workdir=/w"), "without upperdir"));
   CHECK(says(refused("upperdir=/u,workdir=/w,noquota,size=1G"), "noquota"));

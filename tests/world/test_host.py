@@ -57,6 +57,18 @@ def absent_device(u):
     check("/dev/fuse" in err and "modprobe fuse" in err, f"exec says {err!r}")
 
 
+@case("doctor tells whether FUSE over io_uring is enabled, and how")
+def io_uring(u):
+    switch = "/sys/module/fuse/parameters/enable_uring"
+    if not os.path.exists(switch):
+        raise Skip("this kernel has no FUSE over io_uring (Linux 6.14 with CONFIG_FUSE_IO_URING)")
+    for value, told in (("N", "not enabled"), ("Y", "enabled: mounts use it")):
+        shown = f"mount -t tmpfs none /mnt && echo {value} > /mnt/value && mount --bind /mnt/value {switch}"
+        code, out, _ = on_a_host(u, shown, "troot doctor")
+        equal(code, 0, "doctor")
+        check(told in out and (value == "Y") != (f"tee {switch}" in out), f"doctor says {out!r}")
+
+
 @case("user namespaces refused")
 def no_namespaces(u):
     u.world("w")

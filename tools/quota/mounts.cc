@@ -94,6 +94,9 @@ Found look_in_child(const std::string& path, const Mount* who) {
   if (::pipe2(ends, O_CLOEXEC) != 0) return found;
   const pid_t child = ::fork();
   if (child == 0) {
+    // It may outlive us: nobody who reads what we print shall wait for it.
+    const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (const int standard : {0, 1, 2}) (void)::dup2(nowhere, standard);
     if (who != nullptr && (::setresgid(*who->group, *who->group, *who->group) != 0 ||
                            ::setresuid(*who->user, *who->user, *who->user) != 0)) {
       ::_exit(1);

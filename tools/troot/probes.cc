@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <linux/io_uring.h>
 #include <pwd.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -177,6 +179,27 @@ Finding seccomp_filter() {
           "the filter does not load: " + words(error < 0 ? -error : error), ""};
 }
 
+/// Worlds run without it; so nothing here is a failure.
+Finding fuse_over_io_uring() {
+  constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
+  const std::string what = "fuse io_uring";
+  const UniqueFd fd(::open(kSwitch, O_RDONLY | O_CLOEXEC));
+  char value = 0;
+  if (!fd.valid() || ::read(fd.get(), &value, 1) != 1)
+    return {what, Verdict::kOk,
+            "the kernel does not have it (Linux 6.14); requests go by /dev/fuse", ""};
+  if (value != 'Y') {
+    return {what, Verdict::kOk, "not enabled; requests go by /dev/fuse, which is slower",
+            std::string("echo Y | sudo tee ") + kSwitch};
+  }
+  io_uring_params parameters{};
+  const UniqueFd ring(static_cast<int>(::syscall(__NR_io_uring_setup, 1, &parameters)));
+  if (ring.valid()) return {what, Verdict::kOk, "enabled: mounts use it", ""};
+  return {what, Verdict::kWarn,
+          "enabled, but io_uring is refused: " + words(errno) + "; requests go by /dev/fuse",
+          "sudo sysctl kernel.io_uring_disabled=0"};
+}
+
 Finding server_program() {
   const std::string program = find_server_program();
   if (program.empty()) {
@@ -243,8 +266,9 @@ std::vector<Finding> store_findings(const std::string& store) {
 }  // namespace
 
 std::vector<Finding> probe_all(const std::string& store) {
-  std::vector<Finding> found{server_program(), fuse_device(), namespaces(), fuse_mount(),
-                             passthrough(),    fresh_proc(),  id_range(),   seccomp_filter()};
+  std::vector<Finding> found{server_program(), fuse_device(),    namespaces(),
+                             fuse_mount(),     passthrough(),    fresh_proc(),
+                             id_range(),       seccomp_filter(), fuse_over_io_uring()};
   for (auto& finding : store_findings(store)) found.push_back(std::move(finding));
   return found;
 }
