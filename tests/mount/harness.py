@@ -529,6 +529,8 @@ def why_not(each, mode):
         return f"{FILE_SYSTEM} is known to differ"
     if mode == "root" and os.getuid() != 0:
         return "needs root"
+    if mode == "user" and PASSTHROUGH:
+        return "files are passed through for root"
     if mode == "user" and FILE_SYSTEM == "overlay":
         return "the kernel's overlay mounts for root"
     if FILE_SYSTEM in ("trootfs", "fuse-overlayfs"):
