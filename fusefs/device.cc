@@ -69,6 +69,11 @@ Result<Device::Received> Device::receive(std::span<std::byte> into) noexcept {
   return read_from(fd_, into);
 }
 
+bool Device::has_request() const noexcept {
+  pollfd ready{fd_, POLLIN, 0};
+  return ::poll(&ready, 1, 0) == 1 && (ready.revents & POLLIN) != 0;
+}
+
 ssize_t Device::reply(const iovec* iov, int count) noexcept {
   const RequestInfo& request = current_request();
   if (request.fd >= 0 && kind_of(request) == RequestKind::kInit && count == 2)

@@ -41,6 +41,9 @@ class Device {
   /// Waits. EINTR: a signal came. EAGAIN: woken for nothing. ENODEV: the mount is gone.
   [[nodiscard]] Result<Received> receive(std::span<std::byte> into) noexcept;
 
+  /// Whether somebody who received now would get a request.
+  [[nodiscard]] bool has_request() const noexcept;
+
   /// Writes a reply of the calling thread's request to where it came from, or a notification to the
   /// first descriptor. An INIT reply is amended with what libfuse cannot say. As writev(2).
   ssize_t reply(const iovec* iov, int count) noexcept;

@@ -37,7 +37,7 @@ constexpr unsigned kCalmTicks = 20;
 constexpr unsigned kMostDrained = 4096;
 constexpr std::size_t kMostAside = 64;
 constexpr std::size_t kMostAsideBytes = 16u << 20;
-/// How long a drain waits for FORGETs that other threads are serving.
+/// How long a drain, and who asks for usage, waits for FORGETs that other threads are serving.
 constexpr auto kForgetPatience = 50ms;
 /// With rings /dev/fuse has FORGETs above all, which nobody waits for. So a reader lets them
 /// gather: one wake-up serves many.
@@ -182,7 +182,7 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
       fd = self.taken.fd;
       return true;
     }
-    if (std::exchange(self.naps, false)) std::this_thread::sleep_for(kForgetNap);
+    if (std::exchange(self.naps, false)) nap();
     auto received = look(self);
     if (!received && received.error() == EAGAIN) received = sleep(self);
     if (received) {
@@ -427,8 +427,27 @@ void Workers::drain() noexcept {
   }
 }
 
+/// Not by serving them here, as a drain does: one of them may wait for a lock whose holder hangs in
+/// a lower.
 void Workers::settle() noexcept {
-  if (rings_begun_.load(std::memory_order_relaxed)) drain();
+  if (!rings_begun_.load(std::memory_order_relaxed)) return;
+  {
+    const std::lock_guard lock(nap_mutex_);
+    ++hurries_;
+    nap_wake_.notify_all();
+  }
+  const auto until = std::chrono::steady_clock::now() + kForgetPatience;
+  while ((device_.has_request() || forgets_running_.load() != 0) &&
+         std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(50us);
+  }
+  const std::lock_guard lock(nap_mutex_);
+  --hurries_;
+}
+
+void Workers::nap() noexcept {
+  std::unique_lock lock(nap_mutex_);
+  (void)nap_wake_.wait_for(lock, kForgetNap, [this] { return hurries_ != 0; });
 }
 
 void Workers::put_aside(std::span<const std::byte> request, int fd) noexcept {

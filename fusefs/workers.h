@@ -59,7 +59,8 @@ class Workers {
   /// some. Other requests that are found on the way are left to other threads.
   void drain() noexcept;
   /// Before usage is told: with rings FORGETs come by another way than the requests after them, and
-  /// what they give back shall be counted.
+  /// what they give back shall be counted. Waits until those that are there were served, or some
+  /// milliseconds.
   void settle() noexcept;
   /// FORGETs served so far: if it grew since the operation began, there may be room now.
   [[nodiscard]] std::uint64_t forgets() const noexcept {
@@ -80,6 +81,7 @@ class Workers {
   [[nodiscard]] bool after(Worker& self) noexcept;
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
+  void nap() noexcept;
   void put_aside(std::span<const std::byte> request, int fd) noexcept;
 
   void keep() noexcept;
@@ -122,6 +124,10 @@ class Workers {
 
   std::mutex drain_mutex_;  ///< guards drain_buffer_
   std::unique_ptr<std::byte[]> drain_buffer_;
+
+  std::mutex nap_mutex_;  ///< guards hurries_
+  std::condition_variable nap_wake_;
+  unsigned hurries_ = 0;  ///< while there are some nobody naps
 
   std::atomic<bool> keeper_asleep_{false};
   std::mutex keeper_mutex_;

@@ -56,9 +56,15 @@ class Contender:
     def umount(self):
         if self.command is None:
             return
+        server = self.server_pid()
         command = ["umount", self.mnt] if os.getuid() == 0 else ["fusermount3", "-u", self.mnt]
         for _ in range(50):
             if subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0:
+                # It holds the layers until it has written everything out.
+                for _ in range(500):
+                    if server is None or not os.path.exists(f"/proc/{server}"):
+                        return
+                    time.sleep(0.01)
                 return
             time.sleep(0.1)
         lazy = ["umount", "-l", self.mnt] if os.getuid() == 0 else ["fusermount3", "-u", "-z", self.mnt]

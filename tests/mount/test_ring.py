@@ -126,6 +126,22 @@ def off(m):
         check(by_rings > 0 or "possible processors" in m.server_says(), f"the log: {m.server_says()}")
 
 
+@case("where io_uring itself is forbidden, requests go by /dev/fuse", **quiet)
+def forbidden(m):
+    with switched("Y"):
+        with open("/proc/sys/kernel/io_uring_disabled", "w", encoding="ascii") as file:
+            file.write("2")
+        try:
+            m.mount("io_uring=on")
+            names(m.mnt)  # answered after INIT, which is when rings are made
+        finally:
+            with open("/proc/sys/kernel/io_uring_disabled", "w", encoding="ascii") as file:
+                file.write("0")
+        write(m("x"), b"x")
+        equal(rings(m), 0, "requests by rings")
+        check("io_uring is not to be had: Operation not permitted" in m.server_says(), f"the log: {m.server_says()}")
+
+
 @case("where a processor is closed to the server it uses no ring", **quiet)
 def affinity(m):
     cpus = os.sched_getaffinity(0)
