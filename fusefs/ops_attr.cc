@@ -69,7 +69,8 @@ void setattr(fuse_req_t req, fuse_ino_t id, struct stat* attr, int to_set,
     set.by_file = file != nullptr;
     // A write that is passed through and takes set-id bits away has the kernel ask for a change of
     // nothing first (fs/attr.c, fs/fuse/dir.c: what is to go was taken out, since by
-    // HANDLE_KILLPRIV_V2 a WRITE would say it). Nothing else does.
+    // HANDLE_KILLPRIV_V2 a WRITE would say it). One that takes a file capability alone does, too:
+    // should the file have set-id bits besides, they go even where root writes.
     if (to.passthrough != nullptr && to_set == 0) set.kill_suidgid = true;
     return reply_attr(req, id, with_room(to, [&] { return to.overlay.setattr(caller, id, set); }));
   });
