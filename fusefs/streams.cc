@@ -14,8 +14,11 @@ namespace {
 constexpr off_t kMiB = off_t{1} << 20;
 /// Smaller requests are no stream worth the look.
 constexpr std::size_t kLeastRequest = 64 << 10;
-/// Requests of one stream come out of order by what the kernel reads ahead.
-constexpr off_t kDisorder = 4 * kMiB;
+/// Requests of one stream come out of order by what the kernel reads ahead, and a thread of ours
+/// may be late.
+constexpr off_t kDisorder = 16 * kMiB;
+/// What is dropped lies so far behind.
+constexpr off_t kBehind = 4 * kMiB;
 /// What is ahead is looked at once a stream is this long, and far enough ahead that nobody read it
 /// for this stream: disks are set to read some megabytes ahead, twice that in flight...
 constexpr off_t kLooksAt = 8 * kMiB;
@@ -46,9 +49,9 @@ void Streams::passed(std::uint64_t key, int fd, off_t offset, std::size_t length
       if (stream.others_use) look = stream.next + kReadAhead;
     }
     const bool big = stream.looked && !stream.others_use && stream.next - stream.begin >= kBig;
-    if (big && stream.next - kDisorder - stream.dropped >= kPiece) {
+    if (big && stream.next - kBehind - stream.dropped >= kPiece) {
       drop = stream.dropped;
-      drop_end = stream.dropped = stream.next - kDisorder;
+      drop_end = stream.dropped = stream.next - kBehind;
     }
   }
   if (look) {

