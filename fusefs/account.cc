@@ -121,16 +121,17 @@ SmallMutex& account_lock(Inode* inode) {
 
 Result<Account*> account_held(Core& core, Inode* inode) {
   Account& account = inode->is_dir() ? inode->dir->account : file_data(inode).account;
-  if (account.loaded) return &account;
+  // What the kernel wrote by itself is not known here.
+  if (account.loaded && !inode->has(Inode::kPassed)) return &account;
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(e, examine(core, at.fd(), at.text(), sx));
   if (!inode->is_dir()) {
     FileData& data = file_data(inode);
     data.size = e.size;
-    if (!e.preallocated.empty()) {
-      data.preallocated = std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
-    }
+    data.preallocated = e.preallocated.empty()
+                            ? nullptr
+                            : std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
   }
   account = e.account;
   return &account;

@@ -29,6 +29,8 @@ Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) 
   }
   if (!inode->is_file() && !inode->has(Inode::kUserXattrs)) return 0;
   if (!inode->has(Inode::kSparse | Inode::kUserXattrs | Inode::kMetacopy)) {
+    // Holes that the kernel left by itself are noted when the file is closed.
+    if (inode->has(Inode::kPassed)) return lower_blocks(sx);
     return quota::dense_charge(static_cast<std::int64_t>(sx.stx_size)) / 512;
   }
   FileData& data = file_data(inode);

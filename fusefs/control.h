@@ -10,8 +10,8 @@
 //
 //   status                      used_bytes limit_bytes soft_bytes used_inodes limit_inodes
 //                               peak_bytes failcnt pid inodes names open_files parked copied_up
-//                               ring_requests enforcing upper (those up to failcnt only with
-//                               quota)
+//                               ring_requests enforcing upper passthrough (those up to failcnt
+//                               only with quota, the last only where the mount was asked for it)
 //   report [project=ID]         one line a project, separated by spaces: project used_bytes
 //                               used_inodes bsoft bhard isoft ihard bytes_timer inodes_timer
 //                               peak_bytes peak_inodes failcnt margin_bytes, and where it has its
@@ -53,6 +53,7 @@
 namespace troot::fusefs {
 
 class Overlay;
+class Passthrough;
 struct Refreshed;
 
 /// What a control socket speaks for. All of it must outlive its server.
@@ -61,6 +62,8 @@ struct ControlSubject {
   const RequestCounts& requests;
   std::string upper{};                                 ///< what status says of it
   std::function<void(const Refreshed&)> invalidate{};  ///< tells the kernel; empty: there is none
+  const Passthrough* passthrough =
+      nullptr;                     ///< null: the mount was not asked to pass files through
   std::function<void()> settle{};  ///< before usage is told; empty: there is nothing to do
 };
 

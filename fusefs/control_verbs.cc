@@ -9,6 +9,7 @@
 #include "fusefs/control.h"
 #include "fusefs/control_answer.h"
 #include "fusefs/overlay.h"
+#include "fusefs/passthrough.h"
 #include "quota/quota.h"
 
 namespace troot::fusefs {
@@ -39,6 +40,8 @@ Answer status(const ControlSubject& subject) {
   lines.line("enforcing",
              overlay.quota() != nullptr && overlay.quota()->enforcing() ? "on" : "off");
   lines.line("upper", subject.upper.c_str());
+  if (subject.passthrough != nullptr)
+    lines.line("passthrough", subject.passthrough->on() ? "on" : "off");
   return std::move(lines).ok();
 }
 

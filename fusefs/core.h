@@ -21,6 +21,7 @@
 #include "fusefs/numbers.h"
 #include "fusefs/overlay.h"
 #include "fusefs/posix.h"
+#include "fusefs/streams.h"
 #include "quota/mutex.h"
 #include "quota/unit.h"
 
@@ -72,6 +73,7 @@ struct Overlay::Core {
   InodeTable inodes;
   std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
   FdCache dirs, files;
+  Streams streams;
   std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
   std::atomic<dev_t> hidden_device{0};

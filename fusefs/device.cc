@@ -10,8 +10,6 @@
 #include <array>
 #include <cstring>
 
-#include "fusefs/uring_abi.h"
-
 namespace troot::fusefs {
 namespace {
 
@@ -129,12 +127,8 @@ ssize_t Device::reply_init(const iovec* iov, int count) noexcept {
   fuse_init_out out{};
   if (iov[1].iov_len > sizeof(out)) return ::writev(current_request().fd, iov, count);
   std::memcpy(&out, iov[1].iov_base, iov[1].iov_len);
-  const std::uint64_t offers = current_request().init_flags;
-  out.flags |= static_cast<std::uint32_t>(offers) & kNotSaidByLibfuse;
-  if (on_rings && on_rings((offers & uring_abi::kOverIoUring) != 0)) {
-    out.flags |= FUSE_INIT_EXT;
-    out.flags2 |= static_cast<std::uint32_t>(uring_abi::kOverIoUring >> 32);
-  }
+  out.flags |= static_cast<std::uint32_t>(current_request().init_flags) & kNotSaidByLibfuse;
+  if (amend) amend(current_request().init_flags, out);
   const std::array<iovec, 2> amended{iov[0], iovec{&out, iov[1].iov_len}};
   const ssize_t written = ::writev(current_request().fd, amended.data(), count);
   if (written >= 0 && on_init) on_init();

@@ -18,6 +18,8 @@
 #include "fusefs/request.h"
 #include "quota/result.h"
 
+struct fuse_init_out;
+
 namespace troot::fusefs {
 
 /// Thread-safe.
@@ -59,8 +61,9 @@ class Device {
   /// The kernel was told of a regular file.
   void saw_file(std::uint64_t id) noexcept;
 
-  /// Called at INIT with whether the kernel offers FUSE over io_uring; accepts it or not.
-  std::function<bool(bool offered)> on_rings;
+  /// Called with what the kernel offers (RequestInfo::init_flags) and the reply to INIT, before
+  /// that is sent: says more of what libfuse cannot say.
+  std::function<void(std::uint64_t offered, fuse_init_out& reply)> amend;
   /// Called once, after the INIT reply reached the kernel.
   std::function<void()> on_init;
 

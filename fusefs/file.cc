@@ -113,6 +113,7 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
   TRY(inode, find(core, id));
   if (inode->is_dir()) return fail(EISDIR);
   FdHandle fd;
+  std::uint16_t layer = kUpper;
   bool lies_below = false;
   {
     std::shared_lock loc(inode->loc);
@@ -130,8 +131,11 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
     }
     TRY(opened, file_fd(core, inode));
     fd = std::move(opened);
+    layer = data_layer(inode);
   }
   TRY(done, posix::pread(fd->get(), into, offset));
+  core.streams.passed(FdCache::key(inode->slot, layer), fd->get(), offset, done,
+                      layer == kUpper ? Streams::Owner::kMount : Streams::Owner::kHost);
   if (!lies_below || done == into.size()) return done;
   const std::shared_lock loc(inode->loc);
   return refuse_short(core, inode);
@@ -154,7 +158,11 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
     written.suid_killed = killed;
   }
   TRY(n, grow(core, inode, offset, from.size(), how, [&](int fd, off_t at, std::size_t length) {
-        return posix::pwrite(fd, from.first(length), at);
+        auto done = posix::pwrite(fd, from.first(length), at);
+        if (done)
+          core.streams.passed(FdCache::key(inode->slot, kUpper), fd, at, *done,
+                              Streams::Owner::kMount);
+        return done;
       }));
   // The kernel takes write-back for whole unless it hears an error, which msync then reports.
   if (mode.from_mapping && n < from.size())

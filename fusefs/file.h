@@ -32,6 +32,11 @@ void give_back(Core& core, FileData& data, std::int64_t pages);
 /// and loc.
 [[nodiscard]] Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut);
 
+// open_file.cc
+[[nodiscard]] Result<OpenFile> open_file(Core& core, NodeId id, Access access);
+[[nodiscard]] Status close_file(Core& core, NodeId id);
+[[nodiscard]] Result<Fd> sample_file(Core& core);
+
 // setattr.cc
 [[nodiscard]] Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id,
                                            const SetAttr& set);

@@ -154,6 +154,8 @@ struct Inode {
     kDefaultAcl = 1 << 13,  ///< a directory of the upper with a default ACL
     kIndexed = 1 << 14,     ///< an upper object found in the index: FileData::index
     kGone = 1 << 15,        ///< its lower object left the layers: FileData::kept is what remains
+    kPassed = 1 << 16,      ///< the kernel may have written to it by itself: its size is on disk
+    kMapped = 1 << 17,      ///< it may be mapped past the kernel's eyes: its times are on disk
     // What a list of xattrs said, used while an inode is made; never kept.
     kSeenIndex = 1 << 25,
     kSeenMetacopy = 1 << 26,

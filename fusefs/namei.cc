@@ -10,9 +10,8 @@
 
 #include <cstring>
 
-#include "fusefs/acl.h"
-#include "fusefs/escape.h"
 #include "fusefs/index.h"
+#include "fusefs/inherit.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/staging.h"
@@ -25,75 +24,6 @@ struct NewObject {
   dev_t rdev = 0;
   std::string_view target;  ///< of a symlink
 };
-
-/// What the directory and the caller make of the mode that was asked for.
-struct Wanted {
-  Override owner;
-  std::string access_acl, default_acl;  ///< empty: none
-  [[nodiscard]] bool has_acl() const { return !access_acl.empty() || !default_acl.empty(); }
-  [[nodiscard]] std::int64_t xattr_bytes() const {
-    std::size_t bytes = 0;
-    if (!access_acl.empty()) bytes += kAccessAcl.size() + access_acl.size();
-    if (!default_acl.empty()) bytes += kDefaultAcl.size() + default_acl.size();
-    return quota::xattr_charge(static_cast<std::int64_t>(bytes));
-  }
-  [[nodiscard]] std::uint32_t flags(const Core& core) const {
-    std::uint32_t flags = has_acl() ? Inode::kUserXattrs : 0U;
-    if (!access_acl.empty() && core.ids.presented()) flags |= Inode::kAccessAcl;
-    if (!default_acl.empty()) flags |= Inode::kDefaultAcl;
-    return flags;
-  }
-};
-
-/// The default ACL of a directory says what its children get, instead of the umask (acl(5)).
-Status apply_default_acl(Core& core, Inode* dir, Wanted& wanted) {
-  std::shared_lock loc(dir->loc);
-  TRY(at, where(core, dir));
-  auto acl = posix::get_xattr(at.fd(), at.text(), xattr_to_disk(core, kDefaultAcl)->c_str());
-  if (!acl) return fail(acl.error());
-  auto inherited = inherit_acl(*acl, wanted.owner.mode);
-  if (!inherited) {
-    // What was to be kept from others must not become theirs because it cannot be read.
-    const std::string name = dir == core.root ? "/" : escape_value(dir->name->view());
-    core.complaints.say(core.layers[dir->layer.load()].path + ": the default ACL of a directory " +
-                        name +
-                        " cannot be read, and nothing is made in it; remove the ACL "
-                        "(setfacl -k)");
-    return fail(EIO);
-  }
-  wanted.owner.mode = inherited->mode;
-  wanted.access_acl = std::move(inherited->access);
-  if (S_ISDIR(wanted.owner.mode)) wanted.default_acl = std::move(*acl);
-  return {};
-}
-
-/// Owner and mode of a new object: the caller's, but a setgid directory hands down its group
-/// (inode(7)).
-Result<Wanted> want_for(Core& core, const Caller& caller, Inode* dir, mode_t mode) {
-  Wanted wanted;
-  Override& want = wanted.owner;
-  want.uid = caller.uid;
-  want.gid = caller.gid;
-  want.mode = mode;
-  want.has_type = true;
-  if (dir->has(Inode::kPrivileged)) {
-    std::shared_lock loc(dir->loc);
-    TRY(at, where(core, dir));
-    TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(parent, owner_of(core, dir, at, sx));
-    if (parent.mode & S_ISGID) {
-      want.gid = parent.gid;
-      if (S_ISDIR(mode)) want.mode |= S_ISGID;
-    }
-  }
-  if (S_ISLNK(mode)) return wanted;
-  if (dir->has(Inode::kDefaultAcl)) {
-    CHECK_OK(apply_default_acl(core, dir, wanted));
-  } else {
-    want.mode &= ~caller.umask;
-  }
-  return wanted;
-}
 
 /// Makes the bare object. `opened`, for what lies on disk as a regular file, stays open: a write
 /// follows nearly always.

@@ -9,7 +9,9 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "fusefs/index.h"
 #include "fusefs/kernel_index.h"
@@ -63,6 +65,20 @@ Refusal open_lowers(Core& core) {
   return {};
 }
 
+/// A server ends after its mount is gone: it closes its ledger first. Who mounts again at once
+/// waits for it that long.
+constexpr std::chrono::milliseconds kLastServerEnds{2000};
+
+/// As flock(2) with LOCK_EX | LOCK_NB, tried for a while. False: errno says why.
+bool lock_soon(int fd) {
+  const auto end = std::chrono::steady_clock::now() + kLastServerEnds;
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
 /// An exclusive flock on a directory, so that no second server writes to it.
 tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::string& path) {
   auto fd = posix::open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY);
@@ -71,7 +87,7 @@ tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::strin
     if (followed >= 0) fd = Fd(followed);
   }
   if (!fd) return refuse_errno(option + " " + path, fd.error());
-  if (::flock(fd->get(), LOCK_EX | LOCK_NB) < 0) {
+  if (!lock_soon(fd->get())) {
     if (errno == EWOULDBLOCK) {
       return refuse(option + " " + path +
                         ": in use by another mount; unmount that first, or give this one its own",

@@ -43,11 +43,8 @@ void init(void*, fuse_conn_info* conn) {
   conn->congestion_threshold = kCongestion;
 }
 
-// ENOSYS makes the kernel treat these as done without asking, for as long as the mount lives.
-// libfuse 3.14 would answer a missing open or opendir with success instead.
-void open(fuse_req_t req, fuse_ino_t, fuse_file_info*) noexcept {
-  (void)::fuse_reply_err(req, ENOSYS);
-}
+// ENOSYS makes the kernel treat it as done without asking, for as long as the mount lives.
+// libfuse 3.14 would answer a missing opendir with success instead.
 void opendir(fuse_req_t req, fuse_ino_t, fuse_file_info*) noexcept {
   (void)::fuse_reply_err(req, ENOSYS);
 }
@@ -55,10 +52,10 @@ void opendir(fuse_req_t req, fuse_ino_t, fuse_file_info*) noexcept {
 fuse_lowlevel_ops make_operations() noexcept {
   fuse_lowlevel_ops table{};
   table.init = init;
-  table.open = open;
+  table.open = ops::open;
+  table.release = ops::release;
   table.opendir = opendir;
-  // flush, release, releasedir and access stay empty: libfuse answers ENOSYS, or they never
-  // come.
+  // flush, releasedir and access stay empty: libfuse answers ENOSYS, or they never come.
   table.lookup = ops::lookup;
   table.forget = ops::forget;
   table.forget_multi = ops::forget_multi;

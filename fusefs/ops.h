@@ -2,7 +2,8 @@
 // noexcept; exceptions of libraries become ENOMEM or EIO, so that no request can end the server.
 //
 // There are no opens: OPEN, OPENDIR, CREATE, FLUSH and ACCESS are refused once and never come again
-// (docs/DESIGN.md, "The union in memory").
+// (docs/DESIGN.md, "The union in memory"). A mount that passes files through serves OPEN, CREATE
+// and RELEASE.
 #pragma once
 
 #include <string>
@@ -16,6 +17,7 @@ namespace troot::fusefs {
 class Device;
 class Workers;
 class Notifier;
+class Passthrough;
 
 /// The virtual xattr, the same on every object, that tells a mount's tools where its control socket
 /// is (docs/FORMAT.md, "Finding the server"). No permission is needed to read a name of this space,
@@ -29,6 +31,7 @@ struct Served {
   Device* device = nullptr;
   Workers* workers = nullptr;
   Notifier* notifier = nullptr;
+  Passthrough* passthrough = nullptr;  ///< null: the mount was not asked to pass files through
   /// What kControlXattr answers; empty: there is no such xattr.
   std::string control{};
 };

@@ -20,9 +20,9 @@ constexpr unsigned kGetXattr = FS_IOC_FSGETXATTR;
 constexpr unsigned kSetXattr = FS_IOC_FSSETXATTR;
 constexpr mode_t kPermissions = 07777;
 
-int reply_attr(fuse_req_t req, const Result<struct stat>& attr) noexcept {
+int reply_attr(fuse_req_t req, fuse_ino_t id, const Result<struct stat>& attr) noexcept {
   if (!attr) return attr.error().value();
-  (void)::fuse_reply_attr(req, &*attr, kForever);
+  (void)::fuse_reply_attr(req, &*attr, attr_timeout(served(req), id));
   return 0;
 }
 
@@ -57,7 +57,7 @@ int reply_sized(fuse_req_t req, const Result<std::string>& value, std::size_t si
 }  // namespace
 
 void getattr(fuse_req_t req, fuse_ino_t id, fuse_file_info*) noexcept {
-  guarded(req, [&] { return reply_attr(req, served(req).overlay.getattr(id)); });
+  guarded(req, [&] { return reply_attr(req, id, served(req).overlay.getattr(id)); });
 }
 
 void setattr(fuse_req_t req, fuse_ino_t id, struct stat* attr, int to_set,
@@ -67,7 +67,12 @@ void setattr(fuse_req_t req, fuse_ino_t id, struct stat* attr, int to_set,
     const Caller caller = caller_of(req);
     SetAttr set = decode(*attr, to_set);
     set.by_file = file != nullptr;
-    return reply_attr(req, with_room(to, [&] { return to.overlay.setattr(caller, id, set); }));
+    // A write that is passed through and takes set-id bits away has the kernel ask for a change of
+    // nothing first (fs/attr.c, fs/fuse/dir.c: what is to go was taken out, since by
+    // HANDLE_KILLPRIV_V2 a WRITE would say it). One that takes a file capability alone does, too:
+    // should the file have set-id bits besides, they go even where root writes.
+    if (to.passthrough != nullptr && to_set == 0) set.kill_suidgid = true;
+    return reply_attr(req, id, with_room(to, [&] { return to.overlay.setattr(caller, id, set); }));
   });
 }
 

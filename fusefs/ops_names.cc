@@ -3,7 +3,6 @@
 #include <string>
 
 #include "fusefs/ops_support.h"
-#include "fusefs/request.h"
 #include "fusefs/session_notifier.h"
 
 namespace troot::fusefs::ops {
@@ -54,22 +53,6 @@ void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev
     return reply_made(req, parent, name, with_room(to, [&] {
                         return to.overlay.mknod(caller, parent, name, mode, rdev);
                       }));
-  });
-}
-
-void create(fuse_req_t req, fuse_ino_t parent, const char*, mode_t mode,
-            fuse_file_info* info) noexcept {
-  guarded(req, [&] {
-    // CREATE itself is refused once, and the kernel goes on with MKNOD.
-    if (!is_tmpfile(current_request())) return ENOSYS;
-    Served& to = served(req);
-    const Caller caller = caller_of(req);
-    const auto entry = with_room(to, [&] { return to.overlay.tmpfile(caller, parent, mode); });
-    if (!entry) return entry.error().value();
-    const auto param = entry_param(*entry);
-    to.device->saw_file(entry->id);
-    if (::fuse_reply_create(req, &param, info) != 0) to.overlay.forget(entry->id, 1);
-    return 0;
   });
 }
 
@@ -142,7 +125,7 @@ class Listing {
     const std::size_t room = buffer_.size() - used_;
     // Node 0 where nothing was looked up, as for "." and "..": the kernel then counts no lookup
     // either.
-    auto param = item.entry.id != 0 ? entry_param(item.entry) : fuse_entry_param{};
+    auto param = item.entry.id != 0 ? entry_param(served(req_), item.entry) : fuse_entry_param{};
     if (item.entry.id == 0) {
       param.attr.st_ino = item.ino;
       param.attr.st_mode = static_cast<mode_t>(item.d_type) << 12;

@@ -78,11 +78,17 @@ template <std::invocable Operation>
   return operation();
 }
 
-[[nodiscard]] inline fuse_entry_param entry_param(const Entry& entry) noexcept {
+/// How long the kernel may keep attributes.
+[[nodiscard]] inline double attr_timeout(const Served& served, NodeId id) noexcept {
+  return served.passthrough != nullptr && served.overlay.times_move_unseen(id) ? 0 : kForever;
+}
+
+[[nodiscard]] inline fuse_entry_param entry_param(const Served& served,
+                                                  const Entry& entry) noexcept {
   fuse_entry_param param{};
   param.ino = entry.id;
   param.attr = entry.attr;
-  param.attr_timeout = kForever;
+  param.attr_timeout = attr_timeout(served, entry.id);
   param.entry_timeout = kForever;
   return param;
 }
@@ -91,7 +97,7 @@ template <std::invocable Operation>
 [[nodiscard]] inline int reply_entry(fuse_req_t req, const Result<Entry>& entry) noexcept {
   if (!entry) return entry.error().value();
   Served& to = served(req);
-  const auto param = entry_param(*entry);
+  const auto param = entry_param(to, *entry);
   if (S_ISREG(param.attr.st_mode)) to.device->saw_file(entry->id);
   // A reply that did not arrive leaves the kernel without the lookup that was counted.
   if (::fuse_reply_entry(req, &param) != 0) to.overlay.forget(entry->id, 1);
@@ -113,8 +119,6 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept;
 void forget(fuse_req_t req, fuse_ino_t id, std::uint64_t lookups) noexcept;
 void forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) noexcept;
 void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) noexcept;
-void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
-            fuse_file_info* info) noexcept;
 void mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) noexcept;
 void symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) noexcept;
 void link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char* new_name) noexcept;
@@ -126,6 +130,12 @@ void readdir(fuse_req_t req, fuse_ino_t id, std::size_t size, off_t cookie,
              fuse_file_info*) noexcept;
 void readdirplus(fuse_req_t req, fuse_ino_t id, std::size_t size, off_t cookie,
                  fuse_file_info*) noexcept;
+
+// fusefs/ops_open.cc
+void open(fuse_req_t req, fuse_ino_t id, fuse_file_info* info) noexcept;
+void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+            fuse_file_info* info) noexcept;
+void release(fuse_req_t req, fuse_ino_t id, fuse_file_info* info) noexcept;
 
 // fusefs/ops_attr.cc
 void getattr(fuse_req_t req, fuse_ino_t id, fuse_file_info*) noexcept;

@@ -192,6 +192,7 @@ constexpr std::array kWords{
     Word{"threaded=0", [](MountOptions& o) { o.threads = 1; }},
     Word{"aufs_whiteouts", [](MountOptions& o) { o.config.aufs_whiteouts = true; }},
     Word{"override_stat", [](MountOptions& o) { o.config.override_stat = true; }},
+    Word{"passthrough", [](MountOptions& o) { o.passthrough = true; }},
     Word{"debug", [](MountOptions& o) { o.debug = true; }},
     Word{"ro", [](MountOptions& o) { o.read_only = true; }},
     Word{"rw", [](MountOptions& o) { o.read_only = false; }},
@@ -301,6 +302,12 @@ Parsed check_combination(MountOptions& o) {
   if (!o.config.quota &&
       (o.config.size_bytes.value_or(0) != 0 || o.config.inodes.value_or(0) != 0)) {
     return usage("noquota and a limit (size=, inodes=) exclude each other");
+  }
+  if (o.passthrough && o.config.quota) {
+    return usage("passthrough needs noquota: what the kernel writes by itself cannot be accounted");
+  }
+  if (o.passthrough && o.read_only) {
+    return usage("passthrough needs an upperdir that is written to: lowers are not passed through");
   }
   return {};
 }

@@ -56,6 +56,7 @@ struct MountOptions {
   bool read_only = false;
   bool allow_other = false;
   bool allow_root = false;
+  bool passthrough = false;  ///< the kernel reads and writes files of the upper by itself
   std::vector<std::string> mount_flags;  ///< passed on as they are: dev, nosuid, noatime…
 
   std::vector<std::string> not_implemented;  ///< known words that this version does not act on

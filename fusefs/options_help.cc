@@ -50,6 +50,8 @@ Serving
   redirect_dir=nofollow  and a directory that has one is refused with EPERM
   metacopy=on|off        a change of metadata alone copies no data up (on, the default)
   volatile, fsync=0      never wait for the disk; a crash may lose the upper
+  passthrough            the kernel reads and writes files of the upper by itself (noquota, real root,
+                         Linux 6.9; else the mount serves without it and says so)
   threads=N              most worker threads (default: 512, made when needed)
   io_uring=auto|on|off   requests over io_uring where root enabled it (auto); on says why, where not
   control=PATH           the control socket (default: WORKDIR/troot/control)

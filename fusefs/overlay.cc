@@ -111,6 +111,16 @@ Result<std::size_t> Overlay::copy_file_range(const Caller& caller, NodeId from, 
   return copy_file(*core_, caller, from, from_offset, to, to_offset, length);
 }
 
+Result<OpenFile> Overlay::open_file(NodeId id, Access access) {
+  return fusefs::open_file(*core_, id, access);
+}
+Status Overlay::close_file(NodeId id) { return fusefs::close_file(*core_, id); }
+bool Overlay::times_move_unseen(NodeId id) const noexcept {
+  const Inode* const inode = core_->inodes.find(id);
+  return inode != nullptr && inode->has(Inode::kMapped);
+}
+Result<Fd> Overlay::sample_file() { return fusefs::sample_file(*core_); }
+
 Status Overlay::fsync(NodeId id, bool data_only) {
   TRY(inode, find(*core_, id));
   if (!inode->in_upper() || core_->config.volatile_upper) return {};

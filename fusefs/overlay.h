@@ -26,6 +26,8 @@
 
 namespace troot::fusefs {
 
+class Fd;
+
 /// Names an inode to the kernel: slot in the low 32 bits, generation above. 1 is the root. Never
 /// reused.
 using NodeId = std::uint64_t;
@@ -121,6 +123,17 @@ struct SetAttr {
 struct WriteMode {
   bool from_mapping = false;  ///< FUSE_WRITE_CACHE: write-back of a mapping (quota.md rule 11)
   bool kill_suidgid = false;  ///< FUSE_WRITE_KILL_SUIDGID
+};
+/// What a file is opened for.
+enum class Access { kRead, kWrite, kReadWrite };
+/// What an open file may be served from without us (fusefs/passthrough.h).
+struct OpenFile {
+  /// Of its data in the upper, open for reading and writing. Null: the data lies in a lower, or the
+  /// upper does not let itself be written: the server reads and writes.
+  std::shared_ptr<const Fd> data;
+  /// From now on the times may move without a call that the kernel sees, by stores through a
+  /// mapping: what it remembers of them is no good any more.
+  bool times_move_unseen = false;
 };
 struct Written {
   std::size_t bytes = 0;  ///< at least 1; short when the limit allows no more
@@ -253,6 +266,17 @@ class Overlay {
   /// Data and metadata of the upper object to disk; nothing for a lower one or a volatile upper.
   [[nodiscard]] Status fsync(NodeId id, bool data_only);
   [[nodiscard]] Status fsyncdir(NodeId id, bool data_only);
+
+  // ---- data past us ---------------------------------------------------------------------------
+  /// What an open file of the kernel's may read and write by itself. From then on, until the inode
+  /// is forgotten, nothing about the file's data is remembered here. Only without quota.
+  [[nodiscard]] Result<OpenFile> open_file(NodeId id, Access access);
+  /// The last one that did is closed: holes that it left are noted, for later mounts with quota.
+  [[nodiscard]] Status close_file(NodeId id);
+  /// Whether OpenFile::times_move_unseen was ever said of it.
+  [[nodiscard]] bool times_move_unseen(NodeId id) const noexcept;
+  /// An empty file of the upper's file system, open for reading and writing, without a name.
+  [[nodiscard]] Result<Fd> sample_file();
 
   // ---- the rest -------------------------------------------------------------------------------
   /// Null when the mount was made with noquota.

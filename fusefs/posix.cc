@@ -214,6 +214,23 @@ Result<off_t> seek(int fd, off_t offset, int whence) {
   return at;
 }
 
+Result<std::uint64_t> cached_pages(int fd, off_t begin, off_t length) {
+  // The structures of linux/mman.h, which older headers do not have.
+  struct {
+    std::uint64_t begin, length;
+  } range{static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(length)};
+  struct {
+    std::uint64_t cached, dirty, writeback, evicted, recently_evicted;
+  } found{};
+  constexpr long kCachestat = 451;  // the same on every architecture
+  if (::syscall(kCachestat, fd, &range, &found, 0) != 0) return fail_errno();
+  return found.cached;
+}
+
+void drop_cached(int fd, off_t begin, off_t end) noexcept {
+  (void)::posix_fadvise(fd, begin, end - begin, POSIX_FADV_DONTNEED);
+}
+
 Result<std::string> list_xattr(int dirfd, const char* name) {
   const Look look;
   auto names = read_growing([&](char* b, std::size_t n) { return xattr_list(dirfd, name, b, n); });

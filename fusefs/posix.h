@@ -91,6 +91,11 @@ void set_look_hook(std::function<void()> hook);
 [[nodiscard]] Status list(int readable_dirfd, const std::function<bool(const DirName&)>& each);
 [[nodiscard]] Result<std::size_t> pread(int fd, std::span<std::byte> into, off_t offset);
 [[nodiscard]] Result<off_t> seek(int fd, off_t offset, int whence);
+/// How many pages of the range the file system has in its cache (cachestat(2), Linux 6.5). ENOSYS
+/// before.
+[[nodiscard]] Result<std::uint64_t> cached_pages(int fd, off_t begin, off_t length);
+/// Those of [begin, end) that are on disk leave the cache (posix_fadvise(2), POSIX_FADV_DONTNEED).
+void drop_cached(int fd, off_t begin, off_t end) noexcept;
 /// The names of all xattrs, each ended by a NUL; empty where the file system has none.
 [[nodiscard]] Result<std::string> list_xattr(int dirfd, const char* name);
 /// ENODATA when it is not there.

@@ -61,6 +61,7 @@ class Rename {
   }
   Status look(End& end);
   Status fit_links(End& end);
+  Status fit_data(const End& end);
   Status check();
   Status check_project(const End& into, Inode* moved);
   Status check_victim();
@@ -103,6 +104,15 @@ Status Rename::fit_links(End& end) {
   std::unique_lock loc(end.inode->loc);
   if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
   return add_alias(core_, end.inode, end.fd->get(), end.name);
+}
+
+/// A file whose data lies below says where, before it moves. No other loc is held alone meanwhile:
+/// this goes up from its name, and through the directory it changes places with, should that be one
+/// above it (which the kernel asks of nobody, and the upper refuses).
+Status Rename::fit_data(const End& end) {
+  if (!end.inode->has(Inode::kMetacopy)) return {};
+  const std::unique_lock loc(end.inode->loc);
+  return say_redirect(core_, end.inode);
 }
 
 /// Without exclusive locks: brings what moves and where it goes into the upper, which may take
@@ -326,7 +336,6 @@ Status Rename::move() {
   say();
   {
     const LocPair locs(from_.inode, to_.inode);
-    CHECK_OK(say_redirect(core_, from_.inode));
     TRY(whiteout_left, move_on_disk());
     if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
     move_in_memory(whiteout_left);
@@ -351,8 +360,6 @@ Status Rename::swap() {
 
 Status Rename::swap_places() {
   const LocPair locs(from_.inode, to_.inode);
-  CHECK_OK(say_redirect(core_, from_.inode));
-  CHECK_OK(say_redirect(core_, to_.inode));
   CHECK_OK(posix::rename(from_.fd->get(), from_.name->text, to_.fd->get(), to_.name->text,
                          RENAME_EXCHANGE));
   // The names stay where they are; what they name changes places.
@@ -393,6 +400,8 @@ Status Rename::commit(bool alone) {
   if (to_.inode == from_.inode) return {};  // two names of one inode: nothing is done (rename(2))
   CHECK_OK(fit_links(from_));
   CHECK_OK(fit_links(to_));
+  CHECK_OK(fit_data(from_));
+  if (exchange_) CHECK_OK(fit_data(to_));
   return exchange_ ? swap() : move();
 }
 

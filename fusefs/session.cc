@@ -4,6 +4,7 @@
 #define FUSE_USE_VERSION 314
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -24,7 +25,9 @@
 
 #include "fusefs/device.h"
 #include "fusefs/ops.h"
+#include "fusefs/passthrough.h"
 #include "fusefs/session_notifier.h"
+#include "fusefs/uring_abi.h"
 #include "fusefs/workers.h"
 
 extern char** environ;
@@ -180,15 +183,26 @@ class FuseSession final : public Session {
     }
     device_ = std::make_unique<Device>(fd, clone);
     served_.device = device_.get();
+    if (options_.passthrough) {
+      passthrough_ = std::make_unique<Passthrough>(fd);
+      served_.passthrough = passthrough_.get();
+    }
     return {};
   }
 
   void publish_control(std::string path) override { served_.control = std::move(path); }
 
   Status run(std::function<void()> ready) override {
-    device_->on_rings = [this](bool offered) { return take_rings(offered); };
+    device_->amend = [this](std::uint64_t offered, fuse_init_out& reply) {
+      if (passthrough_) passthrough_->negotiate(offered, reply);
+      if (take_rings((offered & uring_abi::kOverIoUring) != 0)) {
+        reply.flags |= FUSE_INIT_EXT;
+        reply.flags2 |= static_cast<std::uint32_t>(uring_abi::kOverIoUring >> 32);
+      }
+    };
     device_->on_init = [this, told = std::move(ready)] {
       if (rings_taken_) workers_->begin_rings();
+      if (passthrough_) (void)passthrough_->works([this] { return served_.overlay.sample_file(); });
       told();
     };
     const auto on_end = [this] { signal_event(gone_fd_); };
@@ -232,6 +246,7 @@ class FuseSession final : public Session {
     if (Workers* const workers = serving_.load()) workers->settle();
   }
   const RequestCounts& requests() const noexcept override { return counts_; }
+  const Passthrough* passthrough() const noexcept override { return passthrough_.get(); }
 
  private:
   static void signal_event(int fd) noexcept {
@@ -278,6 +293,7 @@ class FuseSession final : public Session {
   const MountOptions options_;
   RequestCounts counts_;
   fuse_session* session_ = nullptr;
+  std::unique_ptr<Passthrough> passthrough_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<Workers> workers_;

@@ -12,6 +12,8 @@
 
 namespace troot::fusefs {
 
+class Passthrough;
+
 /// Blocks SIGTERM, SIGINT and SIGHUP, which Session::run waits for, and ignores SIGPIPE. To be
 /// called before any thread is started, since threads inherit it.
 void block_end_signals() noexcept;
@@ -39,6 +41,8 @@ class Session {
   /// Tells the kernel what a refresh found, and waits until it has dropped it. From any thread that
   /// holds no lock and serves no request: the kernel may wait for replies first.
   virtual void invalidate(const Refreshed& stale) noexcept = 0;
+  /// Null: the options do not ask for it. What it says is valid once `ready` is called.
+  [[nodiscard]] virtual const Passthrough* passthrough() const noexcept = 0;
   /// Takes note of what the kernel has given back, so that usage can be told. From any thread that
   /// holds no lock.
   virtual void settle() noexcept = 0;

@@ -32,6 +32,9 @@ class Notifier {
 
   /// The kernel's attributes of `id` are stale. Dropped when memory is short.
   void stale_attributes(NodeId id) noexcept;
+  /// The same, before this returns. For a file that is just being opened: the kernel has the inode
+  /// at hand and holds nothing that this waits for.
+  void stale_now(NodeId id) noexcept { tell(id); }
   /// The same within some milliseconds: many of one directory, as copy-ups make them, are told
   /// once.
   void stale_soon(NodeId id) noexcept;

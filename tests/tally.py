@@ -17,6 +17,10 @@ import xml.etree.ElementTree as ElementTree
 TAP = re.compile(r"^(ok|not ok)\b(?: +\d+)?(?: *-)? *(.*?)(?: *# *SKIP\b *(.*))?$", re.MULTILINE)
 CATCH_ALL = re.compile(r"^All tests passed \(.* in (\d+) test cases?\)", re.MULTILINE)
 CATCH_SOME = re.compile(r"^test cases: .*$", re.MULTILINE)
+CATCH_FAILED = re.compile(r"^\S+:\d+: FAILED:\n(?:(?![-=.]{60}).*\n?)*", re.MULTILINE)
+TAP_FAILED = re.compile(r"(?:^# .*\n)*^not ok\b.*\n?(?:^# .*\n?)*", re.MULTILINE)
+# Where only the end of the output is kept, the reasons shall be in it: this much of them.
+MOST_EXCERPTS, MOST_LINES = 3, 60
 # Reasons that are no excuse where CI promises a machine that has them.
 PROMISED = re.compile(r"needs (FUSE|root|user namespaces)", re.IGNORECASE)
 
@@ -29,6 +33,7 @@ class Tally:
         self.passed = 0
         self.failures = []
         self.skips = []
+        self.excerpts = []
 
     def skip(self, name, reason):
         if self.strict and PROMISED.search(reason):
@@ -59,10 +64,12 @@ class Tally:
         elif match := CATCH_SOME.search(output):
             numbers = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped)", match.group(0))}
             self.passed += numbers.get("passed", 0)
-            self.failures += [f"{name}: a failed case; see its output above"] * numbers.get("failed", 0)
+            self.failures += [f"{name}: a failed case"] * numbers.get("failed", 0)
             for _ in range(numbers.get("skipped", 0)):
                 self.skip(name, "a case that the program skipped")
             counted = True
+        for excerpt in (CATCH_FAILED.findall(output) + TAP_FAILED.findall(output))[:MOST_EXCERPTS]:
+            self.excerpts.append(f"{name}: " + "\n".join(excerpt.rstrip().splitlines()[-MOST_LINES:]))
         if status == "failed" and len(self.failures) == failures_before:
             self.failures.append(f"{name}: crashed, timed out or ended with an error")
         elif status == "passed" and not counted:
@@ -111,6 +118,8 @@ def main():
     print()
     for line in tally.skips:
         print(f"skipped: {line}")
+    for text in tally.excerpts:
+        print(f"{text}\n")
     for line in tally.failures:
         print(f"FAILED: {line}")
     print()

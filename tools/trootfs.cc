@@ -19,6 +19,7 @@
 #include "fusefs/handover.h"
 #include "fusefs/options.h"
 #include "fusefs/overlay.h"
+#include "fusefs/passthrough.h"
 #include "fusefs/preflight.h"
 #include "fusefs/session.h"
 #include "tools/version.h"
@@ -28,6 +29,10 @@ namespace {
 using namespace troot::fusefs;
 
 void say(const std::string& line) { std::fprintf(stderr, "trootfs: %s\n", line.c_str()); }
+
+std::string no_passthrough(const std::string& why) {
+  return "passthrough: " + why + "; the mount serves without it";
+}
 
 /// The log goes to the file if one is named, else to a terminal that stays ours, else nowhere.
 tl::expected<void, UsageError> open_log(const MountOptions& options) {
@@ -94,7 +99,7 @@ tl::expected<std::unique_ptr<ControlServer>, UsageError> make_control(Overlay& o
       ControlServer::start(options.control,
                            {overlay, session.requests(), options.config.upper,
                             [&session](const Refreshed& stale) { session.invalidate(stale); },
-                            [&session] { session.settle(); }},
+                            session.passthrough(), [&session] { session.settle(); }},
                            [&session] { session.request_end(); });
   if (control) {
     // A world's mount is seen from inside the world, where nobody may change limits.
@@ -116,7 +121,15 @@ tl::expected<void, UsageError> serve(Overlay& overlay, Start& start, Daemon& dae
   if (!*session) return {};
   auto control = make_control(overlay, **session, start.options, start.control_asked);
   if (!control) return tl::unexpected(control.error());
-  auto served = (*session)->run([&daemon] { daemon.ready(); });
+  auto served = (*session)->run([&] {
+    const Passthrough* const passthrough = (*session)->passthrough();
+    if (passthrough != nullptr && !passthrough->refusal().empty()) {
+      const std::string note = no_passthrough(passthrough->refusal());
+      say("note: " + note);
+      if (!start.options.log_file.empty()) spdlog::warn("{}", note);
+    }
+    daemon.ready();
+  });
   return served ? tl::expected<void, UsageError>{} : cannot("cannot serve", served.error().value());
 }
 
@@ -136,7 +149,12 @@ tl::expected<void, UsageError> open_and_serve(Start& start, Daemon& daemon) {
 /// Checks that need no daemon, so that their lines come from the process that was started.
 tl::expected<void, UsageError> prepare(Start& start) {
   if (auto resolved = resolve_paths(start.options); !resolved) return resolved;
-  apply_defaults(start.options, is_real_root());
+  const bool real_root = is_real_root();
+  apply_defaults(start.options, real_root);
+  if (start.options.passthrough && !real_root) {
+    start.options.passthrough = false;
+    say("note: " + no_passthrough("only real root may give files to the kernel"));
+  }
   return start.socket < 0 ? check_machine(start.options) : tl::expected<void, UsageError>{};
 }
 

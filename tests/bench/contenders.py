@@ -25,6 +25,7 @@ VARIANTS = {
     "rings": f"{{bin}}/trootfs -o {LAYERS},{LIMIT},io_uring=on {{mnt}}",
     "no-rings": f"{{bin}}/trootfs -o {LAYERS},{LIMIT},io_uring=off {{mnt}}",
     "noquota-again": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
+    "passthrough": f"{{bin}}/trootfs -o {LAYERS},noquota,passthrough {{mnt}}",
 }
 
 
@@ -116,8 +117,8 @@ def choose(only, binaries):
         program = command.format(bin=binaries, lower="", upper="", work="", mnt="").split()[0] if command else "cp"
         if not shutil.which(program):
             print(f"left out: {name}: there is no {program}", file=sys.stderr)
-        elif name == "overlay" and os.getuid() != 0:
-            print("left out: overlay: only root mounts it", file=sys.stderr)
+        elif name in ("overlay", "passthrough") and os.getuid() != 0:
+            print(f"left out: {name}: only root mounts it", file=sys.stderr)
         else:
             chosen[name] = command
     return chosen

@@ -2,7 +2,8 @@
 // Usage: microfs DIR OPERATION COUNT [PROCESSES]; prints "OPERATION PER_SECOND", summed over the processes.
 //
 // Operations: stat roundtrip negstat openclose create mkdir unlink churn rename readdir, and with a block size in bytes
-// appended: write read rwrite rread (r: at random places of a file of COUNT blocks).
+// appended: write read rwrite rread (r: at random places of a file of COUNT blocks) store load (the same in a row, by
+// shared mappings of a file of COUNT blocks, msync(2) included).
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -173,6 +174,35 @@ static double op_rread(struct job *j) {
   close(fd);
   return now() - start;
 }
+static char *map_blocks(int fd, size_t bytes) {
+  char *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (map == MAP_FAILED) die("mmap");
+  return map;
+}
+static double op_store(struct job *j) {
+  int fd = open_blocks(nth(j, j->a, "file", 0), j->size, j->count);
+  size_t bytes = j->size * (size_t)j->count;
+  double start = now();
+  char *map = map_blocks(fd, bytes);
+  for (size_t at = 0; at < bytes; at += j->size) memset(map + at, 'x', j->size);
+  if (msync(map, bytes, MS_SYNC)) die("msync");
+  munmap(map, bytes);
+  double took = now() - start;
+  close(fd);
+  return took;
+}
+static double op_load(struct job *j) {
+  int fd = open_blocks(nth(j, j->a, "file", 0), j->size, j->count);
+  size_t bytes = j->size * (size_t)j->count;
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  double start = now();
+  char *map = map_blocks(fd, bytes);
+  for (size_t at = 0; at < bytes; at += j->size) memcpy(block, map + at, j->size);
+  munmap(map, bytes);
+  double took = now() - start;
+  close(fd);
+  return took;
+}
 
 static const struct operation {
   const char *name;
@@ -182,7 +212,7 @@ static const struct operation {
     {"stat", 0, op_stat},     {"negstat", 0, op_negstat}, {"openclose", 0, op_openclose}, {"create", 0, op_create},
     {"mkdir", 0, op_mkdir},   {"unlink", 0, op_unlink},   {"churn", 0, op_churn},         {"rename", 0, op_rename},
     {"readdir", 0, op_readdir}, {"rwrite", 1, op_rwrite}, {"rread", 1, op_rread},         {"write", 1, op_write},
-    {"read", 1, op_read},     {"roundtrip", 0, op_roundtrip},
+    {"read", 1, op_read},     {"roundtrip", 0, op_roundtrip}, {"store", 1, op_store},       {"load", 1, op_load},
 };
 
 static const struct operation *find(const char *name, size_t *size) {

@@ -123,7 +123,9 @@ def works(program, scale):
             ("roundtrip", 30000, 1), ("stat", 200000, 1), ("negstat", 100000, 1), ("openclose", 30000, 1), ("readdir", 300, 1), ("create", 8000, 1),
             ("create", 4000, 4), ("mkdir", 5000, 1), ("unlink", 8000, 1), ("rename", 8000, 1), ("churn", 8000, 1),
             ("write4096", 30000, 1), ("write65536", 8000, 1), ("write1048576", 600, 1), ("rwrite4096", 20000, 1),
-            ("write4096", 10000, 2), ("write4096", 5000, 8), ("create", 2000, 8), ("read4096", 60000, 1), ("read1048576", 600, 1), ("rread4096", 60000, 1), ("openclose", 30000, 8)):
+            ("write4096", 10000, 2), ("write4096", 5000, 8), ("create", 2000, 8), ("read4096", 60000, 1),
+            ("read65536", 8000, 1), ("read1048576", 600, 1), ("rread4096", 60000, 1), ("store65536", 4000, 1),
+            ("load65536", 4000, 1), ("openclose", 30000, 8)):
         count = max(1, int(count * scale))
         yield Work(f"{operation} x{processes}", "/s", micro(program, operation, count, processes))
 

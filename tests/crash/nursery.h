@@ -16,8 +16,13 @@
 
 #include <array>
 #include <csignal>
+#include <cstdio>
+#include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
+
+#include <boost/filesystem.hpp>
 
 #include "unit/catch.h"
 
@@ -30,11 +35,7 @@ class Nursery {
 
   /// `test_case`: the hidden one that calls serve().
   explicit Nursery(const char* test_case) : test_case_(test_case) {}
-  ~Nursery() {
-    if (end_ < 0) return;
-    ::close(end_);  // which ends it
-    ::waitpid(keeper_, nullptr, 0);
-  }
+  ~Nursery() { end(); }
   Nursery(const Nursery&) = delete;
   Nursery& operator=(const Nursery&) = delete;
 
@@ -45,9 +46,14 @@ class Nursery {
             static_cast<ssize_t>(words.size()));
     INFO("a process of its own: " << words);
     pollfd answer{end_, POLLIN, 0};
-    REQUIRE(::poll(&answer, 1, kPatience_ms) == 1);
+    if (::poll(&answer, 1, kPatience_ms) != 1) {
+      const std::string seen = where_it_stands();
+      end();  // the next one begins with a new keeper
+      FAIL("it stands still\n" << seen);
+    }
     int status = 0;
     REQUIRE(::recv(end_, &status, sizeof status, 0) == sizeof status);
+    INFO("its status as of waitpid: " << status);
     REQUIRE(WIFEXITED(status));
     return WEXITSTATUS(status);
   }
@@ -64,6 +70,10 @@ class Nursery {
       const pid_t child = ::fork();
       if (child == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        // The test framework's handlers write a report, and wait for ever where the fault was in
+        // malloc. A fault is an end like others here, and has its signal in the status.
+        for (const int fault : {SIGSEGV, SIGABRT, SIGFPE, SIGILL, SIGBUS})
+          (void)::signal(fault, SIG_DFL);
         std::istringstream said(std::string(words.data(), static_cast<std::size_t>(n)));
         ::_exit(task(said));
       }
@@ -74,7 +84,45 @@ class Nursery {
   }
 
  private:
-  static constexpr int kPatience_ms = 100'000;
+  /// One takes a second at most; on a machine with much else to do, ten.
+  static constexpr int kPatience_ms = 60'000;
+
+  void end() {
+    if (end_ < 0) return;
+    ::close(std::exchange(end_, -1));
+    ::kill(keeper_, SIGKILL);  // and with it, whom it waits for
+    ::waitpid(keeper_, nullptr, 0);
+  }
+
+  /// Every thread of the process that is waited for: what the kernel says of it, and its stack if
+  /// a debugger is there.
+  [[nodiscard]] std::string where_it_stands() const {
+    const std::string keeper = "/proc/" + std::to_string(keeper_);
+    pid_t child = 0;
+    if (!(std::ifstream(keeper + "/task/" + std::to_string(keeper_) + "/children") >> child))
+      return "no process there";
+    std::ostringstream seen;
+    const std::string tasks = "/proc/" + std::to_string(child) + "/task";
+    boost::system::error_code error;
+    for (const auto& task : boost::filesystem::directory_iterator(tasks, error)) {
+      seen << "thread " << task.path().filename().string();
+      for (const char* what : {"stat", "wchan", "syscall"}) {
+        std::string line;
+        std::getline(std::ifstream(task.path() / what), line);
+        seen << " | " << line;
+      }
+      seen << '\n';
+    }
+    const std::string ask =
+        "timeout 20 gdb -p " + std::to_string(child) +
+        " -batch -ex 'thread apply all bt 25' 2>/dev/null | grep -E '^(Thread|#)'";
+    if (FILE* answer = ::popen(ask.c_str(), "r")) {
+      std::array<char, 512> line;
+      while (std::fgets(line.data(), line.size(), answer) != nullptr) seen << line.data();
+      ::pclose(answer);
+    }
+    return seen.str();
+  }
 
   void begin() {
     std::array<int, 2> ends;

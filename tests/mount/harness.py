@@ -24,6 +24,9 @@ from control_link import ask
 from mount_table import holders, mounted, own_mounts
 
 FILE_SYSTEM = os.environ.get("TROOT_TEST_FS", "trootfs")
+# Options that every mount of trootfs gets, in front of those of its case.
+MORE_OPTIONS = [o for o in os.environ.get("TROOT_TEST_OPTIONS", "").split(",") if o]
+PASSTHROUGH = "passthrough" in MORE_OPTIONS
 UNIONS = ("trootfs", "overlay", "fuse-overlayfs")
 CASE_SECONDS = 90
 SERVER_SECONDS = 30
@@ -294,7 +297,9 @@ class Bed:
         return self
 
     def _mount_trootfs(self):
-        options = list(self.options)
+        options = MORE_OPTIONS + self.options
+        if "noquota" in options and any(o.startswith(("size=", "inodes=")) for o in options):
+            raise Skip("of limits, which noquota knows none of")
         if self.mode == "root":
             options.append("allow_other")
         log = open(self.log, "ab")
@@ -524,6 +529,8 @@ def why_not(each, mode):
         return f"{FILE_SYSTEM} is known to differ"
     if mode == "root" and os.getuid() != 0:
         return "needs root"
+    if mode == "user" and PASSTHROUGH:
+        return "files are passed through for root"
     if mode == "user" and FILE_SYSTEM == "overlay":
         return "the kernel's overlay mounts for root"
     if FILE_SYSTEM in ("trootfs", "fuse-overlayfs"):

@@ -20,7 +20,7 @@ import struct
 import time
 
 from actors import Actor
-from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, RENAME_EXCHANGE, RENAME_NOREPLACE, Failure, case, check, equal,
+from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PASSTHROUGH, RENAME_EXCHANGE, RENAME_NOREPLACE, Failure, case, check, equal,
                      fallocate, libc, libc_call, main, renameat2, write)
 
 OPERATIONS = int(os.environ.get("TROOT_MOUNT_OPS", 6000))
@@ -246,8 +246,9 @@ class Hands:
             return "read-only"
         if flush:
             mapping.flush()
-        if data and self.side == PLAIN:
-            os.utime(self.fd(slot))  # tmpfs leaves the time alone; POSIX does not
+        # tmpfs leaves the time alone; POSIX does not. Where the kernel passes the mapping through, tmpfs decides.
+        if data and (self.side == PLAIN or PASSTHROUGH):
+            os.utime(self.fd(slot))
         return len(data)
 
     # -- all at once

@@ -9,8 +9,8 @@ import sys
 
 from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PAGE, Skip, case, check, equal, fallocate, main,
                      pattern, read, run, write)
+from images import FILE_SYSTEMS, MIB, needs, on_image
 
-MIB = 1 << 20
 trootfs = {"on": ("trootfs",)}
 
 
@@ -73,11 +73,6 @@ def contents(top):
             elif os.path.isfile(path):
                 found[os.path.relpath(path, top)] = read(path)
     return found
-
-
-def needs(program):
-    if not shutil.which(program):
-        raise Skip(f"no {program} here")
 
 
 @case("tar -S, cp --sparse, rsync -S of lower, copied-up, sparse and preallocated files give the right bytes",
@@ -158,34 +153,6 @@ def du(m):
 
 
 # ---- other file systems below ---------------------------------------------------------------------------------
-
-FILE_SYSTEMS = {"ext4": ("mkfs.ext4", "mkfs.ext4 -q -F -b 4096", 96),
-                "ext4 with bigalloc": ("mkfs.ext4", "mkfs.ext4 -q -F -b 4096 -O bigalloc -C 65536", 128),
-                "xfs": ("mkfs.xfs", "mkfs.xfs -q -f", 320), "btrfs": ("mkfs.btrfs", "mkfs.btrfs -q -f", 128), "tmpfs": (None, None, 0)}
-
-
-def on_image(m, kind):
-    """Mounts a file system of this kind over the case's layers; they are made anew on it."""
-    program, command, size_mib = FILE_SYSTEMS[kind]
-    point = m.base + "/fs"
-    os.mkdir(point)
-    if program:
-        needs(program)
-        image = m.base + "/image"
-        with open(image, "wb") as file:
-            file.truncate(size_mib * MIB)
-        run(*command.split(), image, seconds=120)
-        done = run("mount", "-o", "loop", image, point, check_status=False)
-    else:
-        done = run("mount", "-t", "tmpfs", "tmpfs", point, check_status=False)
-    if done.returncode != 0:
-        raise Skip(f"{kind} cannot be mounted here: {done.stderr.strip()}")
-    for name in ("upper", "work"):
-        os.rmdir(getattr(m, name))
-        setattr(m, name, os.path.join(point, name))
-        os.mkdir(getattr(m, name))
-    return point
-
 
 def the_unit(kind):
     def body(m):

@@ -139,6 +139,16 @@ TEST_CASE("links to, renames of and renames over one of several names") {
   f.check_names({"d/c", "d/moved", "d/e"}, 3, "!!" + text.substr(2));
 }
 
+TEST_CASE("a file changes places with the directory that holds its other name") {
+  Links f;
+  f.chmod("d/c", 0600);  // its data stays below, and d/c is the name it is reached by
+  REQUIRE(f.overlay->rename(kRootId, "a", kRootId, "d", RENAME_EXCHANGE));
+  f.check_names({"d", "a/c", "b"}, 3, std::string(5000, 'x'));
+  f.chmod("a/c", 0640);
+  REQUIRE(f.overlay->rename(kRootId, "a", kRootId, "b", RENAME_EXCHANGE));
+  f.check_names({"d", "b/c", "a"}, 3, std::string(5000, 'x'));
+}
+
 TEST_CASE("a last name that is replaced takes the object along") {
   Links f;
   REQUIRE(f.overlay->unlink(kRootId, "a"));

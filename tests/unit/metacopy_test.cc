@@ -187,3 +187,13 @@ TEST_CASE("with metacopy=off the data comes at once") {
   CHECK(get(f.upper + "/d/f") == f.text);
   f.check_recount();
 }
+
+TEST_CASE("a file whose data lies below cannot change places with a directory above it") {
+  Metacopy f;
+  f.chmod("d/f");
+  const auto renamed = f.overlay->rename(f.id("d"), "f", kRootId, "d", RENAME_EXCHANGE);
+  REQUIRE_FALSE(renamed);
+  CHECK(renamed.error() == EINVAL);
+  CHECK(f.read(f.id("d/f")) == f.text);
+  f.check_recount();
+}

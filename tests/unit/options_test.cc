@@ -154,6 +154,8 @@ TEST_CASE("what fuse-overlayfs is given is understood, or named in one note") {
   CHECK_FALSE(o.config.acl);
   CHECK(o.config.redirect_dir == RedirectDir::kFollow);
   CHECK_FALSE(good("metacopy=off").config.metacopy);
+  CHECK(good("upperdir=/u,workdir=/w,noquota,passthrough").passthrough);
+  CHECK_FALSE(good("upperdir=/u,workdir=/w,noquota").passthrough);
   CHECK(unused_note(o) ==
         "options not acted on: context uidmapping timeout (not implemented); frob (unknown)");
 }
@@ -178,6 +180,9 @@ TEST_CASE("wrong values are refused by name") {
   CHECK(says(refused("upperdir=/u"), "without workdir"));
   CHECK(says(refused("workdir=/w"), "without upperdir"));
   CHECK(says(refused("upperdir=/u,workdir=/w,noquota,size=1G"), "noquota"));
+  CHECK(says(refused("upperdir=/u,workdir=/w,passthrough"), "noquota"));
+  CHECK(says(refused("noquota,passthrough"), "upperdir"));
+  CHECK(says(refused("upperdir=/u,workdir=/w,ro,noquota,passthrough"), "upperdir"));
   CHECK(says(parse({"/m"}).error().message, "no lowerdir"));
   CHECK(says(parse({"-o", "lowerdir=/l"}).error().message, "no mount point"));
   CHECK(says(parse({"--frob", "/m"}).error().message, "--frob"));

@@ -2,6 +2,9 @@
 // of charging, seen through the facade and checked on disk.
 #include <linux/falloc.h>
 
+#include <chrono>
+#include <thread>
+
 #include "unit/union_fixture.h"
 
 using namespace troot;
@@ -307,6 +310,18 @@ TEST_CASE("listings resume at any cookie under change, each name that stayed exa
     if (round < 100) (void)f.overlay->unlink(kRootId, "n" + std::to_string(400 + round));
   }
   for (int i = 0; i < 400; ++i) CHECK(seen.count("n" + std::to_string(i)) == 1);
+}
+
+TEST_CASE("a mount waits for the server before it, which is about to end") {
+  Fixture f;
+  f.open();
+  std::thread ending([&f] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    f.overlay.reset();
+  });
+  auto second = Overlay::open(f.config);
+  ending.join();
+  CHECK(second);
 }
 
 TEST_CASE("a mount that cannot be says why in one line") {

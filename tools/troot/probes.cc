@@ -2,6 +2,7 @@
 #include "tools/troot/probes.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <linux/io_uring.h>
 #include <pwd.h>
 #include <sched.h>
@@ -14,13 +15,17 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <functional>
+#include <span>
 
 #include <boost/filesystem.hpp>
 
+#include "fusefs/passthrough_abi.h"
+#include "fusefs/request.h"
 #include "tools/troot/fd.h"
 #include "tools/troot/idmap.h"
 #include "tools/troot/knobs.h"
@@ -90,18 +95,47 @@ Finding namespaces() {
           "cannot be made or used: " + words(error < 0 ? -error : error), refusing_knob_cure()};
 }
 
+/// In a child with a mount namespace of its own. Leaves the descriptor of the mount in `fuse`.
+int try_fuse_mount(UniqueFd& fuse) {
+  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno;
+  fuse = UniqueFd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!fuse.valid()) return errno;
+  const std::string data =
+      "fd=" + std::to_string(fuse.get()) + ",rootmode=40000,user_id=0,group_id=0,allow_other";
+  return ::mount("doctor", "/", "fuse.trootfs", MS_NODEV, data.c_str()) == 0 ? 0 : errno;
+}
+
 Finding fuse_mount() {
   const int error = in_child(namespace_flags(), last_plan(), [] {
-    if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno;
-    const int fd = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    if (fd < 0) return errno;
-    const std::string data =
-        "fd=" + std::to_string(fd) + ",rootmode=40000,user_id=0,group_id=0,allow_other";
-    return ::mount("doctor", "/", "fuse.trootfs", MS_NODEV, data.c_str()) == 0 ? 0 : errno;
+    UniqueFd fuse;
+    return try_fuse_mount(fuse);
   });
   if (error == 0) return {"fuse mount", Verdict::kOk, "mounts in a namespace", ""};
   return {"fuse mount", Verdict::kFail, words(error < 0 ? -error : error),
           error == ENODEV ? "sudo modprobe fuse" : ""};
+}
+
+/// No world needs it, so that it is lacking is no fault of a host.
+Finding passthrough() {
+  const int error = in_child(namespace_flags(), last_plan(), [] {
+    UniqueFd fuse;
+    if (const int failed = try_fuse_mount(fuse); failed != 0) return failed;
+    // The first request of a connection is there with the mount, and says what the kernel offers.
+    std::array<std::byte, FUSE_MIN_READ_BUFFER> request{};
+    const ssize_t size = ::read(fuse.get(), request.data(), request.size());
+    if (size < 0) return errno;
+    const auto bytes = std::span(request).first(static_cast<std::size_t>(size));
+    const auto offered = fusefs::peek(bytes, fuse.get()).init_flags;
+    return (offered & fusefs::abi::kPassthrough) != 0 ? 0 : EOPNOTSUPP;
+  });
+  if (error == 0) {
+    return {"passthrough", Verdict::kOk,
+            "the kernel has it, for root's mounts with trootfs -o noquota,passthrough", ""};
+  }
+  return {"passthrough", Verdict::kOk,
+          error == EOPNOTSUPP ? "not in this kernel (Linux 6.9 has it); worlds do not need it"
+                              : "not tried: nothing can be mounted",
+          ""};
 }
 
 Finding fresh_proc() {
@@ -232,9 +266,9 @@ std::vector<Finding> store_findings(const std::string& store) {
 }  // namespace
 
 std::vector<Finding> probe_all(const std::string& store) {
-  std::vector<Finding> found{server_program(), fuse_device(),       namespaces(),
-                             fuse_mount(),     fresh_proc(),        id_range(),
-                             seccomp_filter(), fuse_over_io_uring()};
+  std::vector<Finding> found{server_program(), fuse_device(),    namespaces(),
+                             fuse_mount(),     passthrough(),    fresh_proc(),
+                             id_range(),       seccomp_filter(), fuse_over_io_uring()};
   for (auto& finding : store_findings(store)) found.push_back(std::move(finding));
   return found;
 }

@@ -1,0 +1,39 @@
+"""What owns it: layers on a file system of a given kind, made in a file for one case."""
+import os
+import shutil
+
+from harness import Skip, run
+
+MIB = 1 << 20
+# The program that is needed, what makes the file system, and its size in MiB.
+FILE_SYSTEMS = {"ext4": ("mkfs.ext4", "mkfs.ext4 -q -F -b 4096", 96),
+                "ext4 with bigalloc": ("mkfs.ext4", "mkfs.ext4 -q -F -b 4096 -O bigalloc -C 65536", 128),
+                "xfs": ("mkfs.xfs", "mkfs.xfs -q -f", 320), "btrfs": ("mkfs.btrfs", "mkfs.btrfs -q -f", 128), "tmpfs": (None, None, 0)}
+
+
+def needs(program):
+    if not shutil.which(program):
+        raise Skip(f"no {program} here")
+
+
+def on_image(m, kind):
+    """Mounts a file system of this kind over the case's layers; they are made anew on it."""
+    program, command, size_mib = FILE_SYSTEMS[kind]
+    point = m.base + "/fs"
+    os.mkdir(point)
+    if program:
+        needs(program)
+        image = m.base + "/image"
+        with open(image, "wb") as file:
+            file.truncate(size_mib * MIB)
+        run(*command.split(), image, seconds=120)
+        done = run("mount", "-o", "loop", image, point, check_status=False)
+    else:
+        done = run("mount", "-t", "tmpfs", "tmpfs", point, check_status=False)
+    if done.returncode != 0:
+        raise Skip(f"{kind} cannot be mounted here: {done.stderr.strip()}")
+    for name in ("upper", "work"):
+        os.rmdir(getattr(m, name))
+        setattr(m, name, os.path.join(point, name))
+        os.mkdir(getattr(m, name))
+    return point

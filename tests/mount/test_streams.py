@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""What owns it: files that are read or written in a stream are cached for the mount, not a second time below it; what
+the host itself has cached of a lower file stays. On a disk, since tmpfs is nothing but cache."""
+import os
+import platform
+import re
+import subprocess
+
+from harness import Skip, case, check, equal
+
+on_disk = {"on": ("trootfs",), "store": "disk", "automount": False, "hash_lowers": False}
+MIB = 1 << 20
+BIG = 96
+
+
+def cached(path):
+    """MiB of the file in the cache of its own file system."""
+    out = subprocess.run(["fincore", "--bytes", "--noheadings", "--output", "RES", path], check=True, capture_output=True,
+                         text=True, timeout=30).stdout
+    return int(out) / MIB
+
+
+def make(path):
+    with open(path, "wb") as file:
+        for i in range(BIG):
+            file.write(i.to_bytes(8, "little") + os.urandom(MIB - 8))
+        os.fsync(file.fileno())
+    check(cached(path) == BIG, f"{cached(path)} MiB cached after writing")
+
+
+def drop(path):
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+    if cached(path) > 1:
+        raise Skip("the store is on a file system that keeps what it caches")
+
+
+def read_all(path):
+    with open(path, "rb", buffering=0) as file:
+        for i in range(BIG):
+            equal(file.read(MIB)[:8], i.to_bytes(8, "little"), f"MiB {i}")
+
+
+def reads(m):
+    return sum(int(line.get("read", 0)) for line in m.control("requests"))
+
+
+@case("a big file that is read once is cached once, and read again from there", **on_disk)
+def read_once(m):
+    if tuple(int(n) for n in re.findall(r"\d+", platform.release())[:2]) < (6, 5):
+        raise Skip("whether the host uses a lower file is known from Linux 6.5 on (cachestat)")
+    make(m.in_lower("f"))
+    drop(m.in_lower("f"))
+    m.mount()
+    read_all(m("f"))
+    check(cached(m.in_lower("f")) < BIG / 2, f"{cached(m.in_lower('f'))} MiB cached below")
+    before = reads(m)
+    read_all(m("f"))
+    equal(reads(m), before, "reads asked of the server")
+
+
+@case("what the host has cached of a lower file stays cached", **on_disk)
+def the_hosts(m):
+    make(m.in_lower("f"))
+    m.mount()
+    read_all(m("f"))
+    equal(cached(m.in_lower("f")), BIG, "MiB cached below")
+
+
+@case("a big file that is written in a stream is cached once", **on_disk)
+def write_once(m):
+    m.mount("size=1G")
+    with open(m("f"), "wb", buffering=0) as file:
+        for i in range(BIG):
+            file.write(i.to_bytes(8, "little") + os.urandom(MIB - 8))
+            if i % 16 == 15:
+                os.fsync(file.fileno())  # else it may be that the disk is not so far yet
+    check(cached(m.in_upper("f")) < BIG / 2, f"{cached(m.in_upper('f'))} MiB cached below")
+    m.remount("size=1G")
+    drop(m.in_upper("f"))
+    read_all(m("f"))
+    check(cached(m.in_upper("f")) < BIG / 2, f"{cached(m.in_upper('f'))} MiB cached below after reading")
+
+
+if __name__ == "__main__":
+    from harness import main
+    main()
