@@ -69,6 +69,12 @@ Result<Device::Received> Device::receive(std::span<std::byte> into) noexcept {
   return read_from(fd_, into);
 }
 
+Status Device::wait() const noexcept {
+  pollfd ready{fd_, POLLIN, 0};
+  if (::poll(&ready, 1, -1) < 0) return fail_errno();
+  return {};
+}
+
 bool Device::has_request() const noexcept {
   pollfd ready{fd_, POLLIN, 0};
   return ::poll(&ready, 1, 0) == 1 && (ready.revents & POLLIN) != 0;

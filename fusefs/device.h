@@ -41,6 +41,8 @@ class Device {
   /// Waits. EINTR: a signal came. EAGAIN: woken for nothing. ENODEV: the mount is gone.
   [[nodiscard]] Result<Received> receive(std::span<std::byte> into) noexcept;
 
+  /// Waits until there is something to receive. EINTR: a signal came.
+  [[nodiscard]] Status wait() const noexcept;
   /// Whether somebody who received now would get a request.
   [[nodiscard]] bool has_request() const noexcept;
 

@@ -72,6 +72,7 @@ struct Workers::Worker {
   CpuWait waited;
   SpinGovernor spin;
   unsigned overlaps = 0;
+  bool holds = false;                      ///< what it serves was counted as a FORGET
   bool naps = false;                       ///< before it reads again
   bool crowded = false;                    ///< woken although others sleep: one reader too many
   std::atomic<std::uint64_t> progress{0};  ///< odd while it serves a request
@@ -163,6 +164,7 @@ void Workers::run(Worker& self) noexcept {
     int fd = -1;
     while (next(self, request, fd)) {
       take(self, request, fd);
+      if (std::exchange(self.holds, false)) forgets_running_.fetch_sub(1);
       self.taken = {};
       if (!after(self)) break;
     }
@@ -182,9 +184,9 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
       fd = self.taken.fd;
       return true;
     }
-    if (std::exchange(self.naps, false)) nap();
-    auto received = look(self);
-    if (!received && received.error() == EAGAIN) received = sleep(self);
+    const bool rings = rings_begun_.load();
+    auto received = rings ? collect(self) : look(self);
+    if (!rings && !received && received.error() == EAGAIN) received = sleep(self);
     if (received) {
       request = {self.buffer.get(), received->size};
       fd = received->fd;
@@ -224,6 +226,24 @@ Result<Device::Received> Workers::look(Worker& self) noexcept {
     self.spin.missed();
   }
   return received;
+}
+
+/// With rings. FORGETs are counted as running before they are taken: so who asks for usage finds
+/// them either waiting or running. EAGAIN: there may be something now.
+Result<Device::Received> Workers::collect(Worker& self) noexcept {
+  if (std::exchange(self.naps, false)) nap();
+  forgets_running_.fetch_add(1);
+  const auto received = device_.try_receive({self.buffer.get(), buffer_bytes_});
+  if (received) {
+    self.holds = true;
+    return received;
+  }
+  forgets_running_.fetch_sub(1);
+  if (!(received.error() == EAGAIN)) return received;
+  sleepers_.fetch_add(1);
+  const auto waited = device_.wait();
+  self.crowded = sleepers_.fetch_sub(1) > 1;
+  return fail(waited ? Errno{EAGAIN} : waited.error());
 }
 
 Result<Device::Received> Workers::sleep(Worker& self) noexcept {

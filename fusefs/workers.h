@@ -74,6 +74,7 @@ class Workers {
   void run(Worker& self) noexcept;
   [[nodiscard]] bool next(Worker& self, std::span<const std::byte>& request, int& fd) noexcept;
   [[nodiscard]] Result<Device::Received> look(Worker& self) noexcept;
+  [[nodiscard]] Result<Device::Received> collect(Worker& self) noexcept;
   [[nodiscard]] Result<Device::Received> sleep(Worker& self) noexcept;
   void take(Worker& self, std::span<const std::byte> request, int fd) noexcept;
   void serve(const RequestInfo& info, std::span<const std::byte> request,
@@ -107,7 +108,7 @@ class Workers {
   std::atomic<bool> ended_called_{false};
   std::atomic<unsigned> sleepers_{0};  ///< readers inside a waiting read
   std::atomic<std::uint64_t> forgets_{0};
-  std::atomic<unsigned> forgets_running_{0};  ///< read, not yet served
+  std::atomic<unsigned> forgets_running_{0};  ///< read, or about to be, and not yet served
 
   std::unique_ptr<RingWorkers> rings_;    ///< made before anything is served by them
   std::atomic<bool> rings_begun_{false};  ///< then /dev/fuse has FORGETs and INTERRUPTs alone

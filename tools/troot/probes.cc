@@ -189,7 +189,7 @@ Finding fuse_over_io_uring() {
     return {what, Verdict::kOk,
             "the kernel does not have it (Linux 6.14); requests go by /dev/fuse", ""};
   if (value != 'Y') {
-    return {what, Verdict::kOk, "not enabled; requests go by /dev/fuse, which is slower",
+    return {what, Verdict::kOk, "not enabled; requests go by /dev/fuse",
             std::string("echo Y | sudo tee ") + kSwitch};
   }
   io_uring_params parameters{};
