@@ -54,7 +54,7 @@ def rings(m):
 def mounted_on_rings(m, *options):
     with switched("Y"):
         m.mount("size=1G", *options)
-    os.listdir(m.mnt)
+        os.listdir(m.mnt)  # only now INIT is done with for sure
     check(rings(m) > 0, f"no request came over io_uring: {m.server_says()}")
     yield
 
