@@ -3,6 +3,9 @@
 // invariant is checked and the union opened anew.
 //
 // TROOT_STRESS_SECONDS=N goes on for N seconds, TROOT_STRESS_SEED=N takes that seed.
+#include <sys/xattr.h>
+
+#include <cstring>
 #include <iostream>
 #include <thread>
 
@@ -19,6 +22,19 @@ constexpr unsigned kThreads = 8;
 constexpr int kLowers = 3;
 constexpr std::chrono::seconds kStuck{120};  // no operation takes that long, under a sanitizer too
 
+/// The xattrs of a directory, its ACLs among them.
+void copy_xattrs(const std::string& from, const std::string& to) {
+  std::string names(64 << 10, '\0'), value(64 << 10, '\0');
+  const ssize_t size = ::llistxattr(from.c_str(), names.data(), names.size());
+  REQUIRE(size >= 0);
+  for (const char* name = names.c_str(); name < names.c_str() + size;
+       name += std::strlen(name) + 1) {
+    const ssize_t n = ::lgetxattr(from.c_str(), name, value.data(), value.size());
+    REQUIRE(n >= 0);
+    REQUIRE(::lsetxattr(to.c_str(), name, value.data(), static_cast<std::size_t>(n), 0) == 0);
+  }
+}
+
 /// Takes part of a lower directory into a layer above it: the merged tree stays what it is.
 void spread(const std::string& below, const std::string& above, Random& random) {
   for (const std::string& name : names_in(below)) {
@@ -31,6 +47,7 @@ void spread(const std::string& below, const std::string& above, Random& random) 
       REQUIRE(::mkdir(to.c_str(), 0700) == 0);
       spread(from, to, random);
       REQUIRE(::chmod(to.c_str(), st.st_mode & 07777) == 0);
+      copy_xattrs(from, to);
     } else {
       REQUIRE(::rename(from.c_str(), to.c_str()) == 0);
     }
