@@ -94,6 +94,9 @@ struct Overlay::Core {
   std::atomic<std::uint64_t> stage_counter{0};
   std::atomic<std::uint64_t> parked_count{0}, copied_up{0}, name_count{0};
 
+  /// Held while what is left of an object with several names goes, and it is settled whether it
+  /// was the last.
+  SmallMutex discard_linked;
   Mutex linked_mutex;
   /// Objects with several names that the kernel knows.
   std::unordered_map<LinkKey, Inode*, LinkKeyHash> linked GUARDED_BY(linked_mutex);

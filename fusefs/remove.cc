@@ -125,6 +125,10 @@ void discard(Core& core, Inode* inode) {
   const int place = parked ? core.parked.get() : core.index.get();
   const CName id = parked_name(inode);
   const char* const name = parked ? id.get() : file_data(inode).index->name.c_str();
+  // Two names of one object may be gone from as many inodes, each of which would leave the charge
+  // to the other.
+  std::unique_lock<SmallMutex> alone(core.discard_linked, std::defer_lock);
+  if (inode->has(Inode::kLinked)) alone.lock();
   const bool links_left = inode->has(Inode::kLinked) && [&] {
     const auto sx = posix::stat_at(place, name);
     return sx && sx->stx_nlink > 1;

@@ -1,5 +1,9 @@
 // The index of hard links: a lower file with several names stays one inode when it comes into the
 // upper, counts its names right, and is charged once, through remounts too.
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "fusefs/posix.h"
 #include "unit/union_fixture.h"
 
@@ -224,4 +228,33 @@ TEST_CASE(
       CHECK(b->id == f.overlay->lookup(d, other)->id);
     }
   }
+}
+
+TEST_CASE("two names of one object that go at once leave no charge behind") {
+  Fixture f;
+  f.open();
+  const quota::Usage before = f.used();
+  const auto made = f.overlay->symlink(f.caller, kRootId, "a", "target");
+  REQUIRE(made);
+  REQUIRE(f.overlay->link(made->id, kRootId, "b"));
+  REQUIRE(f.overlay->unlink(kRootId, "a"));
+  std::atomic<bool> first{true}, gone{false};
+  std::thread other;
+  posix::set_look_hook([&] {
+    if (!first.exchange(false)) return;
+    // The object has two names still, and this one goes.
+    other = std::thread([&] {
+      const auto e = f.overlay->lookup(kRootId, "b");
+      if (e && f.overlay->unlink(kRootId, "b")) f.overlay->forget(e->id, 1);
+      gone = true;
+    });
+    for (int i = 0; i < 300 && !gone; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  f.overlay->forget(made->id, 2);  // as made and as linked
+  if (other.joinable()) other.join();
+  posix::set_look_hook({});
+  CHECK_FALSE(first);
+  CHECK(f.used() == before);
+  CHECK(f.overlay->quota()->audit());
 }
