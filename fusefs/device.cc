@@ -123,6 +123,11 @@ bool Device::nudge_ring() noexcept {
   return false;
 }
 
+void accept_offer(fuse_init_out& reply, std::uint64_t offer) noexcept {
+  reply.flags |= static_cast<std::uint32_t>(offer) | FUSE_INIT_EXT;
+  reply.flags2 |= static_cast<std::uint32_t>(offer >> 32);
+}
+
 ssize_t Device::reply_init(const iovec* iov, int count) noexcept {
   fuse_init_out out{};
   if (iov[1].iov_len > sizeof(out)) return ::writev(current_request().fd, iov, count);

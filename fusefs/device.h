@@ -22,6 +22,10 @@ struct fuse_init_out;
 
 namespace troot::fusefs {
 
+/// Says yes in the reply to INIT to what the kernel offered, by the bits of `flags` and, above
+/// them, `flags2`.
+void accept_offer(fuse_init_out& reply, std::uint64_t offer) noexcept;
+
 /// Thread-safe.
 class Device {
  public:

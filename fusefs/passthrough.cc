@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "fusefs/device.h"
 #include "fusefs/passthrough_abi.h"
 
 namespace troot::fusefs {
@@ -20,8 +21,7 @@ constexpr std::uint32_t kStackDepth = 1;
 
 void Passthrough::negotiate(std::uint64_t offered, fuse_init_out& reply) noexcept {
   if ((offered & abi::kPassthrough) == 0) return;
-  reply.flags |= abi::kInitExt;
-  reply.flags2 |= static_cast<std::uint32_t>(abi::kPassthrough >> 32);
+  accept_offer(reply, abi::kPassthrough);
   std::memcpy(reinterpret_cast<char*>(&reply) + abi::kMaxStackDepthAt, &kStackDepth,
               sizeof kStackDepth);
   negotiated_.store(true, std::memory_order_release);

@@ -13,8 +13,6 @@ namespace troot::fusefs::abi {
 
 /// FUSE_PASSTHROUGH of INIT, by the bits of `flags` and, above them, `flags2`.
 inline constexpr std::uint64_t kPassthrough = std::uint64_t{1} << 37;
-/// FUSE_INIT_EXT: flags2 is to be looked at.
-inline constexpr std::uint32_t kInitExt = std::uint32_t{1} << 30;
 /// fuse_init_out has `max_stack_depth` where older headers have unused words.
 inline constexpr std::size_t kMaxStackDepthAt =
     offsetof(fuse_init_out, flags2) + sizeof(std::uint32_t);

@@ -195,10 +195,7 @@ class FuseSession final : public Session {
   Status run(std::function<void()> ready) override {
     device_->amend = [this](std::uint64_t offered, fuse_init_out& reply) {
       if (passthrough_) passthrough_->negotiate(offered, reply);
-      if (take_rings((offered & uring_abi::kOverIoUring) != 0)) {
-        reply.flags |= FUSE_INIT_EXT;
-        reply.flags2 |= static_cast<std::uint32_t>(uring_abi::kOverIoUring >> 32);
-      }
+      if (take_rings(offered)) accept_offer(reply, uring_abi::kOverIoUring);
     };
     device_->on_init = [this, told = std::move(ready)] {
       if (rings_taken_) workers_->begin_rings();
@@ -254,12 +251,12 @@ class FuseSession final : public Session {
   }
 
   /// At INIT: whether FUSE over io_uring is accepted.
-  bool take_rings(bool offered) noexcept {
+  bool take_rings(std::uint64_t offered) noexcept {
     if (options_.io_uring == IoUring::kOff) return false;
     std::string why =
-        "the kernel does not offer it; root enables it (Linux 6.14) by: echo Y > "
-        "/sys/module/fuse/parameters/enable_uring";
-    if (offered) {
+        std::string("the kernel does not offer it; root enables it (Linux 6.14) by: echo Y > ") +
+        uring_abi::kSwitch;
+    if ((offered & uring_abi::kOverIoUring) != 0) {
       auto prepared = workers_->prepare_rings();
       rings_taken_ = prepared.has_value();
       if (!prepared) why = prepared.error();

@@ -31,6 +31,10 @@ constexpr off_t kPiece = 8 * kMiB;
 
 }  // namespace
 
+Streams::Stream& Streams::place_of(std::uint64_t key) {
+  return streams_[(key ^ key >> 16) % kStreams];
+}
+
 void Streams::passed(std::uint64_t key, int fd, off_t offset, std::size_t length,
                      Owner owner) noexcept {
   if (length < kLeastRequest) return;
@@ -39,7 +43,7 @@ void Streams::passed(std::uint64_t key, int fd, off_t offset, std::size_t length
   std::optional<off_t> look;
   {
     MutexLock lock(mutex_);
-    Stream& stream = streams_[(key ^ key >> 16) % kStreams];
+    Stream& stream = place_of(key);
     if (stream.key != key || offset > stream.next + kDisorder || offset < stream.next - kDisorder)
       stream = {key, offset, offset, offset};
     stream.next = std::max(stream.next, end);
@@ -57,7 +61,7 @@ void Streams::passed(std::uint64_t key, int fd, off_t offset, std::size_t length
   if (look) {
     const auto cached = posix::cached_pages(fd, *look, kLooked);
     MutexLock lock(mutex_);
-    Stream& stream = streams_[(key ^ key >> 16) % kStreams];
+    Stream& stream = place_of(key);
     if (stream.key == key) stream.others_use = !cached || *cached != 0;
   }
   // Pages that wait to be written begin to be, and go with the next piece or by the kernel's own

@@ -2,8 +2,9 @@
 // the mount; the backing file system has cached them as well, a second time and for nobody. So what
 // a stream has passed is dropped there, some megabytes behind it.
 //
-// What others use stays: of a lower file nothing is dropped if some of what lies ahead of the
-// stream was cached already, since a lower belongs to the host.
+// What others use shall stay, since a lower belongs to the host: of a file there nothing is dropped
+// if any of 16 MiB that lie ahead of the stream was cached already. Who has cached only other parts
+// of it reads them again.
 //
 // Thread-safe. No I/O under its lock. Only advice: nothing depends on it but memory.
 #pragma once
@@ -38,6 +39,8 @@ class Streams {
     bool others_use = true;  ///< valid when looked
   };
   static constexpr std::size_t kStreams = 32;
+
+  [[nodiscard]] Stream& place_of(std::uint64_t key) REQUIRES(mutex_);
 
   Mutex mutex_;
   std::array<Stream, kStreams> streams_ GUARDED_BY(mutex_);

@@ -13,6 +13,9 @@ namespace troot::fusefs::uring_abi {
 /// INIT: the kernel offers it, and the reply accepts it (FUSE_OVER_IO_URING).
 inline constexpr std::uint64_t kOverIoUring = std::uint64_t{1} << 41;
 
+/// Where root enables it, for connections made from then on.
+inline constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
+
 /// What a command of the ring asks for: cmd_op of IORING_OP_URING_CMD on /dev/fuse.
 enum Command : std::uint32_t {
   kRegister = 1,        ///< here are the buffers of an entry: use it for one queue's requests

@@ -435,8 +435,9 @@ void Workers::drain() noexcept {
     const auto received = device_.try_receive(buffer);
     if (!received) break;  // nothing more; and an end of the mount is seen by the readers as well
     const auto request = buffer.first(received->size);
-    if (kind_of(peek(request, received->fd)) == RequestKind::kForget) {
-      serve(peek(request, received->fd), request, nullptr);
+    if (const RequestInfo info = peek(request, received->fd);
+        kind_of(info) == RequestKind::kForget) {
+      serve(info, request, nullptr);
     } else {
       put_aside(request, received->fd);
     }

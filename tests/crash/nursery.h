@@ -1,9 +1,9 @@
 // What owns it: processes of their own for tests that end in the midst of things.
 //
 // A test program that has opened a ledger has RocksDB's threads. A copy of it made by fork() has
-// not, but has their locks as they stood, and queues that nobody serves: now and then it waits for
-// ever. So the processes come from one that never had threads: this program, executed once more
-// with a hidden test case that calls serve(). What is to be done is told in words.
+// not, but has their locks as they stood, and queues that nobody serves: it may wait for ever. So
+// the processes come from one that never had threads: this program, executed once more with a
+// hidden test case that calls serve(). What is to be done is told in words.
 #pragma once
 
 #include <fcntl.h>
@@ -84,7 +84,7 @@ class Nursery {
   }
 
  private:
-  /// One takes a second at most; on a machine with much else to do, ten.
+  /// The 1,200 of a whole run of crash_test take half a minute.
   static constexpr int kPatience_ms = 60'000;
 
   void end() {

@@ -1,4 +1,5 @@
 """What owns it: layers on a file system of a given kind, made in a file for one case."""
+import contextlib
 import os
 import shutil
 
@@ -16,8 +17,20 @@ def needs(program):
         raise Skip(f"no {program} here")
 
 
+@contextlib.contextmanager
 def on_image(m, kind):
-    """Mounts a file system of this kind over the case's layers; they are made anew on it."""
+    """With the case's layers made anew on a file system of this kind, which is gone afterwards."""
+    point = mount_image(m, kind)
+    try:
+        yield
+    finally:
+        if m.server:
+            m.kill()
+        run("umount", point, check_status=False)
+        m.check_work_clean = lambda: None  # it went with its file system
+
+
+def mount_image(m, kind):
     program, command, size_mib = FILE_SYSTEMS[kind]
     point = m.base + "/fs"
     os.mkdir(point)

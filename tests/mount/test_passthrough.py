@@ -280,18 +280,12 @@ def by_turns(m):
 
 def by_turns_on(kind):
     def body(m):
-        point = on_image(m, kind)
-        try:
+        with on_image(m, kind):
             m.mount(*OPTIONS)
             passes_or_skip(m)
             by_turns(m)
             m.umount()
             m.check_work_clean()
-        finally:
-            if m.server:
-                m.kill()
-            run("umount", point, check_status=False)
-            m.check_work_clean = lambda: None  # it went with its file system
     return body
 
 

@@ -156,8 +156,7 @@ def du(m):
 
 def the_unit(kind):
     def body(m):
-        point = on_image(m, kind)
-        try:
+        with on_image(m, kind):
             m.mount("size=40M")
             change(m)
             charges = {os.path.relpath(p, m.mnt): os.lstat(p).st_blocks * 512 for p in upper_objects(m)}
@@ -189,11 +188,6 @@ def the_unit(kind):
             agree(m)
             os.unlink(m("fill"))
             m.umount()
-        finally:
-            if m.server:
-                m.kill()
-            run("umount", point, check_status=False)
-            m.check_work_clean = lambda: None  # it went with its file system
     return body
 
 

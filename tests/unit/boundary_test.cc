@@ -186,9 +186,7 @@ TEST_CASE("what libfuse cannot say is added to the answer to INIT, by what the k
     {
       Device device(ends[0], ::dup(ends[0]));
       device.amend = [](std::uint64_t offered, fuse_init_out& reply) {
-        if ((offered & kRings) == 0) return;
-        reply.flags |= FUSE_INIT_EXT;
-        reply.flags2 |= static_cast<std::uint32_t>(kRings >> 32);
+        if ((offered & kRings) != 0) accept_offer(reply, kRings);
       };
       RequestInfo info;
       info.fd = ends[0];

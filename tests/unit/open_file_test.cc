@@ -137,7 +137,7 @@ TEST_CASE("a kernel that offers nothing is asked for nothing, and one that refus
 
   Passthrough refused(-1);
   refused.negotiate(abi::kPassthrough, reply);
-  CHECK(reply.flags == abi::kInitExt);
+  CHECK(reply.flags == FUSE_INIT_EXT);
   CHECK(reply.flags2 == 1U << 5);
   std::uint32_t depth = 0;
   std::memcpy(&depth, reinterpret_cast<const char*>(&reply) + 36, sizeof depth);

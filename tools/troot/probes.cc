@@ -26,6 +26,7 @@
 
 #include "fusefs/passthrough_abi.h"
 #include "fusefs/request.h"
+#include "fusefs/uring_abi.h"
 #include "tools/troot/fd.h"
 #include "tools/troot/idmap.h"
 #include "tools/troot/knobs.h"
@@ -181,16 +182,15 @@ Finding seccomp_filter() {
 
 /// Worlds run without it; so nothing here is a failure.
 Finding fuse_over_io_uring() {
-  constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
   const std::string what = "fuse io_uring";
-  const UniqueFd fd(::open(kSwitch, O_RDONLY | O_CLOEXEC));
+  const UniqueFd fd(::open(fusefs::uring_abi::kSwitch, O_RDONLY | O_CLOEXEC));
   char value = 0;
   if (!fd.valid() || ::read(fd.get(), &value, 1) != 1)
     return {what, Verdict::kOk,
             "the kernel does not have it (Linux 6.14); requests go by /dev/fuse", ""};
   if (value != 'Y') {
     return {what, Verdict::kOk, "not enabled; requests go by /dev/fuse",
-            std::string("echo Y | sudo tee ") + kSwitch};
+            std::string("echo Y | sudo tee ") + fusefs::uring_abi::kSwitch};
   }
   io_uring_params parameters{};
   const UniqueFd ring(static_cast<int>(::syscall(__NR_io_uring_setup, 1, &parameters)));
