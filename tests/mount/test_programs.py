@@ -111,6 +111,8 @@ def rsync(m):
     copy = "rsync -aHAX --delete -i $BASE/source/ ./ > $BASE/words-$WHICH; sort $BASE/words-$WHICH"
     rich(source, 1)
     changed(source)
+    # It names a directory whose time it changes, and looks at seconds: the two roots were made in seconds of their own.
+    two.both("touch -d @1 .", "a time for the roots")
     for what in ("into a merged tree", "after more changes"):
         words = two.both(copy, f"rsync {what}")
         check(len(words.split("\n")) > 20, f"rsync {what}: it moved {words!r}")
@@ -119,7 +121,6 @@ def rsync(m):
         if what == "into a merged tree":
             os.rename(source + "/d4", source + "/d5/d4")
         os.unlink(min(e.path for e in os.scandir(source) if e.is_file(follow_symlinks=False)))
-    # rsync names a directory whose time it changes, and looks at seconds.
     two.both("mkdir $BASE/back-$WHICH; touch -d @1 $BASE/back-$WHICH; rsync -aHAX -i ./ $BASE/back-$WHICH/ | sort", "rsync out of it")
     begun = two.begun
     equal(snapshot(m.base + "/back-mnt", begun), snapshot(m.base + "/back-plain", begun), "what rsync brought out")
