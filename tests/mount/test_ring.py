@@ -409,10 +409,14 @@ def idle(m):
             with open(f"/proc/{m.server.pid}/stat", encoding="ascii") as file:
                 fields = file.read().rsplit(")", 1)[1].split()
             return int(fields[11]) + int(fields[12])
-        time.sleep(2)
-        before, low = ticks(), m.memory_kib()
-        time.sleep(1)
-        spent = ticks() - before
+        # When it is done with what was asked of it depends on the machine; that it then sleeps does not.
+        for _ in range(10):
+            time.sleep(1)
+            before = ticks()
+            time.sleep(1)
+            spent, low = ticks() - before, m.memory_kib()
+            if spent <= 2 and (low < high - 512 or high < 20_000):
+                break
         print(f"# {threads(m)} threads: {high} KiB after large requests, {low} KiB when idle", flush=True)
         check(spent <= 2, f"an idle server used {spent} ticks in a second")
         check(low < high - 512 or high < 20_000, f"{high} KiB after large requests, {low} KiB when idle")
