@@ -22,27 +22,27 @@ class Watch:
         command = [os.path.join(m.binaries, "troot"), "quota", "watch", *([m.mnt] if target else []), *words]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         cwd="/", env={**os.environ, "TZ": "UTC"})
-        self.data = b""
+        self.data = {self.process.stdout: b"", self.process.stderr: b""}
         while not self.err_line().endswith(f"watching {m.mnt}"):
             pass  # others, where all are watched
 
-    def err_line(self):
-        ready, _, _ = select.select([self.process.stderr], [], [], 20)
-        check(ready, "watch says nothing on stderr")
-        line = self.process.stderr.readline().decode()
-        check(line, "watch has closed stderr")
-        return line.rstrip("\n")
-
-    def line(self, seconds=10):
+    def next_of(self, stream, seconds):
+        """Its next line. Read here, since a buffered stream may hold lines that select knows nothing of."""
         end = time.monotonic() + seconds
-        while b"\n" not in self.data:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
-            check(ready, f"no event within {seconds} s (so far {self.data!r})")
-            chunk = os.read(self.process.stdout.fileno(), 65536)
+        while b"\n" not in self.data[stream]:
+            ready, _, _ = select.select([stream], [], [], max(0, end - time.monotonic()))
+            check(ready, f"no line within {seconds} s (so far {self.data[stream]!r})")
+            chunk = os.read(stream.fileno(), 65536)
             check(chunk, "watch has ended")
-            self.data += chunk
-        line, self.data = self.data.split(b"\n", 1)
+            self.data[stream] += chunk
+        line, self.data[stream] = self.data[stream].split(b"\n", 1)
         return line.decode()
+
+    def err_line(self):
+        return self.next_of(self.process.stderr, 20)
+
+    def line(self):
+        return self.next_of(self.process.stdout, 10)
 
     def end(self, seconds=10):
         return self.process.wait(seconds)
@@ -92,7 +92,7 @@ def comes(m):
     m.umount()
     check(watch.err_line().endswith(f"{m.mnt}: the mount has ended"), "it hears of the end")
     equal(watch.end(), 0, "exit code")
-    check(not watch.data, f"nothing else was said: {watch.data}")
+    check(not any(watch.data.values()), f"nothing else was said: {watch.data}")
 
 
 def refused_create(path, data=b""):
