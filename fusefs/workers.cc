@@ -37,8 +37,11 @@ constexpr unsigned kCalmTicks = 20;
 constexpr unsigned kMostDrained = 4096;
 constexpr std::size_t kMostAside = 64;
 constexpr std::size_t kMostAsideBytes = 16u << 20;
-/// How long a drain, and who asks for usage, waits for FORGETs that other threads are serving.
+/// How long a drain, and who asks for usage, waits for FORGETs that other threads are serving, from
+/// when one was seen to be served; and for that, since on a busy machine those threads may have to
+/// wait for a processor.
 constexpr auto kForgetPatience = 50ms;
+constexpr auto kStandstill = 500ms;
 /// With rings /dev/fuse has FORGETs above all, which nobody waits for. So a reader lets them
 /// gather: one wake-up serves many.
 constexpr auto kForgetNap = 1ms;
@@ -442,9 +445,19 @@ void Workers::drain() noexcept {
       put_aside(request, received->fd);
     }
   }
-  const auto until = std::chrono::steady_clock::now() + kForgetPatience;
-  while (forgets_running_.load() != 0 && std::chrono::steady_clock::now() < until) {
+  wait_for_forgets([this] { return forgets_running_.load() != 0; });
+}
+
+template <typename Busy>
+void Workers::wait_for_forgets(Busy&& busy) const noexcept {
+  const std::uint64_t before = forgets();
+  auto now = std::chrono::steady_clock::now();
+  auto until = now + kStandstill;
+  for (bool moved = false; busy() && now < until; now = std::chrono::steady_clock::now()) {
     std::this_thread::sleep_for(50us);
+    if (moved || forgets() == before) continue;
+    moved = true;
+    until = std::chrono::steady_clock::now() + kForgetPatience;
   }
 }
 
@@ -457,11 +470,7 @@ void Workers::settle() noexcept {
     ++hurries_;
     nap_wake_.notify_all();
   }
-  const auto until = std::chrono::steady_clock::now() + kForgetPatience;
-  while ((device_.has_request() || forgets_running_.load() != 0) &&
-         std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(50us);
-  }
+  wait_for_forgets([this] { return device_.has_request() || forgets_running_.load() != 0; });
   const std::lock_guard lock(nap_mutex_);
   --hurries_;
 }
