@@ -37,6 +37,7 @@ Answer status(const ControlSubject& subject) {
   lines.line("parked", stats.parked);
   lines.line("copied_up", stats.copied_up);
   lines.line("ring_requests", subject.requests.ring());
+  lines.line("followed_requests", subject.requests.followed());
   lines.line("enforcing",
              overlay.quota() != nullptr && overlay.quota()->enforcing() ? "on" : "off");
   lines.line("upper", subject.upper.c_str());

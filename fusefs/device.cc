@@ -75,6 +75,12 @@ Status Device::wait() const noexcept {
   return {};
 }
 
+Status Device::wait(int also) const noexcept {
+  std::array<pollfd, 2> ready{{{fd_, POLLIN, 0}, {also, POLLIN, 0}}};
+  if (::poll(ready.data(), ready.size(), -1) < 0) return fail_errno();
+  return {};
+}
+
 bool Device::has_request() const noexcept {
   pollfd ready{fd_, POLLIN, 0};
   return ::poll(&ready, 1, 0) == 1 && (ready.revents & POLLIN) != 0;

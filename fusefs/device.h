@@ -47,6 +47,8 @@ class Device {
 
   /// Waits until there is something to receive. EINTR: a signal came.
   [[nodiscard]] Status wait() const noexcept;
+  /// The same, and until `also`, a descriptor, can be read. What can be read there is not.
+  [[nodiscard]] Status wait(int also) const noexcept;
   /// Whether somebody who received now would get a request.
   [[nodiscard]] bool has_request() const noexcept;
 

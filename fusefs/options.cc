@@ -86,10 +86,12 @@ Parsed set_threads(MountOptions& o, std::string_view value) {
   return {};
 }
 
-Parsed set_io_uring(MountOptions& o, std::string_view value) {
+/// auto, on or off.
+template <typename Choice>
+Parsed choose(std::string_view option, std::string_view value, Choice& into) {
   if (value != "auto" && value != "on" && value != "off")
-    return wrong_value("io_uring", value, "write auto, on or off");
-  o.io_uring = value == "auto" ? IoUring::kAuto : value == "on" ? IoUring::kOn : IoUring::kOff;
+    return wrong_value(option, value, "write auto, on or off");
+  into = value == "auto" ? Choice::kAuto : value == "on" ? Choice::kOn : Choice::kOff;
   return {};
 }
 
@@ -159,7 +161,10 @@ constexpr std::array kValued{
            }},
     Valued{"fuse_socket", set_fuse_socket},
     Valued{"threads", set_threads},
-    Valued{"io_uring", set_io_uring},
+    Valued{"io_uring",
+           [](MountOptions& o, std::string_view v) { return choose("io_uring", v, o.io_uring); }},
+    Valued{"follow",
+           [](MountOptions& o, std::string_view v) { return choose("follow", v, o.follow); }},
 };
 
 /// An option that is one whole word, value included where only that value is acted on.

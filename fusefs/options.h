@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "fusefs/follower.h"
 #include "fusefs/overlay.h"
 
 namespace troot::fusefs {
@@ -51,6 +52,7 @@ struct MountOptions {
   int fuse_socket = -1;  ///< docs/DESIGN.md, "How a server is started for a world"
   unsigned threads = 0;  ///< most workers; 0: the default
   IoUring io_uring = IoUring::kAuto;
+  Follow follow = Follow::kAuto;
   bool foreground = false;
   bool debug = false;
   bool read_only = false;

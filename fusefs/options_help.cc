@@ -54,6 +54,8 @@ Serving
                          Linux 6.9; else the mount serves without it and says so)
   threads=N              most worker threads (default: 512, made when needed)
   io_uring=auto|on|off   requests over io_uring where root enabled it (auto); on says why, where not
+  follow=auto|on|off     serve a client that is alone on its own processor, while nobody else wants the
+                         processors (auto), whoever wants them (on), or not
   control=PATH           the control socket (default: WORKDIR/troot/control)
   log=FILE, debug
   fuse_socket=N          receive the mounted /dev/fuse on socket N instead of mounting

@@ -20,6 +20,11 @@ class RequestCounts {
   /// One of those counted came over io_uring.
   void count_ring() noexcept;
   [[nodiscard]] std::uint64_t ring() const noexcept;
+  /// One of those counted was served by the follower (fusefs/follower.h). Called by that alone.
+  void count_followed() noexcept { followed_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t followed() const noexcept {
+    return followed_.load(std::memory_order_relaxed);
+  }
   /// The kinds that came, by the names of <linux/fuse.h> in lower case without FUSE_, as
   /// `opcode-N` where the name is not known; ascending by opcode.
   [[nodiscard]] std::vector<std::pair<std::string, std::uint64_t>> list() const;
@@ -33,6 +38,7 @@ class RequestCounts {
     std::atomic<std::uint64_t> ring{0};
   };
   std::array<Shard, kShards> shards_;
+  std::atomic<std::uint64_t> followed_{0};
 };
 
 }  // namespace troot::fusefs

@@ -15,7 +15,7 @@
 #include <system_error>
 #include <utility>
 
-#include "fusefs/spin.h"
+#include "fusefs/workers_parts.h"
 
 namespace troot::fusefs {
 namespace {
@@ -31,27 +31,10 @@ constexpr unsigned kLeastKept = 8;
 /// Requests found without waiting, in a row, that show more clients than one reader can serve.
 constexpr unsigned kOverlaps = 8;
 constexpr auto kTick = 1ms;
+/// Each wake-up of the keeper may drive the client from the follower's processor.
+constexpr auto kFollowTick = 5ms;
 /// Ticks without any request after which the keeper sleeps.
 constexpr unsigned kCalmTicks = 20;
-/// Bounds of one drain, and of what it may leave to others.
-constexpr unsigned kMostDrained = 4096;
-constexpr std::size_t kMostAside = 64;
-constexpr std::size_t kMostAsideBytes = 16u << 20;
-/// How long a drain, and who asks for usage, waits for FORGETs that other threads are serving, from
-/// when one was seen to be served; and for that, since on a busy machine those threads may have to
-/// wait for a processor.
-constexpr auto kForgetPatience = 50ms;
-constexpr auto kStandstill = 500ms;
-/// With rings /dev/fuse has FORGETs above all, which nobody waits for. So a reader lets them
-/// gather: one wake-up serves many.
-constexpr auto kForgetNap = 1ms;
-
-unsigned usable_cpus() noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1u, static_cast<unsigned>(CPU_COUNT(&set)));
-}
 
 void install_wake_signal() noexcept {
   struct sigaction action {};
@@ -61,40 +44,20 @@ void install_wake_signal() noexcept {
 
 }  // namespace
 
-struct Workers::Aside {
-  std::unique_ptr<std::byte[]> bytes;
-  std::size_t size = 0;
-  int fd = -1;
-};
-
-struct Workers::Worker {
-  explicit Worker(unsigned cpus) : spin(cpus, [this] { return waited(); }) {}
-  std::thread thread;
-  std::unique_ptr<std::byte[]> buffer;  ///< made once, by the thread itself
-  Aside taken;                          ///< the request, where it was put aside by a drain
-  CpuWait waited;
-  SpinGovernor spin;
-  unsigned overlaps = 0;
-  bool holds = false;                      ///< what it serves was counted as a FORGET
-  bool naps = false;                       ///< before it reads again
-  bool crowded = false;                    ///< woken although others sleep: one reader too many
-  std::atomic<std::uint64_t> progress{0};  ///< odd while it serves a request
-  std::atomic<bool> has_role{false};       ///< written under mutex_
-  std::atomic<bool> finished{false};
-  std::uint64_t seen = 0;  ///< the keeper's: progress at its last tick
-};
-
 Workers::Workers(fuse_session* session, Device& device, RequestCounts& counts, unsigned most,
-                 std::function<void()> ended)
+                 Follow follow, std::function<void()> ended)
     : session_(session),
       device_(device),
       counts_(counts),
-      cpus_(usable_cpus()),
+      cpu_list_(usable_cpus()),
+      cpus_(std::max(1u, static_cast<unsigned>(cpu_list_.size()))),
       most_(most != 0 ? most : kMostWorkers),
       kept_(std::max(kLeastKept, 2 * cpus_)),
       buffer_bytes_(kRequestBytes),
-      ended_(std::move(ended)) {
-  workers_.reserve(most_);
+      ended_(std::move(ended)),
+      follow_(follow, cpus_, [this] { return runnable_(); }),
+      follows_(follow != Follow::kOff && cpus_ > 1 && most_ > 1) {
+  workers_.reserve(most_ + 1);  // with the follower
 }
 
 Workers::~Workers() { stop(); }
@@ -136,6 +99,7 @@ void Workers::stop() noexcept {
   {
     const std::lock_guard lock(mutex_);
     parked_.notify_all();
+    called_.notify_all();
   }
   wake_keeper();
   if (keeper_.joinable()) keeper_.join();
@@ -182,6 +146,7 @@ void Workers::run(Worker& self) noexcept {
 bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) noexcept {
   self.crowded = false;
   while (!stopping_.load(std::memory_order_relaxed)) {
+    if (self.seat && !self.has_role.load() && !wait_called(self)) return false;
     if (take_aside(self)) {
       request = {self.taken.bytes.get(), self.taken.size};
       fd = self.taken.fd;
@@ -208,6 +173,7 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
 Result<Device::Received> Workers::look(Worker& self) noexcept {
   const std::span<std::byte> buffer{self.buffer.get(), buffer_bytes_};
   auto received = device_.try_receive(buffer);
+  if (self.seat) return received;  // it finds one each time, and spinning would keep the client out
   if (received) {
     ++self.overlaps;
     return received;
@@ -250,6 +216,10 @@ Result<Device::Received> Workers::collect(Worker& self) noexcept {
 }
 
 Result<Device::Received> Workers::sleep(Worker& self) noexcept {
+  if (self.seat) {
+    if (auto waited = device_.wait(kick_.get()); !waited) return fail(waited.error());
+    return fail(EAGAIN);
+  }
   const auto begin = SpinGovernor::Clock::now();
   sleepers_.fetch_add(1);
   auto received = device_.receive({self.buffer.get(), buffer_bytes_});
@@ -265,6 +235,7 @@ void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noe
   if (kind == RequestKind::kForget) self.overlaps = 0;
   self.naps = kind == RequestKind::kForget && rings_begun_.load(std::memory_order_relaxed);
   if (kind == RequestKind::kLong) leave_role(self);
+  if (self.seat) counts_.count_followed();
   serve(info, request, &self.progress);
 }
 
@@ -299,6 +270,10 @@ void Workers::serve(const RequestInfo& info, std::span<const std::byte> request,
 
 /// Settles after a request whether this thread goes on reading. False: it is to end.
 bool Workers::after(Worker& self) noexcept {
+  if (self.seat) {
+    if (self.has_role.load(std::memory_order_relaxed)) judge(self);
+    return true;
+  }
   if (!self.has_role.load(std::memory_order_relaxed)) {
     std::unique_lock lock(mutex_);
     if (readers_.load() != 0 && aside_.empty()) return park(self, lock);
@@ -318,6 +293,9 @@ bool Workers::after(Worker& self) noexcept {
     self.overlaps = 0;
     const std::lock_guard lock(mutex_);
     if (readers_.load() < std::min(cpus_, most_)) (void)promote_locked();
+  } else if (self.hand_over.load(std::memory_order_relaxed)) {
+    std::unique_lock lock(mutex_);
+    if (give_to_follower_locked(self)) return park(self, lock);
   }
   return true;
 }
@@ -334,7 +312,12 @@ bool Workers::promote_locked() noexcept {
     parked_.notify_one();
     return true;
   }
-  if (workers_.size() >= most_) return false;
+  if (workers_.size() >= most_ + (follower_ != nullptr ? 1 : 0)) return false;
+  if (is_follower_locked()) {
+    // A new thread would have its policy and its processor.
+    wake_keeper();
+    return false;
+  }
   try {
     workers_.push_back(std::make_unique<Worker>(cpus_));
     Worker& worker = *workers_.back();
@@ -369,10 +352,14 @@ bool Workers::park(Worker& self, std::unique_lock<std::mutex>& lock) noexcept {
 }
 
 void Workers::join_ended_locked() noexcept {
-  std::erase_if(workers_, [](const std::unique_ptr<Worker>& worker) {
+  std::erase_if(workers_, [this](const std::unique_ptr<Worker>& worker) {
     // Its last statement is behind it, so this does not wait.
     if (!worker->finished.load()) return false;
     worker->thread.join();
+    if (worker.get() == follower_) {
+      follower_ = nullptr;
+      follows_ = false;
+    }
     return true;
   });
 }
@@ -384,7 +371,7 @@ void Workers::keep() noexcept {
   unsigned calm = 0;
   while (!stopping_) {
     if (calm < kCalmTicks) {
-      std::this_thread::sleep_for(kTick);
+      std::this_thread::sleep_for(following_.load() ? kFollowTick : kTick);
       calm = tick() ? 0 : calm + 1;
       continue;
     }
@@ -411,101 +398,21 @@ bool Workers::tick() noexcept {
   join_ended_locked();
   for (std::size_t i = 0; i < workers_.size(); ++i) {  // promote_locked may add one
     Worker& worker = *workers_[i];
+    if (worker.seat) continue;
     const auto progress = worker.progress.load();
     const bool stuck = progress == worker.seen && progress % 2 == 1;
     if (progress != worker.seen) moved = true;
+    if (follows_ && worker.has_role.load(std::memory_order_relaxed))
+      consider(worker, (progress - worker.seen) / 2);
     worker.seen = progress;
     if (!stuck || !worker.has_role.exchange(false)) continue;
     moved = true;
     readers_.fetch_sub(1);
   }
+  if (follower_ != nullptr) moved = tick_follower_locked() || moved;
   // Also where none could be had before: a thread may be spare by now.
   if (readers_.load() == 0 && !workers_.empty()) moved = promote_locked() || moved;
   return moved;
-}
-
-// ---- draining
-// -------------------------------------------------------------------------------------
-
-void Workers::drain() noexcept {
-  const std::lock_guard lock(drain_mutex_);
-  const std::span<std::byte> buffer{drain_buffer_.get(), buffer_bytes_};
-  for (unsigned n = 0; n < kMostDrained; ++n) {
-    {
-      const std::lock_guard counts(mutex_);
-      if (aside_.size() >= kMostAside || aside_bytes_ >= kMostAsideBytes) break;
-    }
-    const auto received = device_.try_receive(buffer);
-    if (!received) break;  // nothing more; and an end of the mount is seen by the readers as well
-    const auto request = buffer.first(received->size);
-    if (const RequestInfo info = peek(request, received->fd);
-        kind_of(info) == RequestKind::kForget) {
-      serve(info, request, nullptr);
-    } else {
-      put_aside(request, received->fd);
-    }
-  }
-  wait_for_forgets([this] { return forgets_running_.load() != 0; });
-}
-
-template <typename Busy>
-void Workers::wait_for_forgets(Busy&& busy) const noexcept {
-  const std::uint64_t before = forgets();
-  auto now = std::chrono::steady_clock::now();
-  auto until = now + kStandstill;
-  for (bool moved = false; busy() && now < until; now = std::chrono::steady_clock::now()) {
-    std::this_thread::sleep_for(50us);
-    if (moved || forgets() == before) continue;
-    moved = true;
-    until = std::chrono::steady_clock::now() + kForgetPatience;
-  }
-}
-
-/// Not by serving them here, as a drain does: one of them may wait for a lock whose holder hangs in
-/// a lower.
-void Workers::settle() noexcept {
-  if (!rings_begun_.load(std::memory_order_relaxed)) return;
-  {
-    const std::lock_guard lock(nap_mutex_);
-    ++hurries_;
-    nap_wake_.notify_all();
-  }
-  wait_for_forgets([this] { return device_.has_request() || forgets_running_.load() != 0; });
-  const std::lock_guard lock(nap_mutex_);
-  --hurries_;
-}
-
-void Workers::nap() noexcept {
-  std::unique_lock lock(nap_mutex_);
-  (void)nap_wake_.wait_for(lock, kForgetNap, [this] { return hurries_ != 0; });
-}
-
-void Workers::put_aside(std::span<const std::byte> request, int fd) noexcept {
-  Aside aside{std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[request.size()]),
-              request.size(), fd};
-  if (!aside.bytes) {
-    device_.refuse(peek(request, fd), ENOMEM);
-    return;
-  }
-  std::memcpy(aside.bytes.get(), request.data(), request.size());
-  const std::lock_guard lock(mutex_);
-  aside_bytes_ += aside.size;
-  aside_.push_back(std::move(aside));
-  aside_count_.store(aside_.size());
-  // Threads that sleep in a read do not look here, so somebody else is woken; if nobody is left,
-  // the thread that drains takes it after its own request.
-  (void)promote_locked();
-}
-
-bool Workers::take_aside(Worker& self) noexcept {
-  if (aside_count_.load(std::memory_order_relaxed) == 0) return false;
-  const std::lock_guard lock(mutex_);
-  if (aside_.empty()) return false;
-  self.taken = std::move(aside_.front());
-  aside_.erase(aside_.begin());
-  aside_bytes_ -= self.taken.size;
-  aside_count_.store(aside_.size());
-  return true;
 }
 
 }  // namespace troot::fusefs

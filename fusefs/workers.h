@@ -9,7 +9,8 @@
 // A reader that is woken while others sleep gives its role back and parks, so that one is left when
 // things calm down. A request that hangs, in a lower on a dead server say, holds its thread: so
 // there may be hundreds, and those that are no longer needed end. The keeper ticks only while
-// requests flow; when nothing does, every thread sleeps.
+// requests flow; when nothing does, every thread sleeps. A client that is alone for a while is
+// served on its own processor, by a thread for that (fusefs/follower.h).
 #pragma once
 
 #include <atomic>
@@ -25,6 +26,7 @@
 #include <vector>
 
 #include "fusefs/device.h"
+#include "fusefs/follower.h"
 #include "fusefs/request.h"
 #include "fusefs/request_counts.h"
 #include "fusefs/workers_ring.h"
@@ -40,7 +42,7 @@ class Workers {
   /// `counts` gets every request. `most`: threads at once; 0: hundreds. `ended`
   /// is called once, by some worker, when the mount is gone or the connection broke.
   Workers(fuse_session* session, Device& device, RequestCounts& counts, unsigned most,
-          std::function<void()> ended);
+          Follow follow, std::function<void()> ended);
   ~Workers();  // as stop()
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -80,6 +82,9 @@ class Workers {
   void serve(const RequestInfo& info, std::span<const std::byte> request,
              std::atomic<std::uint64_t>* progress) noexcept;
   [[nodiscard]] bool after(Worker& self) noexcept;
+  [[nodiscard]] bool wait_called(Worker& self) noexcept;
+  void judge(Worker& self) noexcept;
+  void lose(Worker& self) noexcept;
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
   /// While `busy` says that some are there; not for ever.
@@ -91,6 +96,11 @@ class Workers {
   void keep() noexcept;
   void wake_keeper() noexcept;
   [[nodiscard]] bool tick() noexcept;
+  void consider(Worker& reader, std::uint64_t requests) noexcept;
+  [[nodiscard]] bool make_follower_locked() noexcept;
+  [[nodiscard]] bool give_to_follower_locked(Worker& self) noexcept;
+  [[nodiscard]] bool is_follower_locked() const noexcept;
+  [[nodiscard]] bool tick_follower_locked() noexcept;
 
   [[nodiscard]] bool promote_locked() noexcept;
   void leave_role(Worker& self) noexcept;
@@ -101,11 +111,14 @@ class Workers {
   fuse_session* const session_;
   Device& device_;
   RequestCounts& counts_;
+  const std::vector<unsigned> cpu_list_;
   const unsigned cpus_;
   const unsigned most_;
   const unsigned kept_;  ///< threads that park rather than end
   const std::size_t buffer_bytes_;
   const std::function<void()> ended_;
+
+  static constexpr std::size_t kMostAside = 64;
 
   std::atomic<bool> stopping_{false};
   std::atomic<bool> ended_called_{false};
@@ -122,7 +135,14 @@ class Workers {
   unsigned tokens_ = 0;               ///< roles handed out to them, not yet taken
   std::atomic<unsigned> readers_{0};  ///< threads with the role; written under mutex_
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<Aside> aside_;  ///< oldest first; never grows past what start() reserved
+  Runnable runnable_;
+  FollowGovernor follow_;
+  bool follows_;                        ///< there is, or will be, a follower
+  Worker* follower_ = nullptr;          ///< one of workers_
+  std::condition_variable called_;      ///< it has the role
+  Fd kick_;                             ///< an eventfd: its role was taken while it waits
+  std::atomic<bool> following_{false};  ///< it had the role at the last tick
+  std::vector<Aside> aside_;            ///< oldest first; never grows past what start() reserved
   std::size_t aside_bytes_ = 0;
   std::atomic<std::size_t> aside_count_{0};
 

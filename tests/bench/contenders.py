@@ -24,6 +24,8 @@ VARIANTS = {
     # What FUSE over io_uring brings, where root enabled it: beside `no-rings`.
     "rings": f"{{bin}}/trootfs -o {LAYERS},{LIMIT},io_uring=on {{mnt}}",
     "no-rings": f"{{bin}}/trootfs -o {LAYERS},{LIMIT},io_uring=off {{mnt}}",
+    # What serving a client on its own processor brings: beside trootfs.
+    "no-follow": f"{{bin}}/trootfs -o {LAYERS},{LIMIT},follow=off {{mnt}}",
     "noquota-again": f"{{bin}}/trootfs -o {LAYERS},noquota {{mnt}}",
     "passthrough": f"{{bin}}/trootfs -o {LAYERS},noquota,passthrough {{mnt}}",
 }

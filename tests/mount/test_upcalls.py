@@ -260,7 +260,7 @@ def macro(m):
 OF_THE_BOUNDARY = {"read", "writev", "poll", "ppoll", "futex", "pread64", "clock_nanosleep", "restart_syscall",
                    "rt_sigreturn", "sched_yield", "clone3", "mprotect", "madvise", "set_robust_list", "rseq", "mmap",
                    "munmap", "rt_sigprocmask", "brk", "prlimit64", "exit", "clock_gettime", "sched_getaffinity",
-                   "io_uring_enter", "sched_setaffinity"}
+                   "io_uring_enter", "sched_setaffinity", "getrusage", "sched_setscheduler", "ioprio_set", "eventfd2"}
 # Of the ledger's and the control socket's threads.
 OF_OTHERS = {"fdatasync", "fsync", "recvfrom", "sendto", "accept4", "getsockopt", "setsockopt", "getpid", "rename",
              "close", "connect", "socket", "write", "lseek", "unlink", "fallocate", "sync_file_range", "setpriority", "gettid"}

@@ -167,6 +167,12 @@ TEST_CASE("io_uring is used where it is offered, unless told otherwise") {
   CHECK(good("io_uring=off,io_uring=auto").io_uring == IoUring::kAuto);
 }
 
+TEST_CASE("a client alone is followed, unless told otherwise") {
+  CHECK(good("upperdir=/u,workdir=/w").follow == Follow::kAuto);
+  CHECK(good("follow=on").follow == Follow::kOn);
+  CHECK(good("follow=on,follow=off").follow == Follow::kOff);
+}
+
 TEST_CASE("wrong values are refused by name") {
   CHECK(says(refused("size=12Q"), "size=12Q"));
   CHECK(says(refused("size=12Q"), "size=10G"));
@@ -177,6 +183,7 @@ TEST_CASE("wrong values are refused by name") {
   CHECK(says(refused("upper_owner=root"), "UID:GID"));
   CHECK(says(refused("threads=0"), "threads=0"));
   CHECK(says(refused("io_uring=yes"), "auto, on or off"));
+  CHECK(says(refused("follow=maybe"), "auto, on or off"));
   CHECK(says(refused("upperdir=/u"), "without workdir"));
   CHECK(says(refused("workdir=/w"), "without upperdir"));
   CHECK(says(refused("upperdir=/u,workdir=/w,noquota,size=1G"), "noquota"));

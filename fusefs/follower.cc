@@ -1,0 +1,158 @@
+// What owns it: when the follower reads, and how it finds its client's processor.
+#include "fusefs/follower.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+namespace troot::fusefs {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Requests in a tick, and such ticks in a row, that are one client's steady flow.
+constexpr std::uint64_t kFlow = 8;
+constexpr int kSteadyTicks = 3;
+/// More threads than processors that may run yet: the client, who serves it and the keeper, which
+/// asks, are always there.
+constexpr int kOurs = 1;
+constexpr int kOursFollowing = 3;
+constexpr FollowGovernor::Clock::duration kAfterMiss = 10ms;
+constexpr FollowGovernor::Clock::duration kAfterCrowd = 100ms;
+constexpr FollowGovernor::Clock::duration kLongestPause = 2s;
+/// Who followed for so many times the last pause was right to try.
+constexpr int kWorthwhile = 4;
+
+/// Answers after which a processor is judged.
+constexpr unsigned kSample = 8;
+/// Processors that are tried for a client, so many times, before giving up.
+constexpr std::size_t kMostTried = 8;
+constexpr std::size_t kRounds = 3;
+
+}  // namespace
+
+int Runnable::operator()() noexcept {
+  if (!opened_) {
+    opened_ = true;
+    file_ = Fd(::open("/proc/loadavg", O_RDONLY | O_CLOEXEC));
+  }
+  std::array<char, 128> text{};
+  const ssize_t n =
+      file_.valid() ? ::pread(file_.get(), text.data(), text.size() - 1, 0) : ssize_t{-1};
+  if (n <= 0) return -1;
+  const char* at = text.data();
+  for (int word = 0; word < 3 && at != nullptr; ++word) {
+    at = std::strchr(at, ' ');
+    if (at != nullptr) ++at;
+  }
+  if (at == nullptr || std::strchr(at, '/') == nullptr) return -1;
+  return static_cast<int>(std::strtol(at, nullptr, 10));
+}
+
+bool FollowGovernor::no_more_than(int threads) noexcept {
+  if (follow_ == Follow::kOn) return true;
+  const int running = running_();
+  return running >= 0 && running <= threads;
+}
+
+bool FollowGovernor::worth(Clock::time_point now, std::uint64_t requests) noexcept {
+  const bool steady = requests >= kFlow && now >= paused_until_ && no_more_than(cpus_ + kOurs);
+  steady_ = steady ? steady_ + 1 : 0;
+  if (steady_ < kSteadyTicks) return false;
+  steady_ = 0;
+  begun_ = now;
+  return true;
+}
+
+bool FollowGovernor::calm() noexcept { return no_more_than(cpus_ + kOursFollowing); }
+
+void FollowGovernor::lost(Clock::time_point now, Why why) noexcept {
+  const Clock::duration least = why == Why::kCrowded ? kAfterCrowd : kAfterMiss;
+  const bool paid = now - begun_ > kWorthwhile * pause_;
+  pause_ = paid ? least : std::clamp<Clock::duration>(2 * pause_, least, kLongestPause);
+  paused_until_ = now + pause_;
+}
+
+bool Seat::take() noexcept {
+  tried_ = 0;
+  answers_ = 0;
+  found_ = false;
+  before_ = preempted_();
+  if (cpus_.empty()) return false;
+  return bind_(cpus_[at_]) || move();
+}
+
+bool Seat::answered() noexcept {
+  if (++answers_ < kSample) return true;
+  answers_ = 0;
+  const long now = preempted_();
+  const bool good = 2 * (now - before_) >= static_cast<long>(kSample);
+  before_ = now;
+  if (good) {
+    found_ = true;
+    tried_ = 0;
+    return true;
+  }
+  found_ = false;
+  return move();
+}
+
+bool Seat::move() noexcept {
+  while (++tried_ < kRounds * std::min(cpus_.size(), kMostTried)) {
+    at_ = (at_ + 1) % cpus_.size();
+    if (bind_(cpus_[at_])) return true;
+  }
+  at_ = (at_ + 1) % cpus_.size();
+  return false;
+}
+
+long preemptions() noexcept {
+  rusage usage{};
+  return ::getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : -1;
+}
+
+bool bind_to_cpu(unsigned cpu) noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (cpu >= CPU_SETSIZE) return false;
+  CPU_SET(cpu, &set);
+  return ::sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
+bool yield_to_all() noexcept {
+  const sched_param none{};
+  if (::sched_setscheduler(0, SCHED_IDLE, &none) != 0) return false;
+  // Which would otherwise wait for everybody's as well. What class and level a thread of no
+  // particular kind has: ioprio_set(2), IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4).
+  constexpr int kThread = 1, kBestEffort = 2 << 13 | 4;
+  (void)::syscall(SYS_ioprio_set, kThread, 0, kBestEffort);
+  return true;
+}
+
+void release(pid_t thread, const std::vector<unsigned>& cpus) noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const unsigned cpu : cpus) CPU_SET(cpu, &set);
+  (void)::sched_setaffinity(thread, sizeof set, &set);
+  const sched_param none{};
+  (void)::sched_setscheduler(thread, SCHED_OTHER, &none);
+}
+
+std::vector<unsigned> usable_cpus() {
+  std::vector<unsigned> cpus;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  return cpus;
+}
+
+}  // namespace troot::fusefs
