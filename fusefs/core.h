@@ -158,6 +158,9 @@ struct Overlay::Core {
 /// the object was looked at.
 [[nodiscard]] Result<Inode*> instantiate(Core& core, Inode* dir, Name* name,
                                          std::optional<struct statx>* sx);
+/// Whether a name was listed in a lower layer that no longer has it: it is not shown, and is not in
+/// the way of a new one. The caller holds the directory's lock alone.
+[[nodiscard]] bool is_gone_below(Core& core, Inode* dir, const Name* name);
 /// An inode for an object just made in the upper; one lookup counted. The caller holds the
 /// directory's lock alone.
 [[nodiscard]] Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx);

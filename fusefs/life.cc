@@ -283,6 +283,16 @@ Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<str
   }
 }
 
+bool is_gone_below(Core& core, Inode* dir, const Name* name) {
+  const std::uint16_t layer = name->layer;
+  if (name->whiteout() || layer == kUpper) return false;
+  if (name->inode.load(std::memory_order_acquire) != nullptr) return false;
+  const auto fd = dir_fd(core, dir, layer);
+  const auto seen = fd ? posix::stat_at((*fd)->get(), name->text) : fail(fd.error());
+  if (!seen) return seen.error() == ENOENT || seen.error() == ENOTDIR;
+  return is_whiteout(*seen) || is_hidden(core, device_of(*seen), seen->stx_ino);
+}
+
 Result<Inode*> sketch(Core& core, Inode* dir, const Name* name, std::uint16_t layer,
                       const Where& at, const struct statx& sx) {
   Fresh fresh(core, core.inodes.allocate());

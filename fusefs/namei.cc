@@ -88,11 +88,12 @@ Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, co
 }
 
 Status publish_new(Core& core, Staged& staged, int dirfd, const Name* name, bool is_dir) {
-  if (!name->whiteout()) return staged.publish(dirfd, name->text, RENAME_NOREPLACE);
-  if (!is_dir) return staged.publish(dirfd, name->text, 0);
-  // A directory cannot replace a whiteout by a plain rename, and must hide what the whiteout hid.
-  CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.opaque.c_str(), "y"));
-  return staged.publish(dirfd, name->text, RENAME_EXCHANGE);
+  if (!is_dir) return staged.publish(dirfd, name->text, name->whiteout() ? 0 : RENAME_NOREPLACE);
+  // It must hide what the whiteout hid, or what a lower layer may have again.
+  if (name->whiteout() || name->covers())
+    CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.opaque.c_str(), "y"));
+  // A directory cannot replace a whiteout by a plain rename.
+  return staged.publish(dirfd, name->text, name->whiteout() ? RENAME_EXCHANGE : RENAME_NOREPLACE);
 }
 
 /// The inode of what was made, with its account, and its attributes for the reply. `unseen`: set on
@@ -146,7 +147,10 @@ class NewName {
   NewName& operator=(const NewName&) = delete;
   Status open(std::string_view text) {
     name_ = dir_->dir->names.find(text);
-    if (name_ != nullptr) return name_->whiteout() ? Status{} : fail(EEXIST);
+    if (name_ != nullptr) {
+      const bool free = name_->whiteout() || is_gone_below(core_, dir_, name_);
+      return free ? Status{} : fail(EEXIST);
+    }
     name_ = new_name(text, kUpper, DT_UNKNOWN, 0);
     dir_->dir->names.insert(name_);
     core_.name_count.fetch_add(1, std::memory_order_relaxed);
@@ -156,6 +160,7 @@ class NewName {
   [[nodiscard]] Name* get() const { return name_; }
   void keep(mode_t mode) {
     name_->flags &= static_cast<unsigned char>(~Name::kWhiteout);
+    if (name_->layer != kUpper) name_->flags |= Name::kBelow;  // it may be back
     name_->layer = kUpper;
     name_->d_type = static_cast<unsigned char>(IFTODT(mode));
     fresh_ = nullptr;
@@ -196,7 +201,8 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   Intent intent(core);
   const quota::Epoch said = intent.appear(dir, text);
   Made made;
-  if (plain && !wanted.has_acl() && !project.inherit && !name.get()->whiteout()) {
+  const bool hides = name.get()->whiteout() || (is_dir && name.get()->covers());
+  if (plain && !wanted.has_acl() && !project.inherit && !hides) {
     TRY(sx, make(core, dirfd->get(), name.get()->text, object, want.mode, made.opened));
     made.sx = sx;
   } else {

@@ -52,7 +52,8 @@ tl::expected<Place, UsageError> find_directory(const char* what, const std::stri
   const auto named = std::string(what) + " " + path;
   auto real = resolved(path);
   if (!real) {
-    if (real.error() == ENOTCONN) {
+    // The second while the kernel still takes the connection of a killed server down.
+    if (real.error() == ENOTCONN || real.error() == ECONNABORTED) {
       return cannot(named + ": a dead FUSE mount is there; remove it with: fusermount3 -u " + path);
     }
     return cannot(named + ": " + std::strerror(real.error()));

@@ -204,7 +204,8 @@ Status remove_name(Core& core, NodeId parent, std::string_view text) {
 Result<bool> shows_nothing(Core& core, Inode* dir) {
   CHECK_OK(load_names(core, dir));
   bool empty = true;
-  dir->dir->names.each([&](const Name* n) { empty = empty && n->whiteout(); });
+  dir->dir->names.each(
+      [&](const Name* n) { empty = empty && (n->whiteout() || is_gone_below(core, dir, n)); });
   return empty;
 }
 

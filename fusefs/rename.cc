@@ -93,8 +93,11 @@ Status Rename::look(End& end) {
   end.name = end.dir->dir->names.find(end.text);
   if (end.dir->has(Inode::kDead)) return fail(ENOENT);
   if (end.name == nullptr || end.name->whiteout()) return {};
-  TRY(inode, instantiate(core_, end.dir, end.name, nullptr));
-  end.inode = inode;
+  const auto inode = instantiate(core_, end.dir, end.name, nullptr);
+  // A lower layer that has it no longer shows nothing there.
+  if (!inode && inode.error() == ENOENT && end.name->layer != kUpper) return {};
+  if (!inode) return fail(inode.error());
+  end.inode = *inode;
   return {};
 }
 
@@ -223,10 +226,10 @@ Status Rename::clear_victim() {
   if (names.size() == 0) return {};
   TRY(fd, dir_fd(core_, to_.inode, kUpper));
   CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y"));
-  while (Name* whiteout = names.next_after(0)) {
-    CHECK_OK(posix::unlink(fd->get(), whiteout->text));
-    names.take(whiteout);
-    free_name(whiteout);
+  while (Name* name = names.next_after(0)) {
+    if (name->whiteout()) CHECK_OK(posix::unlink(fd->get(), name->text));
+    names.take(name);
+    free_name(name);
     core_.name_count.fetch_sub(1, std::memory_order_relaxed);
   }
   return {};

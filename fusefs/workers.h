@@ -61,8 +61,8 @@ class Workers {
   /// some. Other requests that are found on the way are left to other threads.
   void drain() noexcept;
   /// Before usage is told: with rings FORGETs come by another way than the requests after them, and
-  /// what they give back shall be counted. Waits until those that are there were served, or some
-  /// milliseconds.
+  /// what they give back shall be counted. Waits until those that are there were served; not for
+  /// ever, since one may hang.
   void settle() noexcept;
   /// FORGETs served so far: if it grew since the operation began, there may be room now.
   [[nodiscard]] std::uint64_t forgets() const noexcept {

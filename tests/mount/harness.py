@@ -21,7 +21,7 @@ import time
 import traceback
 
 from control_link import ask
-from mount_table import holders, mounted, own_mounts
+from mount_table import holders, leave_others, mounted, own_mounts
 
 FILE_SYSTEM = os.environ.get("TROOT_TEST_FS", "trootfs")
 # Options that every mount of trootfs gets, in front of those of its case.
@@ -544,7 +544,8 @@ def child(each, mode, base, binaries, account, report):
     answer = {"result": "ok", "text": ""}
     bed = None
     try:
-        own_mounts()
+        if own_mounts():
+            leave_others()
         if mode == "user" and os.getuid() == 0:
             drop_to(account.uid, account.gid)
         os.umask(0o022)

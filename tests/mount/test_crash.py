@@ -34,11 +34,12 @@ def source(bed):
 MEMBERS = []
 
 
-def kill_during(m, command, delay):
-    """Starts the command on the mount, kills the server `delay` seconds later; the command then fails or has ended."""
+def kill_during(m, command, reached):
+    """Starts the command on the mount, kills the server when it has come so far; the command then fails or has ended."""
     client = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                               cwd="/")
-    time.sleep(delay)
+    while not reached() and client.poll() is None:
+        time.sleep(0.001)
     m.kill()
     try:
         client.wait(30)
@@ -58,13 +59,10 @@ def after_remount(m, limit):
 def untar(m):
     generator = random.Random(os.getpid())
     untar_command = ["tar", "-C", m.mnt, "--no-same-owner", "-xf", m.base + "/source.tar"]
-    start = time.monotonic()
-    run(*untar_command)
-    whole_s = time.monotonic() - start
-    run("rm", "-rf", m("t"))
     seen_partial_trees = 0
     for _ in range(ROUNDS):
-        kill_during(m, untar_command, generator.uniform(0.1, 0.9) * whole_s)
+        last = m(MEMBERS[int(generator.uniform(0.1, 0.9) * len(MEMBERS))][0])
+        kill_during(m, untar_command, lambda: os.path.exists(last))
         m.mount(*m.options)
         there = [os.path.exists(m(name)) for name, _ in MEMBERS]
         count = there.index(False) if False in there else len(there)
@@ -82,9 +80,12 @@ def untar(m):
       options=["size=200M"], seconds=240, **trootfs)
 def copy_ups(m):
     generator = random.Random(os.getpid())
+    in_order = sorted(names(m("")))
     for round_ in range(ROUNDS):
+        last = m(in_order[int(generator.uniform(0.02, 0.98) * len(in_order))])
+        size = os.stat(last).st_size
         kill_during(m, ["sh", "-c", f'cd {m.mnt} && for f in low*; do printf {round_} >> "$f"; done'],
-                    generator.uniform(0.02, 0.4))
+                    lambda: os.stat(last).st_size > size)
         m.mount(*m.options)
         for i in range(400):
             content = read(m(f"low{i}"))
@@ -101,8 +102,9 @@ def renames(m):
         for i in range(200):
             write(m(f"a{i}"), pattern(PAGE * (i % 5), i))
         os.makedirs(m("d"), exist_ok=True)
+        last = m(sorted(f"a{i}" for i in range(200))[int(generator.uniform(0.02, 0.98) * 200)])
         kill_during(m, ["sh", "-c", f'cd {m.mnt} && for f in a*; do mv "$f" "d/$f"; ln "d/$f" "d/l$f"; rm "d/$f"; done'],
-                    generator.uniform(0.02, 0.3))
+                    lambda: not os.path.exists(last))
         m.mount(*m.options)
         for i in range(200):
             found = [n for n in (f"a{i}", f"d/a{i}", f"d/la{i}") if os.path.lexists(m(n))]

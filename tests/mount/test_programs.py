@@ -3,6 +3,7 @@
 over lowers that hold half of the tree each. The same words, statuses and trees; databases whole after kill -9."""
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -187,6 +188,11 @@ class Writer:
         self.process = subprocess.Popen([sys.executable, "-c", CLIENT, path, str(first), synchronous], env=ENVIRONMENT,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
+    def started(self):
+        """Waits for its first commit, which a busy machine may keep it from for a while."""
+        ready, _, _ = select.select([self.process.stdout], [], [], 30)
+        check(ready, "the client commits nothing")
+
     def killed(self):
         """Ends it; the last commit it said."""
         self.process.send_signal(signal.SIGKILL)
@@ -222,7 +228,8 @@ def sqlite(m):
         if number % 3 == 0:
             reader = subprocess.Popen(["sh", "-c", f"while sqlite3 {path} 'select count(*) from t' >/dev/null; do :; done"],
                                       env=ENVIRONMENT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.4 + DICE.random() * 0.4)
+        writer.started()
+        time.sleep(0.2 + DICE.random() * 0.4)
         what = "kill -9 of the client"
         if number >= 3 and m.server:
             what = "kill -9 of the server"

@@ -12,6 +12,7 @@ on_disk = {"on": ("trootfs",), "store": "disk", "automount": False, "hash_lowers
 MIB = 1 << 20
 BIG = 96
 MOST = 0.9 * BIG  # the kernel may take back some at any time
+ATTEMPTS = 3  # or much, when the machine is short of memory or somebody drops the caches
 
 
 def cached(path):
@@ -57,17 +58,26 @@ def read_once(m):
     m.mount()
     read_all(m("f"))
     check(cached(m.in_lower("f")) < BIG / 2, f"{cached(m.in_lower('f'))} MiB cached below")
-    before = reads(m)
-    read_all(m("f"))
-    equal(reads(m), before, "reads asked of the server")
+    for _ in range(ATTEMPTS):
+        before = reads(m)
+        read_all(m("f"))
+        asked = reads(m) - before
+        if not asked:
+            break
+    equal(asked, 0, f"reads asked of the server, the least of {ATTEMPTS} times")
 
 
 @case("what the host has cached of a lower file stays cached", **on_disk)
 def the_hosts(m):
-    make(m.in_lower("f"))
-    m.mount()
-    read_all(m("f"))
-    check(cached(m.in_lower("f")) >= MOST, f"{cached(m.in_lower('f'))} MiB cached below")
+    for _ in range(ATTEMPTS):
+        make(m.in_lower("f"))
+        m.mount()
+        read_all(m("f"))
+        left = cached(m.in_lower("f"))
+        m.umount()
+        if left >= MOST:
+            break
+    check(left >= MOST, f"{left} MiB cached below")
 
 
 @case("a big file that is written in a stream is cached once", **on_disk)

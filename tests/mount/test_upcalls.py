@@ -295,10 +295,17 @@ class Traced:
                     counts[found.group(1)] += 1
         return counts
 
+    def mark(self):
+        """A call that stands in the log behind all that were made before; strace writes a moment late."""
+        marks = self.calls()["fstatfs"]
+        os.statvfs(self.m.mnt)
+        wait_until(lambda: self.calls()["fstatfs"] > marks, 10, "strace has written")
+
     def cost(self, work):
+        self.mark()
         before = self.calls()
         work()
-        os.statvfs(self.m.mnt)
+        self.mark()
         spent = self.calls() - before
         return {k: n for k, n in spent.items() if k not in OF_THE_BOUNDARY | OF_OTHERS | {"fstatfs"}}
 
@@ -322,7 +329,7 @@ def system_calls(m):
     wrong = []
 
     def each(what, wanted, work):
-        # The threads of the ledger make calls of their own now and then, and strace writes a moment late.
+        # The threads of the ledger make calls of their own now and then.
         for attempt in range(1, ATTEMPTS + 1):
             work(-attempt)
             first = TIMES * attempt

@@ -94,6 +94,61 @@ TEST_CASE("a refresh finds names, contents and kinds of the lowers as they are n
   (void)gone;
 }
 
+TEST_CASE("a name that a lower layer no longer has is in nobody's way, without a refresh") {
+  // As the lock files of somebody who adds a user on the host while a world lists its /etc.
+  Changing f;
+  for (const char* name : {"file", "node", "link", "target", "full", "dir", "over"})
+    put(f.lower + "/d/" + name, "soon gone");
+  f.dir.make("lower/left/tree");
+  put(f.lower + "/left/tree/last", "soon gone");
+  f.dir.make("lower/victim");
+  put(f.lower + "/victim/last", "soon gone");
+  f.open();
+  const NodeId d = f.id("d");
+  REQUIRE(f.id("d/mine") != 0);
+  REQUIRE(f.err("left/tree/absent") == ENOENT);
+  REQUIRE(f.err("victim/absent") == ENOENT);
+  // An upper part with a whiteout, so that a rename over it has something to clear away.
+  put(f.lower + "/victim/first", "removed through the union");
+  REQUIRE(f.overlay->refresh());
+  REQUIRE(f.overlay->unlink(f.id("victim"), "first"));
+  for (const char* name : {"file", "node", "link", "target", "full", "dir", "over"})
+    fs::remove(f.lower + "/d/" + name);
+  fs::remove(f.lower + "/left/tree/last");
+  fs::remove(f.lower + "/victim/last");
+
+  const NodeId made = f.create(d, "file");
+  REQUIRE(f.write(made, 0, "new"));
+  REQUIRE(f.overlay->symlink(f.caller, d, "node", "somewhere"));
+  REQUIRE(f.overlay->link(made, d, "link"));
+  REQUIRE(f.overlay->rename(d, "link", d, "target", 0));
+  REQUIRE(f.overlay->rename(d, "target", d, "full", RENAME_NOREPLACE));
+  REQUIRE(f.overlay->mkdir(f.caller, d, "dir", 0755));
+  REQUIRE(f.overlay->rmdir(f.id("left"), "tree"));
+  REQUIRE(f.overlay->mkdir(f.caller, d, "over", 0755));
+  REQUIRE(f.overlay->rename(d, "over", kRootId, "victim", 0));
+  CHECK(f.list(f.id("left")).empty());
+  CHECK(f.list(f.id("victim")).empty());
+  CHECK(f.overlay->unlink(d, "gone too").error() == ENOENT);
+
+  // They may be back, and are hidden: by what was made, or by the whiteout of what went again.
+  for (const char* name : {"file", "target", "over"}) put(f.lower + "/d/" + name, "back");
+  f.dir.make("lower/d/dir");
+  put(f.lower + "/d/dir/inside", "back");
+  put(f.lower + "/victim/last", "back");
+  const auto look = [&] {
+    CHECK(f.read(f.id("d/file")) == "new");
+    CHECK(f.read(f.id("d/full")) == "new");
+    CHECK(f.list(f.id("d")) == std::set<std::string>{"dir", "e", "file", "full", "mine", "node"});
+    CHECK(f.list(f.id("d/dir")).empty());
+    CHECK(f.list(f.id("victim")).empty());
+    CHECK(f.err("left/tree") == ENOENT);
+  };
+  look();
+  f.check_recount();
+  look();
+}
+
 TEST_CASE("who reads a lower file that is replaced or removed keeps the data, and may change it") {
   Changing f;
   const NodeId replaced = f.id("replaced"), gone = f.id("gone"), unread = f.id("kind");

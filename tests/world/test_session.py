@@ -151,10 +151,37 @@ class Screen:
     def type(self, keys):
         os.write(self.fd, keys.encode())
 
+    def run(self, words):
+        """Types a command, and waits until it is what the terminal's keys go to."""
+        self.type(words + "\n")
+        wanted = "\0".join(words.split()) + "\0"
+
+        def in_front():
+            try:
+                with open(f"/proc/{os.tcgetpgrp(self.fd)}/cmdline", encoding="utf-8", errors="replace") as file:
+                    return file.read() == wanted
+            except OSError:
+                return False  # the shell is about to start it
+        wait_until(in_front, f"'{words}' in the foreground", seconds=20)
+
     def close(self):
         os.close(self.fd)
         os.kill(self.child, signal.SIGKILL)
         os.waitpid(self.child, 0)
+
+
+def state_of(words):
+    """The state of the one process that runs these words, or None."""
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/cmdline", encoding="utf-8", errors="replace") as file:
+                if file.read().split("\0")[:-1] != words.split():
+                    continue
+            with open(f"/proc/{entry}/stat", encoding="utf-8") as file:
+                return file.read().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            pass
+    return None
 
 
 @case("a terminal: job control inside, ^C, ^Z and fg outside, and the prompt comes back", ids=EVERY)
@@ -167,12 +194,10 @@ def terminal(u):
     screen.expect("# ")
     screen.type("PS1='in''side> '\n")
     screen.expect("inside> ")
-    screen.type("sleep 1000\n")
-    time.sleep(0.5)
+    screen.run("sleep 1000")
     screen.type("\x03")
     screen.expect("inside> ")
-    screen.type("sleep 1001\n")
-    time.sleep(0.5)
+    screen.run("sleep 1001")
     screen.type("\x1a")
     screen.expect("Stopped")
     screen.expect("inside> ")
@@ -181,13 +206,15 @@ def terminal(u):
     screen.type("echo was $?\n")
     screen.expect("was 3")
     screen.expect("host> ")
-    screen.type("troot exec w -- sleep 1002\n")
-    time.sleep(1)
+    sleeper = f"sleep 1002.{os.getpid()}"
+    screen.run(f"troot exec w -- {sleeper}")
+    wait_until(lambda: state_of(sleeper), "the command in the world", seconds=20)
     screen.type("\x1a")
     screen.expect("Stopped")
     screen.expect("host> ")
+    wait_until(lambda: state_of(sleeper) == "T", "the command is stopped, too")
     screen.type("fg\n")
-    time.sleep(0.5)
+    wait_until(lambda: state_of(sleeper) == "S", "the command goes on")
     screen.type("\x03")
     screen.expect("host> ")
     screen.type("echo was $?\n")

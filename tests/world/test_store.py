@@ -91,6 +91,42 @@ def removal(u):
     equal(os.listdir(u.store + "/worlds"), [], "what is left on disk")
 
 
+DEEP = """import os
+os.chdir('/srv')
+for level in range(60):
+    os.mkdir('d' * 200)
+    os.chdir('d' * 200)
+    for beside in range(3):
+        os.makedirs(f'beside{beside}/full')
+        open(f'beside{beside}/full/f', 'w').close()
+"""
+
+
+@case("a world with paths longer than PATH_MAX is removed, by rm, run --rm and after a removal that was cut short", ids=EVERY)
+def deep(u):
+    u.world("w")
+    u.troot("exec", "w", "--", "python3", "-c", DEEP)
+    u.troot("rm", "w")
+    equal(os.listdir(u.store + "/worlds"), [], "what rm leaves on disk")
+    u.troot("run", "--rm", "--", "python3", "-c", DEEP)
+    equal(os.listdir(u.store + "/worlds"), [], "what run --rm leaves on disk")
+    u.world("w")
+    u.troot("exec", "w", "--", "python3", "-c", DEEP)
+    # As a killed rm leaves it: out of sight, with a directory that it had moved up already.
+    cut = f"{u.store}/worlds/.removed.w.{killed_process()}"
+    os.rename(f"{u.store}/worlds/w", cut)
+    os.rename(f"{cut}/upper/srv/{'d' * 200}", f"{cut}/rest.0")
+    u.troot("list")
+    equal(os.listdir(u.store + "/worlds"), [], "what the next command leaves of it")
+
+
+def killed_process():
+    """The number of a process that is no more."""
+    child = subprocess.Popen(["true"])
+    child.wait(20)
+    return child.pid
+
+
 @case("run: a world for one command, kept or removed", ids=EVERY)
 def run(u):
     equal(u.troot("run", "--rm", "--", "sh", "-c", "touch /srv/x; echo $TROOT_WORLD | cut -c1-4"), "run-\n", "output")

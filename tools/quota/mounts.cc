@@ -150,6 +150,9 @@ tl::unexpected<cli::Problem> explain(const std::string& path, const Found& found
     case ETIMEDOUT:
       return failure(path + ": the server of this mount does not answer");
     case ENOTCONN:
+    // What the kernel says while it still takes the connection down.
+    case ECONNABORTED:
+    case ECANCELED:
       return failure(path + ": the server of this mount is gone; unmount it: fusermount3 -u -z " +
                      path);
     case EACCES:

@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/troot/name.h"
+#include "tools/troot/removal.h"
 #include "tools/troot/state.h"
 
 namespace troot::cli {
@@ -182,10 +183,7 @@ Done World::remove() const {
   const std::string doomed = fs::path(path_).parent_path().string() + "/.removed." + name_ + "." +
                              std::to_string(::getpid());
   if (::rename(path_.c_str(), doomed.c_str()) != 0) return failure_errno("remove " + path_);
-  boost::system::error_code error;
-  fs::remove_all(doomed, error);
-  if (error) return failure("remove " + doomed + ": " + error.message());
-  return {};
+  return remove_directory(doomed);
 }
 
 Outcome<Store> Store::of_user() {
@@ -278,8 +276,8 @@ void Store::sweep() const {
     if (file.rfind(".removed.", 0) != 0 && file.rfind(".made.", 0) != 0) continue;
     // The suffix is the process that was at it; while it lives, it is.
     const pid_t owner = static_cast<pid_t>(std::strtol(file.c_str() + last_dot + 1, nullptr, 10));
-    boost::system::error_code ignored;
-    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) fs::remove_all(it->path(), ignored);
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH)
+      static_cast<void>(remove_directory(it->path().string()));
   }
 }
 
