@@ -19,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -99,6 +100,7 @@ class Workers {
   Device& device_;
   RequestCounts& counts_;
   const unsigned cpus_;
+  const std::optional<unsigned> asked_;  ///< threads at once, where somebody said so
   const unsigned most_;
   const unsigned kept_;  ///< threads that park rather than end
   const std::size_t buffer_bytes_;
