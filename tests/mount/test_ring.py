@@ -11,7 +11,7 @@ import threading
 import time
 
 import test_slow
-from harness import CASES, Failure, Skip, case, check, equal, in_process, mounted, names, pattern, read, run, wait_until, write
+from harness import CASES, PAGE, Failure, Skip, case, check, equal, in_process, mounted, names, pattern, read, run, wait_until, write
 
 CASES.clear()  # those of test_slow have a test of their own
 CLIENTS = test_slow.CLIENTS
@@ -211,6 +211,23 @@ def forgotten(m):
                 equal(m.used(), start, "usage")
             else:
                 equal(os.statvfs(m.mnt).f_bfree, free, "free blocks")
+
+
+@case("usage is exact after the removal of many files whose space is slow to be had", **quiet)
+def slow_removal(m):
+    m.environment = {"LD_PRELOAD": m.shim("slow_shim.c")}
+    with mounted_on_rings(m):
+        start, free = m.used(), os.statvfs(m.mnt).f_bfree
+
+        def made_and_removed(count):
+            for i in range(count):
+                write(m(f"f{i}"), pattern(PAGE))
+            for i in range(count):
+                os.unlink(m(f"f{i}"))
+        made_and_removed(300)
+        equal(m.used(), start, "usage")
+        made_and_removed(300)
+        equal(os.statvfs(m.mnt).f_bfree, free, "free blocks")
 
 
 @case("clients bound to each processor are served, and one that moves", **quiet)
