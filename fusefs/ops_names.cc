@@ -36,13 +36,18 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept {
 }
 
 void forget(fuse_req_t req, fuse_ino_t id, std::uint64_t lookups) noexcept {
-  served(req).overlay.forget(id, lookups);
+  Served& to = served(req);
+  to.overlay.forget(id, lookups);
+  to.workers->forgot();
   ::fuse_reply_none(req);
 }
 
 void forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) noexcept {
-  Overlay& overlay = served(req).overlay;
-  for (const auto& one : std::span(forgets, count)) overlay.forget(one.ino, one.nlookup);
+  Served& to = served(req);
+  for (const auto& one : std::span(forgets, count)) {
+    to.overlay.forget(one.ino, one.nlookup);
+    to.workers->forgot();
+  }
   ::fuse_reply_none(req);
 }
 

@@ -51,7 +51,8 @@ Workers::Workers(fuse_session* session, Device& device, RequestCounts& counts, u
       counts_(counts),
       cpu_list_(usable_cpus()),
       cpus_(std::max(1u, static_cast<unsigned>(cpu_list_.size()))),
-      most_(most != 0 ? most : kMostWorkers),
+      asked_(most != 0 ? std::optional(most) : std::nullopt),
+      most_(asked_.value_or(kMostWorkers)),
       kept_(std::max(kLeastKept, 2 * cpus_)),
       buffer_bytes_(kRequestBytes),
       ended_(std::move(ended)),
@@ -79,8 +80,9 @@ Status Workers::start() {
 }
 
 tl::expected<void, std::string> Workers::prepare_rings() {
+  // One thread is left for /dev/fuse.
   rings_ = std::make_unique<RingWorkers>(
-      device_, most_ - 1, kRequestBytes,
+      device_, asked_ ? std::optional(*asked_ - 1) : std::nullopt, kRequestBytes,
       [this](const RequestInfo& info, std::span<const std::byte> request, auto& progress) {
         serve(info, request, &progress);
       });

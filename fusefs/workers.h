@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -61,9 +62,11 @@ class Workers {
   /// some. Other requests that are found on the way are left to other threads.
   void drain() noexcept;
   /// Before usage is told: with rings FORGETs come by another way than the requests after them, and
-  /// what they give back shall be counted. Waits until those that are there were served; not for
-  /// ever, since one may hang.
+  /// what they give back shall be counted. Waits until those that are there were served, or one of
+  /// them hangs.
   void settle() noexcept;
+  /// The calling thread has served one object of a FORGET.
+  void forgot() noexcept { forgotten_.fetch_add(1, std::memory_order_relaxed); }
   /// FORGETs served so far: if it grew since the operation began, there may be room now.
   [[nodiscard]] std::uint64_t forgets() const noexcept {
     return forgets_.load(std::memory_order_acquire);
@@ -87,10 +90,8 @@ class Workers {
   void lose(Worker& self) noexcept;
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
-  /// While `busy` says that some are there; not for ever.
-  template <typename Busy>
-  void wait_for_forgets(Busy&& busy) const noexcept;
   void nap() noexcept;
+  void await_forgets(const std::function<bool()>& some_left) const noexcept;
   void put_aside(std::span<const std::byte> request, int fd) noexcept;
 
   void keep() noexcept;
@@ -113,6 +114,7 @@ class Workers {
   RequestCounts& counts_;
   const std::vector<unsigned> cpu_list_;
   const unsigned cpus_;
+  const std::optional<unsigned> asked_;  ///< threads at once, where somebody said so
   const unsigned most_;
   const unsigned kept_;  ///< threads that park rather than end
   const std::size_t buffer_bytes_;
@@ -124,6 +126,7 @@ class Workers {
   std::atomic<bool> ended_called_{false};
   std::atomic<unsigned> sleepers_{0};  ///< readers inside a waiting read
   std::atomic<std::uint64_t> forgets_{0};
+  std::atomic<std::uint64_t> forgotten_{0};   ///< objects, of which a FORGET may have thousands
   std::atomic<unsigned> forgets_running_{0};  ///< read, or about to be, and not yet served
 
   std::unique_ptr<RingWorkers> rings_;    ///< made before anything is served by them

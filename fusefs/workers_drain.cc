@@ -14,29 +14,18 @@ using namespace std::chrono_literals;
 /// Bounds of one drain, and of what it may leave to others.
 constexpr unsigned kMostDrained = 4096;
 constexpr std::size_t kMostAsideBytes = 16u << 20;
-/// How long a drain, and who asks for usage, waits for FORGETs that other threads are serving, from
-/// when one was seen to be served; and for that, since on a busy machine those threads may have to
-/// wait for a processor.
-constexpr auto kForgetPatience = 50ms;
-constexpr auto kStandstill = 500ms;
+/// A drain, and who asks for usage, waits for FORGETs that other threads are serving, as long as in
+/// so much time one object or more is forgotten: on a busy machine those threads wait for a
+/// processor.
+constexpr auto kForgetPatience = 500ms;
+/// A read takes all FORGETs there are, up to 65,000. So who has waited for so many of them to be
+/// served has met those that were there before, and waits for no later ones.
+constexpr std::uint64_t kForgetReads = 8;
 /// With rings /dev/fuse has FORGETs above all, which nobody waits for. So a reader lets them
 /// gather: one wake-up serves many.
 constexpr auto kForgetNap = 1ms;
 
 }  // namespace
-
-template <typename Busy>
-void Workers::wait_for_forgets(Busy&& busy) const noexcept {
-  const std::uint64_t before = forgets();
-  auto now = std::chrono::steady_clock::now();
-  auto until = now + kStandstill;
-  for (bool moved = false; busy() && now < until; now = std::chrono::steady_clock::now()) {
-    std::this_thread::sleep_for(50us);
-    if (moved || forgets() == before) continue;
-    moved = true;
-    until = std::chrono::steady_clock::now() + kForgetPatience;
-  }
-}
 
 void Workers::drain() noexcept {
   const std::lock_guard lock(drain_mutex_);
@@ -56,7 +45,23 @@ void Workers::drain() noexcept {
       put_aside(request, received->fd);
     }
   }
-  wait_for_forgets([this] { return forgets_running_.load() != 0; });
+  await_forgets([this] { return forgets_running_.load() != 0; });
+}
+
+void Workers::await_forgets(const std::function<bool()>& some_left) const noexcept {
+  const auto reads = forgets_.load();
+  auto forgotten = forgotten_.load();
+  auto until = std::chrono::steady_clock::now() + kForgetPatience;
+  while (some_left() && forgets_.load() - reads < kForgetReads) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= until) {
+      const auto by_now = forgotten_.load();
+      if (by_now == forgotten) return;
+      forgotten = by_now;
+      until = now + kForgetPatience;
+    }
+    std::this_thread::sleep_for(50us);
+  }
 }
 
 /// Not by serving them here, as a drain does: one of them may wait for a lock whose holder hangs in
@@ -68,7 +73,7 @@ void Workers::settle() noexcept {
     ++hurries_;
     nap_wake_.notify_all();
   }
-  wait_for_forgets([this] { return device_.has_request() || forgets_running_.load() != 0; });
+  await_forgets([this] { return device_.has_request() || forgets_running_.load() != 0; });
   const std::lock_guard lock(nap_mutex_);
   --hurries_;
 }

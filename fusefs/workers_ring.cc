@@ -6,45 +6,16 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cctype>
 #include <chrono>
 #include <cstring>
-#include <fstream>
-#include <optional>
-#include <string_view>
 #include <system_error>
 
-#include "fusefs/cpu_list.h"
+#include "fusefs/ring_plan.h"
 
 namespace troot::fusefs {
 namespace {
 
 using namespace std::chrono_literals;
-
-std::string first_line(const char* path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-/// The kernel uses no ring, and holds every request back, before each possible processor has one.
-/// So their number is taken from two files, of which the second shows one digit for four.
-std::optional<unsigned> possible_cpus() {
-  const auto list = parse_cpu_list(first_line("/sys/devices/system/cpu/possible"));
-  if (list.empty() || list.back() + 1 != list.size()) return std::nullopt;
-  std::ifstream status("/proc/self/status");
-  constexpr std::string_view kMask = "Cpus_allowed:";
-  for (std::string line; std::getline(status, line);) {
-    if (!line.starts_with(kMask)) continue;
-    const auto digits = std::count_if(line.begin() + kMask.size(), line.end(), [](char c) {
-      return std::isxdigit(static_cast<unsigned char>(c)) != 0;
-    });
-    if (static_cast<std::size_t>(digits) == (list.size() + 3) / 4)
-      return static_cast<unsigned>(list.size());
-  }
-  return std::nullopt;
-}
 
 bool bind_to(unsigned cpu) noexcept {
   cpu_set_t set;
@@ -54,12 +25,17 @@ bool bind_to(unsigned cpu) noexcept {
   return ::sched_setaffinity(0, sizeof set, &set) == 0;
 }
 
-bool may_run_on_all(const std::vector<unsigned>& cpus) noexcept {
+bool may_run_on_all(std::span<const unsigned> cpus) noexcept {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (::sched_getaffinity(0, sizeof set, &set) != 0) return false;
   return std::all_of(cpus.begin(), cpus.end(),
                      [&](unsigned cpu) { return cpu < CPU_SETSIZE && CPU_ISSET(cpu, &set); });
+}
+
+/// Not where the processor is absent, or somebody closed it to us: that is to last.
+void bind_where_allowed(unsigned cpu) noexcept {
+  if (may_run_on_all({&cpu, 1})) (void)bind_to(cpu);
 }
 
 }  // namespace
@@ -70,40 +46,35 @@ struct RingWorkers::Worker {
   std::thread thread;
   std::atomic<std::uint64_t> progress{0};  ///< odd while it serves a request
   std::atomic<bool> finished{false};
-  bool bound = false;      ///< to the queue's processor; the thread's own
   std::uint64_t seen = 0;  ///< tick's: progress at the last one
   std::atomic<bool> enlisted{false};
   bool owed = false;  ///< guarded by RingWorkers::mutex_: a nudge, see there
 };
 
-RingWorkers::RingWorkers(Device& device, unsigned most, std::size_t most_payload, Serve serve)
-    : device_(device), most_(most), most_payload_(most_payload), serve_(std::move(serve)) {}
+RingWorkers::RingWorkers(Device& device, std::optional<unsigned> allowed, std::size_t most_payload,
+                         Serve serve)
+    : device_(device), allowed_(allowed), most_payload_(most_payload), serve_(std::move(serve)) {}
 
 RingWorkers::~RingWorkers() { stop(); }
 
 tl::expected<void, std::string> RingWorkers::prepare() {
   const auto no = [](std::string why) { return tl::unexpected(std::move(why)); };
-  const auto possible = possible_cpus();
-  const auto online = parse_cpu_list(first_line("/sys/devices/system/cpu/online"));
-  if (!possible || online.empty())
-    return no("/sys/devices/system/cpu does not tell how many processors there may be");
-  if (*possible > most_) {
-    return no("it takes a thread for each of " + std::to_string(*possible) +
-              " possible processors, and one more; threads= allows " + std::to_string(most_ + 1));
-  }
-  // A thread that may not run where the caller does would gain nothing.
-  if (!may_run_on_all(online)) return no("the server may not run on all processors");
   try {
+    auto planned = plan_rings(read_cpu_report(), allowed_);
+    if (!planned) return no(std::move(planned.error()));
+    // A thread that may not run where the caller does would gain nothing.
+    if (!may_run_on_all(planned->online)) return no("the server may not run on all processors");
     std::unique_lock lock(mutex_);
-    queues_ = *possible;
-    idle_ = std::make_unique<std::atomic<int>[]>(queues_);
+    most_ = planned->most;
+    const auto queues = static_cast<unsigned>(planned->threads.size());
+    idle_ = std::make_unique<std::atomic<int>[]>(queues);
     workers_.reserve(most_);
-    grown_.reserve(queues_);
-    for (unsigned queue = 0; queue < queues_ && failed_ == 0; ++queue)
+    grown_.reserve(queues);
+    for (unsigned queue = 0; queue < queues && failed_ == 0; ++queue)
       if (!add_locked(queue)) failed_ = EAGAIN;
-    // Callers take turns on a processor while the requests of others wait for a disk.
-    for (const unsigned queue : online)
-      if (failed_ == 0 && queue < queues_) (void)add_locked(queue);
+    // The first of each queue is needed, and there are no further ones where there is no room.
+    for (unsigned queue = 0; queue < queues && failed_ == 0; ++queue)
+      for (unsigned n = 1; n < planned->threads[queue]; ++n) (void)add_locked(queue);
     changed_.wait(lock, [this] { return prepared_ == workers_.size() || failed_ != 0; });
   } catch (const std::bad_alloc&) {
     failed_ = ENOMEM;
@@ -127,15 +98,19 @@ void RingWorkers::stop() noexcept {
     stage_ = Stage::kEnded;
     changed_.notify_all();
   }
-  // No thread is added any more.
-  for (const auto& worker : workers_) {
-    // A signal that comes between a thread's look at stopping_ and its wait is lost.
-    while (!worker->finished.load()) {
+  // No thread is added any more. A signal that comes between a thread's look at stopping_ and its
+  // wait is lost, so it is repeated; to all of them at once, since there may be hundreds.
+  for (bool waits = true; waits;) {
+    waits = false;
+    for (const auto& worker : workers_) {
+      if (worker->finished.load()) continue;
       (void)::pthread_kill(worker->thread.native_handle(), kWakeSignal);
-      std::this_thread::sleep_for(1ms);
+      waits = true;
     }
-    if (worker->thread.joinable()) worker->thread.join();
+    if (waits) std::this_thread::sleep_for(1ms);
   }
+  for (const auto& worker : workers_)
+    if (worker->thread.joinable()) worker->thread.join();
 }
 
 // ---- one thread
@@ -160,7 +135,7 @@ bool RingWorkers::add_locked(unsigned queue) noexcept {
 }
 
 void RingWorkers::run(Worker& self) noexcept {
-  self.bound = bind_to(self.queue);
+  bind_where_allowed(self.queue);
   auto ring = Ring::make(device_.fd(), most_payload_);
   bool begun = false;
   {
@@ -222,8 +197,9 @@ void RingWorkers::took(Worker& self, const RequestInfo& info) noexcept {
     const std::lock_guard lock(mutex_);
     if (idle_[self.queue].load() <= 0) (void)add_locked(self.queue);
   }
-  // Its processor may have been absent, or closed to us.
-  if (!self.bound) self.bound = bind_to(self.queue);
+  // Its processor may have been absent; and the kernel lifts a thread's bond when its processor
+  // goes away, without renewing it when that comes back.
+  if (static_cast<unsigned>(::sched_getcpu()) != self.queue) bind_where_allowed(self.queue);
 }
 
 // ---- growing

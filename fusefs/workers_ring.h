@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -37,8 +38,10 @@ class RingWorkers {
   /// Serves a request in the calling thread; `progress` is odd meanwhile.
   using Serve = std::function<void(const RequestInfo&, std::span<std::byte>,
                                    std::atomic<std::uint64_t>& progress)>;
-  /// `most`: threads at once. `most_payload`: the largest WRITE and READ.
-  RingWorkers(Device& device, unsigned most, std::size_t most_payload, Serve serve);
+  /// `allowed`: threads at once; none: as plan_rings has it. `most_payload`: the largest WRITE and
+  /// READ.
+  RingWorkers(Device& device, std::optional<unsigned> allowed, std::size_t most_payload,
+              Serve serve);
   ~RingWorkers();  // as stop()
   RingWorkers(const RingWorkers&) = delete;
   RingWorkers& operator=(const RingWorkers&) = delete;
@@ -65,7 +68,7 @@ class RingWorkers {
   [[nodiscard]] bool nudge_locked(bool any_stuck) noexcept;
 
   Device& device_;
-  const unsigned most_;
+  const std::optional<unsigned> allowed_;
   const std::size_t most_payload_;
   const Serve serve_;
 
@@ -75,13 +78,14 @@ class RingWorkers {
   std::mutex mutex_;  ///< guards what follows
   std::condition_variable changed_;
   Stage stage_ = Stage::kPreparing;
+  unsigned most_ = 0;  ///< threads at once
   unsigned prepared_ = 0;
   int failed_ = 0;  ///< why a ring could not be made
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<unsigned> grown_;  ///< tick's: queues to add to
 
-  std::unique_ptr<std::atomic<int>[]> idle_;  ///< of each queue: threads that wait for a request
-  unsigned queues_ = 0;                       ///< set by prepare()
+  /// Of each queue: threads that wait for a request. Made by prepare().
+  std::unique_ptr<std::atomic<int>[]> idle_;
 };
 
 }  // namespace troot::fusefs

@@ -11,7 +11,7 @@ import threading
 import time
 
 import test_slow
-from harness import CASES, Failure, Skip, case, check, equal, in_process, mounted, names, pattern, read, run, wait_until, write
+from harness import CASES, PAGE, Failure, Skip, case, check, equal, in_process, mounted, names, pattern, read, run, wait_until, write
 
 CASES.clear()  # those of test_slow have a test of their own
 CLIENTS = test_slow.CLIENTS
@@ -213,6 +213,23 @@ def forgotten(m):
                 equal(os.statvfs(m.mnt).f_bfree, free, "free blocks")
 
 
+@case("usage is exact after the removal of many files whose space is slow to be had", **quiet)
+def slow_removal(m):
+    m.environment = {"LD_PRELOAD": m.shim("slow_shim.c")}
+    with mounted_on_rings(m):
+        start, free = m.used(), os.statvfs(m.mnt).f_bfree
+
+        def made_and_removed(count):
+            for i in range(count):
+                write(m(f"f{i}"), pattern(PAGE))
+            for i in range(count):
+                os.unlink(m(f"f{i}"))
+        made_and_removed(300)
+        equal(m.used(), start, "usage")
+        made_and_removed(300)
+        equal(os.statvfs(m.mnt).f_bfree, free, "free blocks")
+
+
 @case("clients bound to each processor are served, and one that moves", **quiet)
 def moving(m):
     with mounted_on_rings(m):
@@ -363,6 +380,99 @@ def stopped(m):
             time.sleep(0.05)
             m.server.send_signal(signal.SIGCONT)
         check(load.end() > 0, "no client did anything")
+
+
+@contextlib.contextmanager
+def frozen_group(m):
+    """A control group with the server in it; the function that is yielded freezes and thaws it."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        roots = [fields[1] for fields in map(str.split, file) if fields[2] == "cgroup2"]
+    if not roots:
+        raise Skip("no cgroup2 is mounted")
+    group, home = f"{roots[0]}/troot-test-{m.server.pid}", f"{roots[0]}/cgroup.procs"
+    with open(f"/proc/{m.server.pid}/cgroup", encoding="utf-8") as file:
+        home = next(roots[0] + line[3:].strip() for line in file if line.startswith("0::")) + "/cgroup.procs"
+    try:
+        os.mkdir(group)
+    except OSError as error:
+        raise Skip(f"{group} cannot be made: {error.strerror}") from None
+
+    def freeze(value):
+        write(group + "/cgroup.freeze", value)
+        wait_until(lambda: b"frozen " + value in read(group + "/cgroup.events"), 10, f"frozen {value}")
+    try:
+        try:
+            write(group + "/cgroup.procs", str(m.server.pid))
+        except OSError as error:
+            raise Skip(f"the server cannot be put into {group}: {error.strerror}") from None
+        yield freeze
+    finally:
+        write(group + "/cgroup.freeze", b"0")
+        write(home, str(m.server.pid))
+        os.rmdir(group)
+
+
+@case("a server that is frozen by its control group and thawed loses nothing", **quiet)
+def frozen(m):
+    with mounted_on_rings(m), frozen_group(m) as freeze:
+        load = Load(m, 4)
+        for _ in range(10):
+            time.sleep(0.05)
+            freeze(b"1")
+            time.sleep(0.05)
+            freeze(b"0")
+        check(load.end() > 0, "no client did anything")
+        # Frozen while nothing was under way: requests wait, and are served afterwards.
+        freeze(b"1")
+        join = in_process(lambda: write(m("late"), pattern(5000)) and None)
+        time.sleep(0.1)
+        check(not os.path.exists(m.in_upper("late")), "a frozen server served a request")
+        freeze(b"0")
+        join()
+        equal(read(m("late")), pattern(5000), "what was written meanwhile")
+
+
+@case("a thread whose bond was lifted is bound again, but not where its processor was closed to it", **quiet)
+def bound_again(m):
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        raise Skip("one processor")
+
+    def bonds():
+        tasks = os.listdir(f"/proc/{m.server.pid}/task")
+        return [(int(t), next(iter(s))) for t in tasks if len(s := os.sched_getaffinity(int(t))) == 1]
+
+    def knock(cpu, times):
+        """Requests from one processor, two at a time, so that both threads of its queue get some."""
+        def client(number):
+            os.sched_setaffinity(0, {cpu})
+            for i in range(times):
+                os.mkdir(m(f"d{number}"))
+                os.rmdir(m(f"d{number}"))
+        for join in [in_process(lambda n=n: client(n)) for n in range(2)]:
+            join()
+    with mounted_on_rings(m):
+        before = dict(bonds())
+        equal(sorted(set(before.values())), cpus, "processors that threads are bound to")
+        for cpu in cpus:
+            threads_of = [t for t, c in before.items() if c == cpu]
+            other = next(c for c in cpus if c != cpu)
+            for thread in threads_of:
+                os.sched_setaffinity(thread, {other})
+            knock(cpu, 20)
+            for thread in threads_of:
+                equal(os.sched_getaffinity(thread), {other}, "where it was closed to it")
+            end = time.monotonic() + 20
+            while any(os.sched_getaffinity(t) != {cpu} for t in threads_of):
+                check(time.monotonic() < end, f"not bound again: {[(t, os.sched_getaffinity(t)) for t in threads_of]}")
+                for thread in threads_of:  # as a processor that goes leaves them: elsewhere, and free to go anywhere
+                    if os.sched_getaffinity(thread) != {cpu}:
+                        os.sched_setaffinity(thread, {other})
+                knock(cpu, 2)
+                for thread in threads_of:
+                    if os.sched_getaffinity(thread) != {cpu}:
+                        os.sched_setaffinity(thread, set(cpus))
+                knock(cpu, 5)
 
 
 @case("who is killed in a long copy-up is gone at once", store="disk", **quiet)
