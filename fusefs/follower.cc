@@ -18,7 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 
 /// Requests in a tick, and such ticks in a row, that are one client's steady flow.
-constexpr std::uint64_t kFlow = 8;
+constexpr std::uint64_t kFlow = 4;
 constexpr int kSteadyTicks = 3;
 /// More threads than processors that may run yet: the client, who serves it and the keeper, which
 /// asks, are always there.

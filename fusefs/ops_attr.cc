@@ -120,8 +120,9 @@ void removexattr(fuse_req_t req, fuse_ino_t id, const char* name) noexcept {
 
 void statfs(fuse_req_t req, fuse_ino_t id) noexcept {
   guarded(req, [&] {
+    // By a descriptor, FORGETs come before the requests after them.
+    if (current_request().sink != nullptr) served(req).workers->settle();
     // The kernel may ask without naming an inode.
-    served(req).workers->settle();
     const auto status = served(req).overlay.statfs(id != 0 ? id : kRootId);
     if (!status) return status.error().value();
     (void)::fuse_reply_statfs(req, &*status);

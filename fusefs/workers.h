@@ -14,6 +14,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -61,9 +62,9 @@ class Workers {
   /// Called inside an operation that lacks room: serves the FORGETs that wait, since they may free
   /// some. Other requests that are found on the way are left to other threads.
   void drain() noexcept;
-  /// Before usage is told: with rings FORGETs come by another way than the requests after them, and
-  /// what they give back shall be counted. Waits until those that are there were served, or one of
-  /// them hangs.
+  /// Before usage is told by another way than that of the requests, or with rings, where FORGETs
+  /// come by another way than the rest: what they give back shall be counted. Waits until those
+  /// that are there were served, or one of them hangs. Not for a reader of /dev/fuse.
   void settle() noexcept;
   /// The calling thread has served one object of a FORGET.
   void forgot() noexcept { forgotten_.fetch_add(1, std::memory_order_relaxed); }
@@ -91,7 +92,8 @@ class Workers {
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
   void nap() noexcept;
-  void await_forgets(const std::function<bool()>& some_left) const noexcept;
+  void await_forgets(std::chrono::milliseconds patience,
+                     const std::function<bool()>& some_left) const noexcept;
   void put_aside(std::span<const std::byte> request, int fd) noexcept;
 
   void keep() noexcept;

@@ -18,6 +18,7 @@ constexpr std::size_t kMostAsideBytes = 16u << 20;
 /// so much time one object or more is forgotten: on a busy machine those threads wait for a
 /// processor.
 constexpr auto kForgetPatience = 500ms;
+constexpr auto kRequestPatience = 100ms;
 /// A read takes all FORGETs there are, up to 65,000. So who has waited for so many of them to be
 /// served has met those that were there before, and waits for no later ones.
 constexpr std::uint64_t kForgetReads = 8;
@@ -45,20 +46,21 @@ void Workers::drain() noexcept {
       put_aside(request, received->fd);
     }
   }
-  await_forgets([this] { return forgets_running_.load() != 0; });
+  await_forgets(kForgetPatience, [this] { return forgets_running_.load() != 0; });
 }
 
-void Workers::await_forgets(const std::function<bool()>& some_left) const noexcept {
+void Workers::await_forgets(std::chrono::milliseconds patience,
+                            const std::function<bool()>& some_left) const noexcept {
   const auto reads = forgets_.load();
   auto forgotten = forgotten_.load();
-  auto until = std::chrono::steady_clock::now() + kForgetPatience;
+  auto until = std::chrono::steady_clock::now() + patience;
   while (some_left() && forgets_.load() - reads < kForgetReads) {
     const auto now = std::chrono::steady_clock::now();
     if (now >= until) {
       const auto by_now = forgotten_.load();
       if (by_now == forgotten) return;
       forgotten = by_now;
-      until = now + kForgetPatience;
+      until = now + patience;
     }
     std::this_thread::sleep_for(50us);
   }
@@ -67,13 +69,14 @@ void Workers::await_forgets(const std::function<bool()>& some_left) const noexce
 /// Not by serving them here, as a drain does: one of them may wait for a lock whose holder hangs in
 /// a lower.
 void Workers::settle() noexcept {
-  if (!rings_begun_.load(std::memory_order_relaxed)) return;
   {
     const std::lock_guard lock(nap_mutex_);
     ++hurries_;
     nap_wake_.notify_all();
   }
-  await_forgets([this] { return device_.has_request() || forgets_running_.load() != 0; });
+  // Without rings other requests come that way as well, and one that hangs may hold them up.
+  await_forgets(rings_begun_.load() ? kForgetPatience : kRequestPatience,
+                [this] { return device_.has_request() || forgets_running_.load() != 0; });
   const std::lock_guard lock(nap_mutex_);
   --hurries_;
 }

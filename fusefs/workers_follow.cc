@@ -10,6 +10,9 @@ namespace {
 
 /// Ticks at which a request may stand there: at one it may have come that moment.
 constexpr int kMostWaited = 2;
+/// Ticks without any: then a reader waits for the next that is not behind everybody else, since
+/// the keeper will sleep and not see how that one fares.
+constexpr int kMostIdle = 4;
 
 }  // namespace
 
@@ -48,7 +51,8 @@ bool Workers::make_follower_locked() noexcept {
 /// False: it cannot have it now.
 bool Workers::give_to_follower_locked(Worker& self) noexcept {
   self.hand_over = false;
-  if (!self.has_role.load() || readers_.load() != 1 || !aside_.empty()) return false;
+  if (follower_ == nullptr || !self.has_role.load() || readers_.load() != 1 || !aside_.empty())
+    return false;
   // It still serves the request at which it lost the role.
   if (follower_->progress.load() % 2 == 1) return false;
   self.has_role = false;
@@ -95,15 +99,18 @@ bool Workers::tick_follower_locked() noexcept {
   self.seen = progress;
   following_ = self.has_role.load();
   if (!following_) return false;
-  const bool serves = progress % 2 == 1;
-  self.waited = still && !serves && device_.has_request() ? self.waited + 1 : 0;
+  const bool serves = progress % 2 == 1, waits = still && !serves && device_.has_request();
+  self.waited = waits ? self.waited + 1 : 0;
+  self.idle = still && !serves && !waits ? self.idle + 1 : 0;
   const bool calm = follow_.calm();
-  if (calm && !(still && serves) && self.waited < kMostWaited) return !still;
+  if (calm && !(still && serves) && self.waited < kMostWaited && self.idle < kMostIdle) return true;
   if (!self.has_role.exchange(false)) return false;
   readers_.fetch_sub(1);
   following_ = false;
   using Why = FollowGovernor::Why;
-  follow_.lost(FollowGovernor::Clock::now(), calm ? Why::kMissed : Why::kCrowded);
+  if (self.idle < kMostIdle || !calm)
+    follow_.lost(FollowGovernor::Clock::now(), calm ? Why::kMissed : Why::kCrowded);
+  self.idle = 0;
   release(self.tid, cpu_list_);  // it may be at a request yet
   (void)::eventfd_write(kick_.get(), 1);
   return true;

@@ -29,6 +29,7 @@ struct Workers::Worker {
   std::atomic<pid_t> tid{0};               ///< likewise
   std::atomic<bool> hand_over{false};      ///< the keeper's wish: the follower shall read
   int waited = 0;                          ///< the keeper's: ticks in which a request stood there
+  int idle = 0;                            ///< likewise: in which there was none
   bool crowded = false;                    ///< woken although others sleep: one reader too many
   std::atomic<std::uint64_t> progress{0};  ///< odd while it serves a request
   std::atomic<bool> has_role{false};       ///< written under mutex_

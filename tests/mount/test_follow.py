@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What owns it: a client that is served on its own processor (follow=): that it is, that it sees what it should, and that
 nobody waits for a follower that does not get on. Who served is seen by the server's own counter."""
+import contextlib
 import os
 import subprocess
 import sys
@@ -35,6 +36,18 @@ def flow(m, seconds, name="flow"):
             count += 1
     os.close(descriptor)
     return count
+
+
+@contextlib.contextmanager
+def hogs():
+    """Beside programs that want all processors."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(os.sched_getaffinity(0)))]
+    try:
+        yield
+    finally:
+        for hog in running:
+            hog.kill()
+            hog.wait()
 
 
 def follow(m):
@@ -74,6 +87,21 @@ def never(m):
         flow(m, 0.5)
         equal(followed(m), 0, f"requests followed with {options}")
         m.umount()
+
+
+@case("who asks now and then is not kept waiting by a thread that is behind everybody else", **both)
+def now_and_then(m):
+    several_processors()
+    m.mount(OPTIONS, "follow=on")
+    follow(m)
+    descriptor = os.open(m("flow"), os.O_RDWR)
+    time.sleep(0.2)
+    before = followed(m)
+    for _ in range(10):
+        os.pwrite(descriptor, b"0", 0)
+        time.sleep(0.1)
+    os.close(descriptor)
+    check(followed(m) - before < 5, f"{followed(m) - before} of 10 requests were followed")
 
 
 @case("many clients at once, and a lone one between them", **both)
@@ -117,13 +145,34 @@ def hung(m):
     slow.end()
 
 
+def come_and_go(m, count=40):
+    for i in range(count):
+        write(m(f"f{i}"), b"x")
+    for i in range(count):
+        os.unlink(m(f"f{i}"))
+
+
+@case("usage that is told counts what was removed a moment ago, whoever has the processors", **both)
+def removed(m):
+    several_processors()
+    m.mount(OPTIONS, "follow=on")
+    follow(m)
+    before = m.status()["used_inodes"]
+    for turn in range(40):
+        come_and_go(m)
+        equal(m.status()["used_inodes"], before, f"inodes used, turn {turn}")
+    with hogs():
+        for turn in range(5):
+            come_and_go(m)
+            equal(m.status()["used_inodes"], before, f"inodes used beside others, turn {turn}")
+
+
 @case("beside programs that want all processors a client gets on, followed or not", **both)
 def crowded(m):
     several_processors()
     m.mount(OPTIONS, "follow=on")
     follow(m)
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(os.sched_getaffinity(0)))]
-    try:
+    with hogs():
         slowest, until = 0.0, time.monotonic() + 2
         descriptor = os.open(m("crowd"), os.O_CREAT | os.O_RDWR)
         while time.monotonic() < until:
@@ -131,10 +180,6 @@ def crowded(m):
             os.pwrite(descriptor, b"x", 0)
             slowest = max(slowest, time.monotonic() - begin)
         os.close(descriptor)
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
     print(f"# slowest write: {slowest * 1000:.0f} ms", flush=True)
     check(slowest < test_slow.PATIENCE, f"a write waited {slowest:.1f} s")
 
