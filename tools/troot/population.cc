@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -16,6 +17,7 @@ namespace troot::cli {
 namespace {
 
 constexpr int kStep_ms = 5;
+constexpr int kBeforeHangup_ms = 200;
 constexpr int kAfterKill_ms = 2000;
 
 ino_t mount_namespace_of(const std::string& process) {
@@ -57,9 +59,13 @@ void Population::end(int grace_ms) const {
   while (::waitpid(-1, nullptr, WNOHANG) > 0) {
   }
   if (!signal(SIGTERM)) return;
-  signal(SIGHUP);   // interactive shells ignore SIGTERM
   signal(SIGCONT);  // what is stopped hears it only now
-  if (wait_empty(grace_ms)) return;
+  // Interactive shells ignore SIGTERM. Who does not shall end by that one: of two that wait, the
+  // kernel delivers the one with the lower number.
+  const int first_ms = std::min(grace_ms, kBeforeHangup_ms);
+  if (wait_empty(first_ms)) return;
+  signal(SIGHUP);
+  if (wait_empty(grace_ms - first_ms)) return;
   signal(SIGKILL);
   static_cast<void>(wait_empty(kAfterKill_ms));
 }
