@@ -39,6 +39,9 @@ RequestInfo peek(std::span<const std::byte> request, int fd) noexcept {
     if (!argument(request, in)) return info;
     info.from_mapping = (in.write_flags & FUSE_WRITE_CACHE) != 0;
     info.kill_suidgid = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  } else if (header.opcode == FUSE_READ) {
+    fuse_read_in in{};
+    if (argument(request, in)) info.read_bytes = in.size;
   } else if (header.opcode == FUSE_SETATTR) {
     fuse_setattr_in in{};
     if (argument(request, in)) info.kill_suidgid = (in.valid & FATTR_KILL_SUIDGID) != 0;

@@ -31,6 +31,9 @@ constexpr unsigned kLeastKept = 8;
 /// Requests found without waiting, in a row, that show more clients than one reader can serve.
 constexpr unsigned kOverlaps = 8;
 constexpr auto kTick = 1ms;
+/// What is long by its nature, and has taken longer than this lately, is not waited for: on a disk
+/// that is fast, handing the role on takes longer than an fsync.
+constexpr std::chrono::nanoseconds kLong = 500us;
 /// Each wake-up of the keeper may drive the client from the follower's processor.
 constexpr auto kFollowTick = 5ms;
 /// Ticks without any request after which the keeper sleeps.
@@ -236,9 +239,18 @@ void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noe
   // FORGETs wait in crowds without anybody waiting for them.
   if (kind == RequestKind::kForget) self.overlaps = 0;
   self.naps = kind == RequestKind::kForget && rings_begun_.load(std::memory_order_relaxed);
-  if (kind == RequestKind::kLong) leave_role(self);
+  if (kind != RequestKind::kForget)
+    self.read_ahead = info.read_bytes != 0 ? self.read_ahead + info.read_bytes : 0;
+  const bool may_be_long = kind == RequestKind::kLong;
+  const auto begin = may_be_long ? SpinGovernor::Clock::now() : SpinGovernor::Clock::time_point{};
+  if (may_be_long && long_takes_.load(std::memory_order_relaxed) > kLong) leave_role(self);
   if (self.seat) counts_.count_followed();
   serve(info, request, &self.progress);
+  if (may_be_long) {
+    const auto took = SpinGovernor::Clock::now() - begin;
+    long_takes_.store((3 * long_takes_.load(std::memory_order_relaxed) + took) / 4,
+                      std::memory_order_relaxed);
+  }
 }
 
 /// `progress`, where it is watched, is odd meanwhile.

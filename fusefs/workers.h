@@ -2,7 +2,7 @@
 //
 // One thread with the reader's role serves one client: it reads, serves, reads again, so that
 // nothing is handed from CPU to CPU. The role passes on, or a further thread gets one as well, when
-//   - a request is long by its nature (fsync), before it is begun;
+//   - a request is long by its nature (fsync), and such ones took long lately, before it is begun;
 //   - a request lasts longer than a tick: the keeper thread sees that and lets a spare thread read;
 //   - requests are there at once, many times in a row: several clients; up to one reader for each
 //   CPU.
@@ -127,6 +127,8 @@ class Workers {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> ended_called_{false};
   std::atomic<unsigned> sleepers_{0};  ///< readers inside a waiting read
+  /// What requests that are long by their nature take, of late.
+  std::atomic<std::chrono::nanoseconds> long_takes_{std::chrono::seconds{1}};
   std::atomic<std::uint64_t> forgets_{0};
   std::atomic<std::uint64_t> forgotten_{0};   ///< objects, of which a FORGET may have thousands
   std::atomic<unsigned> forgets_running_{0};  ///< read, or about to be, and not yet served

@@ -8,6 +8,9 @@
 namespace troot::fusefs {
 namespace {
 
+/// Bytes of READs in a row that are a file read ahead of the client, who goes on meanwhile: better
+/// on another processor.
+constexpr std::uint64_t kStream = 192 << 10;
 /// Ticks at which a request may stand there: at one it may have come that moment.
 constexpr int kMostWaited = 2;
 /// Ticks without any: then a reader waits for the next that is not behind everybody else, since
@@ -51,6 +54,7 @@ bool Workers::make_follower_locked() noexcept {
 /// False: it cannot have it now.
 bool Workers::give_to_follower_locked(Worker& self) noexcept {
   self.hand_over = false;
+  if (self.read_ahead >= kStream) return false;
   if (follower_ == nullptr || !self.has_role.load() || readers_.load() != 1 || !aside_.empty())
     return false;
   // It still serves the request at which it lost the role.
@@ -77,9 +81,9 @@ bool Workers::wait_called(Worker& self) noexcept {
   return !stopping_;
 }
 
-/// After a request: whether the client is here.
+/// After a request: whether the client is here, and waits for its answers.
 void Workers::judge(Worker& self) noexcept {
-  if (!self.seat->answered()) lose(self);
+  if (self.read_ahead >= kStream || !self.seat->answered()) lose(self);
 }
 
 /// The follower gives its role back.

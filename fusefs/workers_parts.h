@@ -23,6 +23,7 @@ struct Workers::Worker {
   CpuWait cpu_wait;
   SpinGovernor spin;
   unsigned overlaps = 0;
+  std::uint64_t read_ahead = 0;            ///< bytes of READs in a row
   bool holds = false;                      ///< what it serves was counted as a FORGET
   bool naps = false;                       ///< before it reads again
   std::optional<Seat> seat;                ///< the follower's

@@ -92,6 +92,11 @@ TEST_CASE("a request tells what libfuse hides") {
   setattr.valid = FATTR_SIZE | FATTR_KILL_SUIDGID;
   CHECK(peek(request(FUSE_SETATTR, setattr), 5).kill_suidgid);
 
+  fuse_read_in read{};
+  read.size = 131072;
+  CHECK(peek(request(FUSE_READ, read), 5).read_bytes == 131072);
+  CHECK(peek(request(FUSE_WRITE, write), 5).read_bytes == 0);
+
   fuse_init_in init{};
   init.flags = FUSE_HANDLE_KILLPRIV_V2;
   init.flags2 = 1;
