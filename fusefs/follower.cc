@@ -1,16 +1,14 @@
 // What owns it: when the follower reads, and how it finds its client's processor.
 #include "fusefs/follower.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdlib>
-#include <cstring>
+
+#include "fusefs/affinity.h"
 
 namespace troot::fusefs {
 namespace {
@@ -37,24 +35,6 @@ constexpr std::size_t kMostTried = 8;
 constexpr std::size_t kRounds = 3;
 
 }  // namespace
-
-int Runnable::operator()() noexcept {
-  if (!opened_) {
-    opened_ = true;
-    file_ = Fd(::open("/proc/loadavg", O_RDONLY | O_CLOEXEC));
-  }
-  std::array<char, 128> text{};
-  const ssize_t n =
-      file_.valid() ? ::pread(file_.get(), text.data(), text.size() - 1, 0) : ssize_t{-1};
-  if (n <= 0) return -1;
-  const char* at = text.data();
-  for (int word = 0; word < 3 && at != nullptr; ++word) {
-    at = std::strchr(at, ' ');
-    if (at != nullptr) ++at;
-  }
-  if (at == nullptr || std::strchr(at, '/') == nullptr) return -1;
-  return static_cast<int>(std::strtol(at, nullptr, 10));
-}
 
 bool FollowGovernor::no_more_than(int threads) noexcept {
   if (follow_ == Follow::kOn) return true;
@@ -83,7 +63,6 @@ void FollowGovernor::lost(Clock::time_point now, Why why) noexcept {
 bool Seat::take() noexcept {
   tried_ = 0;
   answers_ = 0;
-  found_ = false;
   before_ = preempted_();
   if (cpus_.empty()) return false;
   return bind_(cpus_[at_]) || move();
@@ -95,13 +74,9 @@ bool Seat::answered() noexcept {
   const long now = preempted_();
   const bool good = 2 * (now - before_) >= static_cast<long>(kSample);
   before_ = now;
-  if (good) {
-    found_ = true;
-    tried_ = 0;
-    return true;
-  }
-  found_ = false;
-  return move();
+  if (!good) return move();
+  tried_ = 0;
+  return true;
 }
 
 bool Seat::move() noexcept {
@@ -118,14 +93,6 @@ long preemptions() noexcept {
   return ::getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : -1;
 }
 
-bool bind_to_cpu(unsigned cpu) noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (cpu >= CPU_SETSIZE) return false;
-  CPU_SET(cpu, &set);
-  return ::sched_setaffinity(0, sizeof set, &set) == 0;
-}
-
 bool yield_to_all() noexcept {
   const sched_param none{};
   if (::sched_setscheduler(0, SCHED_IDLE, &none) != 0) return false;
@@ -137,22 +104,9 @@ bool yield_to_all() noexcept {
 }
 
 void release(pid_t thread, const std::vector<unsigned>& cpus) noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const unsigned cpu : cpus) CPU_SET(cpu, &set);
-  (void)::sched_setaffinity(thread, sizeof set, &set);
+  (void)bind_to(cpus, thread);
   const sched_param none{};
   (void)::sched_setscheduler(thread, SCHED_OTHER, &none);
-}
-
-std::vector<unsigned> usable_cpus() {
-  std::vector<unsigned> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
-  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  return cpus;
 }
 
 }  // namespace troot::fusefs

@@ -20,19 +20,18 @@
 #include <functional>
 #include <vector>
 
-#include "fusefs/posix.h"
+#include "fusefs/proc_number.h"
 
 namespace troot::fusefs {
 
-/// How many threads stand ready or run on the whole machine (/proc/loadavg, proc(5)). One thread's.
+/// How many threads stand ready or run on the whole machine (/proc/loadavg, proc(5)).
 class Runnable {
  public:
   /// Negative: it cannot be told.
-  [[nodiscard]] int operator()() noexcept;
+  [[nodiscard]] int operator()() noexcept { return static_cast<int>(number_()); }
 
  private:
-  Fd file_;
-  bool opened_ = false;
+  ProcNumber number_{"/proc/loadavg", 3};
 };
 
 /// Whether a client is served on its own processor.
@@ -99,21 +98,16 @@ class Seat {
   std::size_t at_ = 0;  ///< index of cpus_
   std::size_t tried_ = 0;
   unsigned answers_ = 0;
-  bool found_ = false;
   long before_ = 0;
 };
 
 /// Of the calling thread (getrusage(2), ru_nivcsw).
 [[nodiscard]] long preemptions() noexcept;
-/// sched_setaffinity(2) of the calling thread.
-[[nodiscard]] bool bind_to_cpu(unsigned cpu) noexcept;
 /// Puts the calling thread behind all others, but for its reads and writes (sched(7),
 /// ioprio_set(2)).
 [[nodiscard]] bool yield_to_all() noexcept;
 /// Lets a thread of this process run on all of `cpus` again, and, where privilege allows it, as
 /// others do.
 void release(pid_t thread, const std::vector<unsigned>& cpus) noexcept;
-/// Those that the calling thread may run on; empty: that cannot be told.
-[[nodiscard]] std::vector<unsigned> usable_cpus();
 
 }  // namespace troot::fusefs

@@ -1,12 +1,7 @@
 // What owns it: when a reader spins, and when it leaves the CPU to others.
 #include "fusefs/spin.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <array>
-#include <cstdlib>
-#include <cstring>
 
 namespace troot::fusefs {
 namespace {
@@ -31,19 +26,6 @@ constexpr SpinGovernor::Duration kFirstBackoff = 20ms;
 constexpr SpinGovernor::Duration kLongestBackoff = 1s;
 
 }  // namespace
-
-std::chrono::nanoseconds CpuWait::operator()() noexcept {
-  if (!opened_) {
-    opened_ = true;
-    file_ = Fd(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
-  }
-  std::array<char, 128> text{};
-  const ssize_t n =
-      file_.valid() ? ::pread(file_.get(), text.data(), text.size() - 1, 0) : ssize_t{-1};
-  const char* const second = n > 0 ? std::strchr(text.data(), ' ') : nullptr;
-  if (second == nullptr) return std::chrono::nanoseconds{-1};
-  return std::chrono::nanoseconds{std::strtoll(second, nullptr, 10)};
-}
 
 SpinGovernor::Duration SpinGovernor::allowance(Clock::time_point now) noexcept {
   if (alone_ || credit_ <= 0) return {};

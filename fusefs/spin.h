@@ -11,21 +11,21 @@
 #include <chrono>
 #include <functional>
 
-#include "fusefs/posix.h"
+#include "fusefs/proc_number.h"
 
 namespace troot::fusefs {
 
 /// How long the calling thread has stood ready without getting a CPU, since it began
-/// (/proc/thread-self/schedstat, its second number: Documentation/scheduler/sched-stats.rst). One
-/// thread's: the file of the thread that asks first stays open.
+/// (/proc/thread-self/schedstat, its second number: Documentation/scheduler/sched-stats.rst).
 class CpuWait {
  public:
   /// Negative: it cannot be told.
-  [[nodiscard]] std::chrono::nanoseconds operator()() noexcept;
+  [[nodiscard]] std::chrono::nanoseconds operator()() noexcept {
+    return std::chrono::nanoseconds{number_()};
+  }
 
  private:
-  Fd file_;
-  bool opened_ = false;
+  ProcNumber number_{"/proc/thread-self/schedstat", 1};
 };
 
 /// One reader's; not thread-safe.

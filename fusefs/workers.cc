@@ -15,6 +15,7 @@
 #include <system_error>
 #include <utility>
 
+#include "fusefs/affinity.h"
 #include "fusefs/workers_parts.h"
 
 namespace troot::fusefs {
@@ -385,7 +386,7 @@ void Workers::keep() noexcept {
   unsigned calm = 0;
   while (!stopping_) {
     if (calm < kCalmTicks) {
-      std::this_thread::sleep_for(following_.load() ? kFollowTick : kTick);
+      std::this_thread::sleep_for(following_ ? kFollowTick : kTick);
       calm = tick() ? 0 : calm + 1;
       continue;
     }

@@ -144,12 +144,12 @@ class Workers {
   std::vector<std::unique_ptr<Worker>> workers_;
   Runnable runnable_;
   FollowGovernor follow_;
-  bool follows_;                        ///< there is, or will be, a follower
-  Worker* follower_ = nullptr;          ///< one of workers_
-  std::condition_variable called_;      ///< it has the role
-  Fd kick_;                             ///< an eventfd: its role was taken while it waits
-  std::atomic<bool> following_{false};  ///< it had the role at the last tick
-  std::vector<Aside> aside_;            ///< oldest first; never grows past what start() reserved
+  bool follows_;                    ///< there is, or will be, a follower
+  Worker* follower_ = nullptr;      ///< one of workers_
+  std::condition_variable called_;  ///< it has the role
+  Fd kick_;                         ///< an eventfd: its role was taken while it waits
+  bool following_ = false;          ///< the keeper's: it had the role at the last tick
+  std::vector<Aside> aside_;        ///< oldest first; never grows past what start() reserved
   std::size_t aside_bytes_ = 0;
   std::atomic<std::size_t> aside_count_{0};
 

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fusefs/affinity.h"
 #include "fusefs/workers_parts.h"
 
 namespace troot::fusefs {
@@ -41,7 +42,7 @@ bool Workers::make_follower_locked() noexcept {
     if (!kick_.valid()) return false;
     workers_.push_back(std::make_unique<Worker>(cpus_));  // start() reserved one more
     Worker& worker = *workers_.back();
-    worker.seat.emplace(cpu_list_, preemptions, bind_to_cpu);
+    worker.seat.emplace(cpu_list_, preemptions, [](unsigned cpu) { return bind_to({&cpu, 1}); });
     worker.thread = std::thread([this, &worker] { run(worker); });
     follower_ = &worker;
   } catch (const std::exception& e) {

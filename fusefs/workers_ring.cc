@@ -10,6 +10,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "fusefs/affinity.h"
 #include "fusefs/ring_plan.h"
 
 namespace troot::fusefs {
@@ -17,25 +18,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-bool bind_to(unsigned cpu) noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (cpu >= CPU_SETSIZE) return false;
-  CPU_SET(cpu, &set);
-  return ::sched_setaffinity(0, sizeof set, &set) == 0;
-}
-
-bool may_run_on_all(std::span<const unsigned> cpus) noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return false;
-  return std::all_of(cpus.begin(), cpus.end(),
-                     [&](unsigned cpu) { return cpu < CPU_SETSIZE && CPU_ISSET(cpu, &set); });
-}
-
 /// Not where the processor is absent, or somebody closed it to us: that is to last.
 void bind_where_allowed(unsigned cpu) noexcept {
-  if (may_run_on_all({&cpu, 1})) (void)bind_to(cpu);
+  if (may_run_on({&cpu, 1})) bind_to({&cpu, 1});
 }
 
 }  // namespace
@@ -63,7 +48,7 @@ tl::expected<void, std::string> RingWorkers::prepare() {
     auto planned = plan_rings(read_cpu_report(), allowed_);
     if (!planned) return no(std::move(planned.error()));
     // A thread that may not run where the caller does would gain nothing.
-    if (!may_run_on_all(planned->online)) return no("the server may not run on all processors");
+    if (!may_run_on(planned->online)) return no("the server may not run on all processors");
     std::unique_lock lock(mutex_);
     most_ = planned->most;
     const auto queues = static_cast<unsigned>(planned->threads.size());
@@ -239,7 +224,7 @@ bool RingWorkers::nudge_locked(bool any_stuck) noexcept {
     // callers.
     cpu_set_t usual;
     if (::sched_getaffinity(0, sizeof usual, &usual) != 0) continue;
-    worker->owed = bind_to(worker->queue) && !device_.nudge_ring();
+    worker->owed = bind_to({&worker->queue, 1}) && !device_.nudge_ring();
     (void)::sched_setaffinity(0, sizeof usual, &usual);
     waits = waits || (worker->owed && any_stuck);
   }

@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "fusefs/affinity.h"
 #include "unit/catch.h"
 
 using namespace troot::fusefs;
@@ -158,7 +159,7 @@ TEST_CASE("a thread that follows is behind all others until it is released") {
   std::thread([] {
     const auto cpus = usable_cpus();
     REQUIRE_FALSE(cpus.empty());
-    REQUIRE(bind_to_cpu(cpus.back()));
+    REQUIRE(bind_to({&cpus.back(), 1}));
     CHECK(usable_cpus() == std::vector<unsigned>{cpus.back()});
     REQUIRE(yield_to_all());
     CHECK(::sched_getscheduler(0) == SCHED_IDLE);

@@ -278,6 +278,18 @@ def stop_and_rm(u):
     equal(os.listdir(u.store + "/worlds"), [], "what is left")
 
 
+@case("stop: of the two signals, a command that was stopped itself ends by SIGTERM", ids=("one", "root"))
+def stop_the_stopped(u):
+    u.world("w")
+    # Its shell tells how it ended; that one gets the same signals, and ignores them.
+    script = "trap '' TERM HUP; (trap - TERM HUP; echo ready; kill -STOP $(exec sh -c 'echo $PPID'); sleep 1000); echo ended $?"
+    child = u.popen("troot", "exec", "w", "--", "bash", "-c", script, stdout=subprocess.PIPE, text=True)
+    equal(child.stdout.readline(), "ready\n", "the command")
+    time.sleep(0.3)  # a signal that comes before it stopped itself says nothing, and does no harm
+    u.troot("stop", "w")
+    equal(child.communicate(timeout=30)[0], "ended 143\n", "what the shell says of the command")
+
+
 @case("a host that covers parts of /proc: worlds do without process ids of their own")
 def covered_proc(u):
     if os.getuid() != 0:
