@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What owns it: large counts, by hand: a walk of 1,000,000 files, 10,000,000 creates and unlinks, a directory of 1,000,000
-names, mounts of an upper of 1,000,000 files. Prints times, the server's memory, and what the kernel holds; exits 1 where
+names, mounts of an upper of 1,000,000 files, lookups beside the copy-up of 10 GB. Prints times, the server's memory, and what the kernel holds; exits 1 where
 one is out of bounds.
 
-usage: TROOT_BIN=build/release/bin soak_scale.py [--store DIRECTORY] [--files N] [--churn N] [PART...]
-PART: walk, churn, names, mount (all of them without)
+usage: TROOT_BIN=build/release/bin soak_scale.py [--store DIRECTORY] [--files N] [--churn N] [--big BYTES] [PART...]
+PART: walk, churn, names, mount, big (all of them without)
 """
 import argparse
 import os
@@ -17,8 +17,9 @@ import time
 import harness
 from harness import Bed, write
 
-# MiB, bytes, MiB, objects, ratio, seconds, seconds
-WALK_MEMORY, INODE_BYTES, CHURN_GROWTH, KERNEL_GROWTH, SLOWER, MOUNT_CLEAN, MOUNT_KILLED = 250, 200, 8, 20_000, 1.5, 0.2, 1.0
+# MiB, bytes, MiB, objects, ratio, seconds, seconds, ratio
+WALK_MEMORY, INODE_BYTES, CHURN_GROWTH, KERNEL_GROWTH, SLOWER, MOUNT_CLEAN, MOUNT_KILLED, BESIDE_BIG = \
+    250, 200, 8, 20_000, 1.5, 0.2, 1.0, 2.0
 failed = []
 
 
@@ -164,7 +165,45 @@ def mounts(bed, arguments):
     shown("mount after kill -9 under load, worst of 5", max(times), MOUNT_KILLED)
 
 
-PARTS = {"walk": walk, "churn": churn, "names": many_names, "mount": mounts}
+def big(bed, arguments):
+    """A lookup of a name that nobody asked for before goes to the server each time. What a copy of that size costs a
+    neighbour in any case shows beside cp(1) of the file, outside of the mount."""
+    block = os.urandom(4 << 20)
+    with open(bed.in_lower("big"), "wb") as file:
+        for _ in range(arguments.big // len(block)):
+            file.write(block)
+        os.fsync(file.fileno())
+    bed.mount()
+    fresh = iter(range(1 << 60))
+
+    def lookups(goes_on):
+        times = []
+        while goes_on():
+            begin = time.perf_counter()
+            os.path.lexists(bed(f"absent-{next(fresh)}"))
+            times.append((time.perf_counter() - begin) * 1e6)
+            time.sleep(0.001)
+        return sorted(times)
+
+    def beside(what, *command):
+        with subprocess.Popen(command) as copier:
+            seconds, times = timed(lambda: lookups(lambda: copier.poll() is None))
+        middle, late = times[len(times) // 2], times[len(times) * 99 // 100]
+        print(f"# {len(times)} lookups {what}, {seconds:.1f} s: median {middle:.0f} us, of a hundred the slowest "
+              f"{late:.0f} us, the slowest of all {times[-1] / 1000:.1f} ms", flush=True)
+        return middle, late
+
+    beside("alone", "sleep", "10")
+    copy = os.path.join(bed.base, "copy")
+    native = beside("beside cp", "cp", "--reflink=never", bed.in_lower("big"), copy)
+    os.unlink(copy)
+    ours = beside("beside the copy-up", sys.executable, "-c", f"import os; os.pwrite(os.open({bed('big')!r}, os.O_RDWR), b'x', 0)")
+    for what, one, other in zip(("the median", "the slowest of a hundred"), ours, native):
+        shown(f"{what} lookup beside a copy-up, to that beside cp", one / other, BESIDE_BIG, "times")
+    bed.umount()
+
+
+PARTS = {"walk": walk, "churn": churn, "names": many_names, "mount": mounts, "big": big}
 
 
 def main():
@@ -172,6 +211,7 @@ def main():
     parser.add_argument("--store", default="/var/tmp")
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--churn", type=int, default=10_000_000)
+    parser.add_argument("--big", type=int, default=10 << 30)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     arguments = parser.parse_args()
     for part in arguments.parts or PARTS:
