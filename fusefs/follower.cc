@@ -25,8 +25,8 @@ constexpr int kOursFollowing = 3;
 constexpr FollowGovernor::Clock::duration kAfterMiss = 10ms;
 constexpr FollowGovernor::Clock::duration kAfterCrowd = 100ms;
 constexpr FollowGovernor::Clock::duration kLongestPause = 2s;
-/// Who followed for so many times the last pause was right to try.
-constexpr int kWorthwhile = 4;
+/// Who followed for so long was right to try: what a try costs is served faster by then.
+constexpr FollowGovernor::Clock::duration kWorthwhile = 25ms;
 
 /// Answers after which a processor is judged.
 constexpr unsigned kSample = 8;
@@ -55,8 +55,8 @@ bool FollowGovernor::calm() noexcept { return no_more_than(cpus_ + kOursFollowin
 
 void FollowGovernor::lost(Clock::time_point now, Why why) noexcept {
   const Clock::duration least = why == Why::kCrowded ? kAfterCrowd : kAfterMiss;
-  const bool paid = now - begun_ > kWorthwhile * pause_;
-  pause_ = paid ? least : std::clamp<Clock::duration>(2 * pause_, least, kLongestPause);
+  const bool right = now - begun_ > kWorthwhile || why == Why::kStream;
+  pause_ = right ? least : std::clamp<Clock::duration>(2 * pause_, least, kLongestPause);
   paused_until_ = now + pause_;
 }
 

@@ -55,10 +55,11 @@ class FollowGovernor {
   [[nodiscard]] bool calm() noexcept;
   /// Why it had to give up.
   enum class Why {
-    kMissed,  ///< it found no client, or came to a long request
-    kCrowded  ///< others wanted the processors
+    kMissed,   ///< it found no client, or came to a long request
+    kCrowded,  ///< others wanted the processors
+    kStream    ///< the client reads a big file, and is better served from another one
   };
-  /// The next try comes after a pause; after a longer one each time that it did not pay.
+  /// The next try comes after a pause; after a longer one each time that it did not last.
   void lost(Clock::time_point now, Why why) noexcept;
 
  private:

@@ -31,6 +31,7 @@ struct RequestInfo {
   bool kill_suidgid = false;     ///< WRITE: FUSE_WRITE_KILL_SUIDGID; SETATTR: FATTR_KILL_SUIDGID
   int fd = -1;                   ///< read from there, and to be answered there; -1: none is served
   ReplySink* sink = nullptr;     ///< to be answered there instead
+  std::uint64_t node = 0;        ///< what it is about
   std::uint32_t read_bytes = 0;  ///< READ: how much is asked for
 };
 

@@ -239,9 +239,13 @@ void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noe
   const RequestKind kind = kind_of(info);
   // FORGETs wait in crowds without anybody waiting for them.
   if (kind == RequestKind::kForget) self.overlaps = 0;
-  self.naps = kind == RequestKind::kForget && rings_begun_.load(std::memory_order_relaxed);
-  if (kind != RequestKind::kForget)
-    self.read_ahead = info.read_bytes != 0 ? self.read_ahead + info.read_bytes : 0;
+  self.unawaited = kind == RequestKind::kForget;
+  self.naps = self.unawaited && rings_begun_.load(std::memory_order_relaxed);
+  if (kind != RequestKind::kForget) {
+    if (info.read_bytes == 0 || info.node != self.read_node) self.read_ahead = 0;
+    self.read_ahead += info.read_bytes;
+    self.read_node = info.node;
+  }
   const bool may_be_long = kind == RequestKind::kLong;
   const auto begin = may_be_long ? SpinGovernor::Clock::now() : SpinGovernor::Clock::time_point{};
   if (may_be_long && long_takes_.load(std::memory_order_relaxed) > kLong) leave_role(self);

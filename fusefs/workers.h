@@ -88,7 +88,7 @@ class Workers {
   [[nodiscard]] bool after(Worker& self) noexcept;
   [[nodiscard]] bool wait_called(Worker& self) noexcept;
   void judge(Worker& self) noexcept;
-  void lose(Worker& self) noexcept;
+  void lose(Worker& self, FollowGovernor::Why why) noexcept;
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
   void nap() noexcept;

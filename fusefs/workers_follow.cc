@@ -77,21 +77,25 @@ bool Workers::wait_called(Worker& self) noexcept {
     eventfd_t kicks = 0;
     (void)::eventfd_read(kick_.get(), &kicks);
     if (stopping_ || (yield_to_all() && self.seat->take())) break;
-    lose(self);
+    lose(self, FollowGovernor::Why::kMissed);
   }
   return !stopping_;
 }
 
 /// After a request: whether the client is here, and waits for its answers.
 void Workers::judge(Worker& self) noexcept {
-  if (self.read_ahead >= kStream || !self.seat->answered()) lose(self);
+  if (self.read_ahead >= kStream) {
+    lose(self, FollowGovernor::Why::kStream);
+  } else if (!self.unawaited && !self.seat->answered()) {
+    lose(self, FollowGovernor::Why::kMissed);
+  }
 }
 
 /// The follower gives its role back.
-void Workers::lose(Worker& self) noexcept {
+void Workers::lose(Worker& self, FollowGovernor::Why why) noexcept {
   const std::lock_guard lock(mutex_);
   if (!self.has_role.exchange(false)) return;
-  follow_.lost(FollowGovernor::Clock::now(), FollowGovernor::Why::kMissed);
+  follow_.lost(FollowGovernor::Clock::now(), why);
   if (readers_.fetch_sub(1) == 1) (void)promote_locked();
 }
 

@@ -23,7 +23,9 @@ struct Workers::Worker {
   CpuWait cpu_wait;
   SpinGovernor spin;
   unsigned overlaps = 0;
-  std::uint64_t read_ahead = 0;            ///< bytes of READs in a row
+  std::uint64_t read_ahead = 0;            ///< bytes of READs in a row, of one file
+  std::uint64_t read_node = 0;             ///< of this one
+  bool unawaited = false;                  ///< nobody waited for what it served last: a FORGET
   bool holds = false;                      ///< what it serves was counted as a FORGET
   bool naps = false;                       ///< before it reads again
   std::optional<Seat> seat;                ///< the follower's

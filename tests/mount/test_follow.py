@@ -80,6 +80,42 @@ def alone(m):
     check(len(last) == 8000 and last.isdigit(), "what the flow wrote")
 
 
+def small_files(m):
+    for i in range(2000):
+        write(m.in_lower(f"s{i}"), pattern(8000, i))
+
+
+@case("who reads many small files is followed; who reads a big one is not", lower=small_files, on=("trootfs",),
+      modes=("user",), automount=False)
+def reads(m):
+    several_processors()
+    share = 0
+    for _ in range(10):
+        m.mount(OPTIONS, "follow=on")
+        follow(m)
+        for i in range(2000):
+            os.stat(m(f"s{i}"))
+        before = followed(m)
+        for i in range(2000):  # nothing but a READ for each
+            descriptor = os.open(m(f"s{i}"), os.O_RDONLY)
+            os.read(descriptor, 10_000)
+            os.close(descriptor)
+        share = followed(m) - before
+        if share > 1000:
+            break
+        m.umount()
+    check(share > 1000, f"of the requests for 2,000 files {share} were followed")
+    write(m("big"), bytes(64 << 20))
+    m.remount()
+    follow(m)
+    before = followed(m)
+    with open(m("big"), "rb") as file:
+        while file.read(1 << 16):
+            pass
+    # Of 512 requests of 128 KiB.
+    check(followed(m) - before < 100, f"of the requests for a big file {followed(m) - before} were followed")
+
+
 @case("nobody is followed by follow=off or by threads=1", **both)
 def never(m):
     for options in ("follow=off", "follow=on,threads=1"):
