@@ -42,8 +42,15 @@ void WritebackAhead::list(Inode* inode, FileData& data) noexcept {
 
 WritebackAhead::Sync WritebackAhead::syncing(Inode* inode, FileData& data) {
   MutexLock lock(mutex_);
-  const std::uint32_t was = data.ahead.exchange(kKnown, std::memory_order_relaxed);
   Sync sync;
+  while (Begun* const begun = find(inode)) {
+    if (begun->starting) {
+      started_.wait(mutex_);
+    } else {
+      sync.fd = take(*begun);
+    }
+  }
+  const std::uint32_t was = data.ahead.exchange(kKnown, std::memory_order_relaxed);
   if ((was & kPlace) == 0) return sync;
   const std::uint64_t place = (was & kPlace) - 1;
   ring_[place] = nullptr;
@@ -51,7 +58,6 @@ WritebackAhead::Sync WritebackAhead::syncing(Inode* inode, FileData& data) {
     in_sequence_ = 0;
     return sync;
   }
-  sync.fd = take_begun(inode);
   const std::uint64_t position = head_ - 1 - ((head_ - 1 - place) % kSlots);
   const bool follows = position > last_ && position - last_ <= kNear;
   in_sequence_ = follows ? in_sequence_ + 1 : 1;
@@ -65,56 +71,66 @@ WritebackAhead::Sync WritebackAhead::syncing(Inode* inode, FileData& data) {
   return sync;
 }
 
-Inode* WritebackAhead::next() noexcept {
+WritebackAhead::Next WritebackAhead::next() noexcept {
   MutexLock lock(mutex_);
-  while (begun_to_ < begin_to_ && begun_bytes_ < kWindowBytes) {
+  while (begun_[oldest_].starting) started_.wait(mutex_);
+  Next next;
+  while (begun_to_ < begin_to_ && begun_bytes_ < kWindowBytes && next.inode == nullptr) {
     Inode* const inode = ring_[begun_to_++ % kSlots];
     if (inode == nullptr || inode->has(Inode::kDetached)) continue;
     if (data_of(inode).ahead.load(std::memory_order_relaxed) & kKnown) continue;
-    if (try_pin(inode)) return inode;
+    if (try_pin(inode)) next.inode = inode;
   }
-  return nullptr;
-}
-
-WritebackAhead::Begun WritebackAhead::begin(Begun file) {
-  MutexLock lock(mutex_);
-  begun_bytes_ += file.bytes;
-  Begun out = std::exchange(begun_[oldest_], std::move(file));
-  oldest_ = (oldest_ + 1) % kBegun;
-  begun_bytes_ -= out.bytes;
+  if (next.inode == nullptr) return next;
+  next.place = std::exchange(oldest_, (oldest_ + 1) % kBegun);
+  next.passed_over = std::exchange(begun_[next.place], {next.inode, nullptr, 0, true});
+  begun_bytes_ -= next.passed_over.bytes;
   // Where the inode goes just now, nobody can ask for an error of it any more.
-  if (out.inode != nullptr && !try_pin(out.inode)) out.inode = nullptr;
-  return out;
+  Inode*& out = next.passed_over.inode;
+  if (out != nullptr && !try_pin(out)) out = nullptr;
+  return next;
 }
 
-void WritebackAhead::failed(const std::shared_ptr<const Fd>& fd, int error) noexcept {
+void WritebackAhead::keep(std::size_t place, std::shared_ptr<const Fd> fd, off_t bytes) noexcept {
   MutexLock lock(mutex_);
-  for (const Begun& file : begun_) {
-    if (file.inode != nullptr && file.fd == fd) data_of(file.inode).ahead_error.store(error);
-  }
+  begun_[place].fd = std::move(fd);
+  begun_[place].bytes = bytes;
+  begun_bytes_ += bytes;
 }
 
-std::shared_ptr<const Fd> WritebackAhead::take_begun(const Inode* inode) {
-  for (Begun& file : begun_) {
-    if (file.inode != inode) continue;
-    begun_bytes_ -= file.bytes;
-    return std::exchange(file, {}).fd;
-  }
-  return nullptr;
+void WritebackAhead::started(std::size_t place, int error) noexcept {
+  MutexLock lock(mutex_);
+  Begun& file = begun_[place];
+  file.starting = false;
+  if (file.inode != nullptr && error != 0) data_of(file.inode).ahead_error.store(error);
+  if (file.fd == nullptr) file.inode = nullptr;
+  started_.notify_all();
+}
+
+WritebackAhead::Begun* WritebackAhead::find(const Inode* inode) {
+  const auto it = std::find_if(begun_.begin(), begun_.end(),
+                               [&](const Begun& file) { return file.inode == inode; });
+  return it == begun_.end() ? nullptr : &*it;
+}
+
+std::shared_ptr<const Fd> WritebackAhead::take(Begun& file) {
+  begun_bytes_ -= std::exchange(file.bytes, 0);
+  file.inode = nullptr;
+  return std::exchange(file.fd, nullptr);
 }
 
 void WritebackAhead::forget(Inode* inode) noexcept {
+  std::shared_ptr<const Fd> fd;  // closed after the lock is gone
   MutexLock lock(mutex_);
   const std::uint32_t was = data_of(inode).ahead.exchange(0, std::memory_order_relaxed);
   if ((was & kPlace) != 0) ring_[(was & kPlace) - 1] = nullptr;
-  while (take_begun(inode) != nullptr) {
-  }
+  if (Begun* const begun = find(inode)) fd = take(*begun);
+  lock.unlock();
 }
 
 void WritebackAhead::clear() noexcept {
   MutexLock lock(mutex_);
-  begun_.fill({});
-  begun_bytes_ = 0;
+  for (Begun& file : begun_) (void)take(file);
 }
 
 }  // namespace troot::fusefs

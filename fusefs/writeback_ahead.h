@@ -50,21 +50,32 @@ class WritebackAhead {
     std::shared_ptr<const Fd> fd;  ///< of the file, if its write-back was begun; else null
     bool sequence = false;         ///< next() may have something
   };
-  /// The file is about to be synced: what is written from here on is new. Pinned by the caller.
+  /// The file is about to be synced: what is written from here on is new. Waits while its
+  /// write-back is just being begun, since that may meet the error that the fsync then would not.
+  /// The caller has the inode pinned and holds no lock.
   [[nodiscard]] Sync syncing(Inode* inode, FileData& data);
-  /// The next file to begin, with a pin more; null: none now.
-  [[nodiscard]] Inode* next() noexcept;
   /// A file that was begun.
   struct Begun {
     Inode* inode = nullptr;
     std::shared_ptr<const Fd> fd;
     off_t bytes = 0;
+    bool starting = false;  ///< from next() to started(): its place is not given to another
   };
-  /// Keeps what is about to be begun, pinned by the caller. Returns what had to leave for it, which
-  /// the sequence passed over: with a pin more, to be asked for errors. No inode: nothing had to.
-  [[nodiscard]] Begun begin(Begun file);
-  /// The call that was to begin with `fd` failed: the next fsync of its file says so.
-  void failed(const std::shared_ptr<const Fd>& fd, int error) noexcept;
+  /// A file to begin.
+  struct Next {
+    Inode* inode = nullptr;  ///< with a pin more; null: none now
+    std::size_t place = 0;   ///< what keep() and started() want
+    /// What had to leave for it, since the sequence passed it over: with a pin more, to be asked
+    /// for errors. No inode: nothing had to.
+    Begun passed_over;
+  };
+  /// Every Next with an inode is ended by started(). The caller holds no lock.
+  [[nodiscard]] Next next() noexcept;
+  /// Has the descriptor kept that is used to begin, and counts the bytes. While pinned.
+  void keep(std::size_t place, std::shared_ptr<const Fd> fd, off_t bytes) noexcept;
+  /// The call that begins was made, or not, without keep(). With an error, not 0, the next fsync of
+  /// the file says so.
+  void started(std::size_t place, int error) noexcept;
   /// The error to be told by the fsync that ends, told once; 0: none.
   [[nodiscard]] static int take_error(FileData& data) noexcept {
     return data.ahead_error.exchange(0, std::memory_order_acq_rel);
@@ -87,10 +98,11 @@ class WritebackAhead {
   };
 
   void list(Inode* inode, FileData& data) noexcept;
-  /// Takes it out of begun_.
-  [[nodiscard]] std::shared_ptr<const Fd> take_begun(const Inode* inode) REQUIRES(mutex_);
+  [[nodiscard]] Begun* find(const Inode* inode) REQUIRES(mutex_);
+  [[nodiscard]] std::shared_ptr<const Fd> take(Begun& file) REQUIRES(mutex_);
 
   Mutex mutex_;
+  CondVar started_;  ///< one of begun_ is no longer starting
   /// Files with data that was not synced, in the order of their first write. From calloc: what was
   /// never used costs nothing.
   std::unique_ptr<Inode*[], Free> ring_ GUARDED_BY(mutex_);

@@ -3,6 +3,8 @@
 #include "fusefs/writeback_ahead.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "unit/union_fixture.h"
 
@@ -34,17 +36,17 @@ struct ListedFiles {
   std::vector<std::size_t> sync(std::size_t i, off_t bytes = 4096) {
     std::vector<std::size_t> begun;
     if (!ahead.syncing(inodes[i].get(), *data[i]).sequence) return begun;
-    while (Inode* const next = ahead.next()) {
-      CHECK(next->refs == 1 + Inode::kPin);
-      const auto same = [&](const auto& inode) { return inode.get() == next; };
+    for (auto next = ahead.next(); next.inode != nullptr; next = ahead.next()) {
+      CHECK(next.inode->refs == 1 + Inode::kPin);
+      const auto same = [&](const auto& inode) { return inode.get() == next.inode; };
       begun.push_back(static_cast<std::size_t>(std::find_if(inodes.begin(), inodes.end(), same) -
                                                inodes.begin()));
-      const auto out = ahead.begin({next, std::make_shared<const Fd>(), bytes});
-      if (out.inode != nullptr) {
-        CHECK(out.inode->refs == 1 + Inode::kPin);
-        out.inode->refs = 1;
-      }
-      next->refs = 1;
+      ahead.keep(next.place, std::make_shared<const Fd>(), bytes);
+      ahead.started(next.place, 0);
+      next.inode->refs = 1;
+      if (next.passed_over.inode == nullptr) continue;
+      CHECK(next.passed_over.inode->refs == 1 + Inode::kPin);
+      next.passed_over.inode->refs = 1;
     }
     return begun;
   }
@@ -167,12 +169,41 @@ TEST_CASE("an inode that goes is not begun, and what is kept of it is dropped") 
   auto want = from_to(3, 3 + kAheadWindow);
   want.erase(want.begin() + 2, want.begin() + 5);
   CHECK(f.sync(2) == want);
+  // Half of the window later the next are begun.
+  for (std::size_t i = 8; i < 2 + kAheadWindow / 2; ++i) (void)f.sync(i);
+  REQUIRE(f.ahead.syncing(f.inodes[2 + kAheadWindow / 2].get(), *f.data[2 + kAheadWindow / 2])
+              .sequence);
+  const auto next = f.ahead.next();
+  REQUIRE(next.inode != nullptr);
   auto kept = std::make_shared<const Fd>();
   const std::weak_ptr<const Fd> seen = kept;
-  CHECK(f.ahead.begin({f.inodes[80].get(), std::move(kept), 4096}).inode == nullptr);
+  f.ahead.keep(next.place, std::move(kept), 4096);
   CHECK_FALSE(seen.expired());
-  f.ahead.forget(f.inodes[80].get());
+  f.ahead.forget(next.inode);
   CHECK(seen.expired());
+  f.ahead.started(next.place, EIO);  // nobody is left to be told
+}
+
+TEST_CASE("an fsync waits for who just begins its file, and says the error that this met") {
+  ListedFiles f(10);
+  (void)f.sync(0);
+  (void)f.sync(1);
+  REQUIRE(f.ahead.syncing(f.inodes[2].get(), *f.data[2]).sequence);
+  const auto next = f.ahead.next();
+  REQUIRE(next.inode == f.inodes[3].get());
+  std::atomic<bool> begun{false};
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    f.ahead.keep(next.place, std::make_shared<const Fd>(), 4096);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    begun = true;
+    f.ahead.started(next.place, EIO);
+  });
+  CHECK(f.ahead.syncing(f.inodes[3].get(), *f.data[3]).fd != nullptr);
+  CHECK(begun);
+  other.join();
+  CHECK(WritebackAhead::take_error(*f.data[3]) == EIO);
+  CHECK(WritebackAhead::take_error(*f.data[3]) == 0);
 }
 
 TEST_CASE("the list may be longer than its room") {
