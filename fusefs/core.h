@@ -22,6 +22,7 @@
 #include "fusefs/overlay.h"
 #include "fusefs/posix.h"
 #include "fusefs/streams.h"
+#include "fusefs/writeback_ahead.h"
 #include "quota/mutex.h"
 #include "quota/unit.h"
 
@@ -74,6 +75,7 @@ struct Overlay::Core {
   std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
   FdCache dirs, files;
   Streams streams;
+  WritebackAhead ahead;
   std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
   std::atomic<dev_t> hidden_device{0};

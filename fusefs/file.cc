@@ -97,6 +97,7 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   }
   TRY(done, put(fd->get(), offset, length));
   if (done == 0) return done;
+  if (!core.config.volatile_upper) core.ahead.wrote(inode, data);
   const off_t end = offset + static_cast<off_t>(done);
   keep_hole(core, data, fd->get(), quota::pages_of(data.size), g.first);
   TRY(pages, settled_pages(inode, data, fd->get(), g, end, done == length));

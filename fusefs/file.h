@@ -32,6 +32,9 @@ void give_back(Core& core, FileData& data, std::int64_t pages);
 /// and loc.
 [[nodiscard]] Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut);
 
+// sync.cc
+[[nodiscard]] Status sync_file(Core& core, NodeId id, bool data_only);
+
 // open_file.cc
 [[nodiscard]] Result<OpenFile> open_file(Core& core, NodeId id, Access access);
 [[nodiscard]] Status close_file(Core& core, NodeId id);

@@ -85,6 +85,7 @@ struct IndexEntry {
 /// What a file needs beyond Inode once it is in the upper and in use.
 struct FileData {
   SmallMutex io;  ///< guards the rest: one writer at a time changes size and charge
+  std::atomic<std::uint32_t> ahead{0};  ///< fusefs/writeback_ahead.h
   Account account;
   off_t size = 0;  ///< of the upper file; valid when account.loaded
   std::unique_ptr<std::vector<PageRange>> preallocated;  ///< null: none
@@ -92,6 +93,7 @@ struct FileData {
   std::array<LinkKey, 2> links;       ///< guarded by Core::linked_mutex: the keys it is found under
   std::unique_ptr<DataBelow> below;   ///< guarded by the inode's loc; there while kMetacopy
   std::shared_ptr<const Fd> kept;     ///< likewise; with kGone: of the data, if it was in use
+  std::atomic<int> ahead_error{0};    ///< of write-back: the next fsync says it
 };
 
 /// The layers in which a directory lies, topmost first. Few nearly always.

@@ -384,6 +384,9 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
       amount = Inode::kPin;
       continue;
     }
+    if (const FileData* data = inode->is_dir() ? nullptr : inode->file.load();
+        data != nullptr && data->ahead.load(std::memory_order_relaxed) != 0)
+      core.ahead.forget(inode);
     if (inode->has(Inode::kParked) || is_nameless(inode)) discard_parked(core, inode);
     if (inode->is_dir()) {
       for (std::size_t i = 0; i < inode->dir->layers.size(); ++i) {

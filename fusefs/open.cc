@@ -432,6 +432,7 @@ Status close_core(Core& core) {
       if (auto closed = core.quota->close(); !closed && status) status = closed;
     }
   }
+  core.ahead.clear();
   core.files.clear();
   core.dirs.clear();
   return status;

@@ -121,19 +121,7 @@ bool Overlay::times_move_unseen(NodeId id) const noexcept {
 }
 Result<Fd> Overlay::sample_file() { return fusefs::sample_file(*core_); }
 
-Status Overlay::fsync(NodeId id, bool data_only) {
-  TRY(inode, find(*core_, id));
-  if (!inode->in_upper() || core_->config.volatile_upper) return {};
-  std::shared_lock loc(inode->loc);
-  if (inode->has(Inode::kMetacopy)) {
-    TRY(at, where(*core_, inode));
-    TRY(own, posix::open_at(at.fd(), at.text(), O_RDONLY));
-    return posix::fsync(own.get(), data_only);
-  }
-  TRY(fd, file_fd(*core_, inode));
-  loc.unlock();
-  return posix::fsync(fd->get(), data_only);
-}
+Status Overlay::fsync(NodeId id, bool data_only) { return sync_file(*core_, id, data_only); }
 Status Overlay::fsyncdir(NodeId id, bool data_only) {
   TRY(inode, find(*core_, id));
   if (!inode->in_upper() || core_->config.volatile_upper || inode->has(Inode::kDead)) return {};

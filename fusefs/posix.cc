@@ -365,13 +365,18 @@ Status fsync(int fd, bool data_only) {
 
 Status write_back(int fd, off_t offset, off_t length, WriteBack how) {
   const unsigned flags =
-      how == WriteBack::kStart
-          ? SYNC_FILE_RANGE_WRITE
+      how == WriteBack::kStart ? SYNC_FILE_RANGE_WRITE
+      : how == WriteBack::kAsk
+          ? SYNC_FILE_RANGE_WAIT_BEFORE
           : SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-  if (::sync_file_range(fd, offset, length, flags) == 0) return {};
-  // An error of the disk is told once, so an fsync would not hear of it any more.
-  if (errno == EIO || errno == ENOSPC || errno == EDQUOT) return fail_errno();
-  return {};
+  const char* const call = how == WriteBack::kStart ? "sync_file_range" : "sync_file_range wait";
+  if (HOOKED(call, ::sync_file_range(fd, offset, length, flags)) == 0) return {};
+  // An error of the disk is told once, so an fsync would not hear of it any more. These are none:
+  // the file system cannot, or not now, and the data waits as before.
+  for (const int harmless : {ENOSYS, EINVAL, ESPIPE, EINTR, EAGAIN, ENOMEM}) {
+    if (errno == harmless) return {};
+  }
+  return fail_errno();
 }
 
 }  // namespace posix

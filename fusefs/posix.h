@@ -129,9 +129,14 @@ void drop_cached(int fd, off_t begin, off_t end) noexcept;
                                std::string_view value, int flags = 0);
 [[nodiscard]] Status remove_xattr(int dirfd, const char* name, const char* xattr);
 [[nodiscard]] Status fsync(int fd, bool data_only);
-enum class WriteBack { kStart, kWait };
+enum class WriteBack {
+  kStart,
+  kWait,  ///< starts, and waits until it is there
+  kAsk    ///< waits for what was started before, for the errors it may have met
+};
 /// Starts writing a range to the disk, or waits until it is there, ahead of an fsync
-/// (sync_file_range). Nothing where the file system cannot.
+/// (sync_file_range). Nothing where the file system cannot. An error is the data's: whoever gets it
+/// says so to whoever syncs the file, since an fsync need not say it again.
 [[nodiscard]] Status write_back(int fd, off_t offset, off_t length, WriteBack how);
 
 }  // namespace posix
