@@ -152,10 +152,11 @@ Result<struct stat> attr(Core& core, Inode* inode) {
 Result<bool> set_owner(Core& core, int dirfd, const char* name, const struct statx& sx,
                        const Override& want, bool had) {
   if (!core.ids.presented()) {
-    if (sx.stx_uid != want.uid || sx.stx_gid != want.gid)
-      CHECK_OK(posix::chown(dirfd, name, want.uid, want.gid));
-    // chown may have cleared suid and sgid, so the mode comes second, always.
-    if (!S_ISLNK(want.mode)) CHECK_OK(posix::chmod(dirfd, name, want.mode & 07777));
+    const bool given_away = sx.stx_uid != want.uid || sx.stx_gid != want.gid;
+    if (given_away) CHECK_OK(posix::chown(dirfd, name, want.uid, want.gid));
+    // chown may have cleared suid and sgid, so the mode comes second.
+    if (!S_ISLNK(want.mode) && (given_away || (sx.stx_mode & 07777) != (want.mode & 07777)))
+      CHECK_OK(posix::chmod(dirfd, name, want.mode & 07777));
     return false;
   }
   if (S_ISLNK(want.mode)) {

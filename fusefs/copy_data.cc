@@ -13,17 +13,18 @@ namespace {
 /// What is copied at once before anybody may interrupt.
 constexpr std::size_t kChunk = std::size_t{8} << 20;
 
-Status copy_by_hand(int from, int to, off_t at, off_t end) {
-  std::vector<std::byte> buffer(std::size_t{1} << 20);
+/// Up to where there was something to copy.
+Result<off_t> copy_by_hand(int from, int to, off_t at, off_t end) {
+  std::vector<std::byte> buffer(std::min(std::size_t{1} << 20, static_cast<std::size_t>(end - at)));
   while (at < end) {
     const auto want = std::min(buffer.size(), static_cast<std::size_t>(end - at));
     TRY(n, posix::pread(from, std::span(buffer).first(want), at));
-    if (n == 0) return {};  // the lower file shrank; the rest reads as zeros
+    if (n == 0) return at;  // the lower file shrank; the rest reads as zeros
     TRY(put, posix::pwrite(to, std::span<const std::byte>(buffer).first(n), at));
     if (put != n) return fail(ENOSPC);
     at += static_cast<off_t>(n);
   }
-  return {};
+  return at;
 }
 
 /// Brings the copy to the disk behind the copying, one chunk while the next one is copied.
@@ -46,9 +47,11 @@ class Follower {
   off_t waited_ = 0, started_ = 0;
 };
 
-/// One extent of data, by copy_file_range where the file systems can.
-Status copy_extent(const Caller& caller, int from, int to, off_t at, off_t end,
-                   Follower& follower) {
+/// One extent of data, by copy_file_range where the file systems can. Returns where what was
+/// written ends.
+Result<off_t> copy_extent(const Caller& caller, int from, int to, off_t at, off_t end,
+                          Follower& follower) {
+  off_t written = at;
   while (at < end) {
     if (caller.interrupted && caller.interrupted()) return fail(EINTR);
     CHECK_OK(follower.follow(at));
@@ -56,23 +59,31 @@ Status copy_extent(const Caller& caller, int from, int to, off_t at, off_t end,
     auto n = posix::copy_range(from, at, to, at, static_cast<std::size_t>(stop - at));
     if (n && *n > 0) {
       at += static_cast<off_t>(*n);
+      written = at;
       continue;
     }
     if (!n && n.error() == ENOSPC) return fail(ENOSPC);
     // EXDEV, EOPNOTSUPP, EINVAL and the like: these two file systems do not do it (0: /proc-like
     // files).
-    CHECK_OK(copy_by_hand(from, to, at, stop));
+    TRY(reached, copy_by_hand(from, to, at, stop));
+    written = reached;
     at = stop;
   }
-  return {};
+  return written;
 }
 
 }  // namespace
 
 Status copy_data(const Caller& caller, const DataSource& s, int to, Copied how) {
   if (s.size == 0) return {};
-  if (s.whole && posix::clone(s.fd, to)) return {};
+  if (s.whole && !s.cannot_clone.load(std::memory_order_relaxed)) {
+    const auto cloned = posix::clone(s.fd, to);
+    if (cloned) return {};
+    // Two file systems are told apart first (EXDEV), so this is said of the upper's own.
+    if (cloned.error() == EOPNOTSUPP) s.cannot_clone.store(true, std::memory_order_relaxed);
+  }
   Follower follower(to, how);
+  off_t written = 0;
   for (off_t at = 0; at < s.size;) {
     off_t data = at, hole = s.size;
     if (s.sparse) {
@@ -85,10 +96,12 @@ Status copy_data(const Caller& caller, const DataSource& s, int to, Copied how) 
       TRY(end, posix::seek(s.fd, data, SEEK_HOLE));
       hole = end;
     }
-    CHECK_OK(copy_extent(caller, s.fd, to, data, std::min(hole, s.size), follower));
+    TRY(reached, copy_extent(caller, s.fd, to, data, std::min(hole, s.size), follower));
+    written = reached;
     at = hole;
   }
-  return posix::truncate(to, s.size);
+  // A hole at the end was not written, nor was what a lower file lost meanwhile.
+  return written == s.size && s.there <= s.size ? Status{} : posix::truncate(to, s.size);
 }
 
 }  // namespace troot::fusefs

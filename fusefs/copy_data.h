@@ -2,16 +2,21 @@
 // holes.
 #pragma once
 
+#include <atomic>
+
 #include "fusefs/overlay.h"
 #include "fusefs/posix.h"
 
 namespace troot::fusefs {
 
 struct DataSource {
+  /// Set once the upper's file system said that it has no reflinks: not asked for each file.
+  std::atomic<bool>& cannot_clone;
   int fd = -1;
   off_t size = 0;      ///< what is brought along, from the start
   bool whole = false;  ///< that is all of the file
   bool sparse = false;
+  off_t there = 0;  ///< the size of the target before
 };
 
 /// What becomes of the copy.

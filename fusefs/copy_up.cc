@@ -19,18 +19,22 @@ namespace {
 struct Source {
   Where at;
   struct statx sx;
-  Override owner;
-  FdHandle fd;      ///< of a regular file that is read
-  off_t size = 0;   ///< what is brought along
-  off_t whole = 0;  ///< of what `fd` reads
+  Override owner;         ///< of what is built
+  timespec atime, mtime;  ///< likewise
+  std::string xattrs;     ///< their names; empty if none is brought along
+  FdHandle fd;            ///< of a regular file that is read
+  off_t size = 0;         ///< what is brought along
+  off_t whole = 0;        ///< of what `fd` reads
   std::int64_t pages = 0;
   std::unique_ptr<DataBelow> below;   ///< the data stays where it is
   std::unique_ptr<IndexEntry> index;  ///< it has several names
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
-  [[nodiscard]] DataSource data() const {
-    return {fd ? fd->get() : -1, size, size == whole, sparse()};
+  [[nodiscard]] DataSource data(Core& core) const {
+    return {core.cannot_clone, fd ? fd->get() : -1, size, size == whole, sparse()};
   }
 };
+
+timespec time_of(const statx_timestamp& t) { return {t.tv_sec, static_cast<long>(t.tv_nsec)}; }
 
 /// Where the data of a lower file is that gets an object of its own without it.
 DataBelow data_below(Core& core, Inode* inode, const struct statx& sx) {
@@ -53,12 +57,42 @@ DataBelow data_below(Core& core, Inode* inode, const struct statx& sx) {
   return below;
 }
 
+/// Whether the change is made with the copy-up. An ACL and a capability change with owner and mode
+/// by rules of their own, so with xattrs it is made afterwards.
+bool goes_along(const Source& s, const CopyUp& how) {
+  return how.along != nullptr && s.xattrs.empty();
+}
+
+/// What is built is as the change has it.
+void take_along(Source& s, const SetAttr& set) {
+  s.owner = owner_after(s.owner, set);
+  s.atime = set.atime.value_or(s.atime);
+  s.mtime = set.mtime.value_or(s.mtime);
+}
+
 Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   std::shared_lock loc(inode->loc);
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(owner, owner_of(core, inode, at, sx));
-  Source s{std::move(at), sx, owner, nullptr, 0, 0, 0, nullptr, nullptr};
+  std::string xattrs;
+  if (!inode->is_symlink()) {
+    TRY(names, lower_xattrs(core, inode, at));
+    xattrs = std::move(names);
+  }
+  Source s{std::move(at),
+           sx,
+           owner,
+           time_of(sx.stx_atime),
+           time_of(sx.stx_mtime),
+           std::move(xattrs),
+           nullptr,
+           0,
+           0,
+           0,
+           nullptr,
+           nullptr};
+  if (goes_along(s, how)) take_along(s, how.along->set);
   if (inode->has(Inode::kLinked) && !inode->has(Inode::kDetached))
     s.index = std::make_unique<IndexEntry>(index_entry(sx));
   if (!inode->is_file()) return s;
@@ -91,16 +125,23 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   return s;
 }
 
+/// The permissions that a staged object is made with. Nobody but the server gets into the stage, so
+/// they may be the last ones from the start; set-id bits come after the owner.
+mode_t first_bits(const Core& core, mode_t mode) {
+  return core.ids.presented() ? Ids::disk_mode(mode) : mode & 0777;
+}
+
 /// Makes the object in the stage, without its metadata. `opened` stays open for a regular file.
 Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, Staged& staged,
              Fd& opened) {
   if (inode->is_dir()) {
-    CHECK_OK(posix::mkdir(staged.dirfd(), staged.name(), 0700));
+    CHECK_OK(posix::mkdir(staged.dirfd(), staged.name(), first_bits(core, s.owner.mode)));
   } else if (inode->is_symlink()) {
     TRY(target, posix::readlink_at(s.at.fd(), s.at.text()));
     CHECK_OK(posix::symlink(target.c_str(), staged.dirfd(), staged.name()));
   } else if (inode->is_file() || core.ids.presented()) {
-    TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL, 0600));
+    TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL,
+                          first_bits(core, s.owner.mode)));
     opened = std::move(fd);
   } else {
     CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), s.owner.mode, s.owner.rdev));
@@ -109,24 +150,32 @@ Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, St
   if (!opened.valid()) return {};
   // Without its data it is a hole of its size, as the kernel's are.
   if (s.below) return posix::truncate(opened.get(), s.size);
-  return copy_data(caller, s.data(), opened.get(),
+  return copy_data(caller, s.data(core), opened.get(),
                    core.config.volatile_upper ? Copied::kCached : Copied::kSynced);
 }
 
+/// The staged object for system calls: by its descriptor where there is one, which spares the way
+/// by its name.
+struct Spot {
+  int fd;
+  const char* name;
+  Spot(const Staged& staged, const Fd& opened)
+      : fd(opened.valid() ? opened.get() : staged.dirfd()),
+        name(opened.valid() ? "" : staged.name()) {}
+};
+
 /// Keeps st_ino: the number that the object had below. Not for one of several lower links, which
 /// part here.
-Status keep_origin(Core& core, Inode* inode, const Staged& staged, const struct statx& made,
+Status keep_origin(Core& core, Inode* inode, const Spot& spot, const struct statx& made,
                    bool keeps) {
   if (!keeps) return {};
   const std::string value = encode_u64(inode->ino);
   if (!inode->is_symlink())
-    return posix::set_xattr(staged.dirfd(), staged.name(), core.x.origin.c_str(), value);
+    return posix::set_xattr(spot.fd, spot.name, core.x.origin.c_str(), value);
   LinkRecord record = core.links.get(key_of(made)).value_or(LinkRecord{});
   record.origin = inode->ino;
   return core.links.put(key_of(made), record);
 }
-
-timespec time_of(const statx_timestamp& t) { return {t.tv_sec, static_cast<long>(t.tv_nsec)}; }
 
 /// What came out of the stage.
 struct Built {
@@ -135,38 +184,38 @@ struct Built {
   std::uint32_t flags = Inode::kXattrsKnown;
 };
 
-Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, bool keeps_ino) {
+Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, const Fd& opened,
+                    bool keeps_ino) {
+  const Spot spot(staged, opened);
   Built b;
-  TRY(made, posix::stat_at(staged.dirfd(), staged.name()));
+  TRY(made, posix::stat_at(spot.fd, spot.name));
   b.sx = made;
   if (inode->is_symlink()) staged.has_record(key_of(made));
-  TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), made, s.owner, false));
+  TRY(overridden, set_owner(core, spot.fd, spot.name, made, s.owner, false));
   if (overridden) b.flags |= Inode::kOverride;
   if (!inode->is_symlink()) {
     const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
-    TRY(bytes, copy_xattrs(core, s.at, layer, staged.dirfd(), staged.name()));
+    TRY(bytes, copy_xattrs(core, s.at, s.xattrs, layer, spot.fd, spot.name));
     b.account.xattr_bytes = quota::xattr_charge(bytes);
     if (bytes > 0) {
-      TRY(list, posix::list_xattr(staged.dirfd(), staged.name()));
+      TRY(list, posix::list_xattr(spot.fd, spot.name));
       b.flags |= xattr_flags(core, list, kUpper) & ~Inode::kSeenMask;
     }
     if (s.below) {
-      CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.metacopy.c_str(), ""));
+      CHECK_OK(posix::set_xattr(spot.fd, spot.name, core.x.metacopy.c_str(), ""));
       b.flags |= Inode::kMetacopy;
       if (s.index) {
-        CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.redirect.c_str(),
-                                  "/" + s.below->merged));
+        CHECK_OK(
+            posix::set_xattr(spot.fd, spot.name, core.x.redirect.c_str(), "/" + s.below->merged));
         s.below->redirected = true;
       }
     } else if (s.sparse()) {
-      CHECK_OK(
-          posix::set_xattr(staged.dirfd(), staged.name(), core.x.alloc.c_str(), encode_ranges({})));
+      CHECK_OK(posix::set_xattr(spot.fd, spot.name, core.x.alloc.c_str(), encode_ranges({})));
       b.flags |= Inode::kSparse;
     }
   }
-  CHECK_OK(keep_origin(core, inode, staged, made, keeps_ino));
-  CHECK_OK(posix::set_times(staged.dirfd(), staged.name(), time_of(s.sx.stx_atime),
-                            time_of(s.sx.stx_mtime)));
+  CHECK_OK(keep_origin(core, inode, spot, made, keeps_ino));
+  CHECK_OK(posix::set_times(spot.fd, spot.name, s.atime, s.mtime));
   b.account.loaded = true;
   b.account.key = key_of(made);
   b.account.data_bytes = inode->is_dir() ? quota::kDirectoryBytes : s.pages * quota::kPageSize;
@@ -244,7 +293,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   Staged staged(core);
   Fd opened;
   CHECK_OK(build(core, caller, inode, source, staged, opened));
-  TRY(built, dress(core, inode, source, staged, keeps_ino));
+  TRY(built, dress(core, inode, source, staged, opened, keeps_ino));
   TRY(more, reserve(core, quota::kDefaultProject, {built.account.xattr_bytes, 0}, how.enforce));
   // Data that was safe below must be safe above before it takes the other's place.
   if (source.fd && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
@@ -265,6 +314,10 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
       return status;
     }
     take_over(core, inode, source, built, keeps_ino);
+    // A write follows nearly always, where the data was brought.
+    if (inode->is_file() && !inode->has(Inode::kMetacopy))
+      (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(opened));
+    if (goes_along(source, how)) how.along->done = true;
   }
   reservation.claim();
   more.claim();

@@ -94,6 +94,7 @@ struct Overlay::Core {
   /// two directories.
   std::shared_mutex rename;
   std::atomic<std::uint64_t> stage_counter{0};
+  std::atomic<bool> cannot_clone{false};  ///< the upper's file system has no reflinks
   std::atomic<std::uint64_t> parked_count{0}, copied_up{0}, name_count{0};
 
   /// Held while what is left of an object with several names goes, and it is settled whether it
@@ -204,6 +205,8 @@ void detach(Core& core, Inode* dir, Name* name, Inode* inode);
 /// now.
 [[nodiscard]] Result<bool> set_owner(Core& core, int dirfd, const char* name,
                                      const struct statx& sx, const Override& want, bool had);
+/// Owner and mode after a change of attributes, with the loss of privileges that goes with some.
+[[nodiscard]] Override owner_after(Override owner, const SetAttr& set);
 [[nodiscard]] quota::InodeKey key_of(const struct statx& sx);
 /// st_blocks of a lower object: its data's pages. Never 0 where there is data, since archivers take
 /// that for a hole.
@@ -251,13 +254,22 @@ enum class Bring {
   kAll,
   kMetadata  ///< the data may stay below (metacopy)
 };
+/// A change of owner, mode or times that a copy-up makes before it publishes the object, so that
+/// both are seen at once.
+struct Along {
+  const SetAttr& set;
+  bool done = false;  ///< set by a copy-up that made it; else it is still to be made
+};
 struct CopyUp {
   off_t keep = INT64_MAX;  ///< of the data, bytes from the start; a truncation needs no more
   quota::Enforce enforce = quota::Enforce::kLimits;
   Bring bring = Bring::kAll;
+  Along* along = nullptr;
 };
-inline constexpr CopyUp kMetadataOnly{INT64_MAX, quota::Enforce::kLimits, Bring::kMetadata};
-inline constexpr CopyUp kForcedMetadata{INT64_MAX, quota::Enforce::kForce, Bring::kMetadata};
+inline constexpr CopyUp kMetadataOnly{INT64_MAX, quota::Enforce::kLimits, Bring::kMetadata,
+                                      nullptr};
+inline constexpr CopyUp kForcedMetadata{INT64_MAX, quota::Enforce::kForce, Bring::kMetadata,
+                                        nullptr};
 /// Brings the object and its ancestors into the upper. The caller holds no lock; `inode` is pinned.
 [[nodiscard]] Status ensure_upper(Core& core, const Caller& caller, Inode* inode,
                                   const CopyUp& how = {});
@@ -271,9 +283,13 @@ inline constexpr CopyUp kForcedMetadata{INT64_MAX, quota::Enforce::kForce, Bring
 /// The name shown for one on disk; nullopt: ours, hidden.
 [[nodiscard]] std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk,
                                                          std::uint16_t layer);
-/// Copies the shown xattrs of a lower object to an object in the stage. Returns the bytes they
-/// count for.
-[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from, std::uint16_t layer,
+/// The names of the xattrs of a lower object, as list_xattr has them; empty if none of them is
+/// shown. The caller holds loc.
+[[nodiscard]] Result<std::string> lower_xattrs(Core& core, Inode* inode, const Where& at);
+/// Copies the shown ones of `list`, of a lower object, to an object in the stage. Returns the bytes
+/// they count for.
+[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from,
+                                               const std::string& list, std::uint16_t layer,
                                                int to_dirfd, const char* to);
 
 // ---- remove.cc

@@ -37,7 +37,7 @@ struct Transfer {
 
 Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
   std::shared_lock loc(inode->loc);
-  Transfer t;
+  Transfer t{nullptr, Fd(), {}, {core.cannot_clone}, 0};
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(to, posix::open_at(at.fd(), at.text(), O_RDWR));
@@ -51,6 +51,7 @@ Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
   t.source.fd = t.from->get();
   t.source.size = std::min({static_cast<off_t>(sx.stx_size), whole, keep});
   t.source.whole = t.source.size == whole;
+  t.source.there = static_cast<off_t>(sx.stx_size);
   t.pages = quota::pages_of(t.source.size);
   if (static_cast<off_t>(below.stx_blocks) * 512 < whole && t.pages > 0) {
     TRY(held, allocated_pages(t.source.fd, nullptr, 0, t.pages));

@@ -88,6 +88,11 @@ long xattr_call(int dirfd, const char* name, Modern modern, Follow follow, NoFol
   return *name ? nofollow(path.get()) : follow(path.get());
 }
 
+/// "." is the descriptor itself, which the kernel finds faster without a path.
+const char* no_path_to_itself(const char* name) {
+  return name[0] == '.' && name[1] == '\0' ? "" : name;
+}
+
 int at_flags(const char* name) { return *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH; }
 
 long xattr_get(int dirfd, const char* name, const char* xattr, char* buffer, std::size_t size) {
@@ -150,6 +155,7 @@ Result<Fd> open_noatime(int dirfd, const char* name, int flags) {
 
 Result<struct statx> stat_at(int dirfd, const char* name) {
   const Look look;
+  name = no_path_to_itself(name);
   struct statx sx;
   if (::statx(
           dirfd, name,
@@ -332,6 +338,7 @@ Status chown(int dirfd, const char* name, uid_t uid, gid_t gid) {
 
 Status set_times(int dirfd, const char* name, const timespec& atime, const timespec& mtime) {
   const timespec times[2] = {atime, mtime};
+  name = no_path_to_itself(name);
   return done(HOOKED("utimensat", ::utimensat(dirfd, name, times, at_flags(name))));
 }
 

@@ -111,11 +111,7 @@ Status touch_symlink(const Former& former) {
 
 Status change_owner(Core& core, Inode* inode, const Former& former, const SetAttr& set) {
   const Where& at = former.at();
-  Override want = former.owner();
-  if (set.uid) want.uid = *set.uid;
-  if (set.gid) want.gid = *set.gid;
-  if (set.uid || set.gid || set.kill_suidgid) want.mode = without_privileges(want.mode);
-  if (set.mode) want.mode = (want.mode & S_IFMT) | (*set.mode & 07777);
+  const Override want = owner_after(former.owner(), set);
   if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(core, inode, at));
   if (want == former.owner()) {
     // Nothing changes but ctime, which chmod to the same value moves.
@@ -197,6 +193,14 @@ Result<struct stat> set_dead_attr(Inode* dir, const SetAttr& set) {
 
 }  // namespace
 
+Override owner_after(Override owner, const SetAttr& set) {
+  if (set.uid) owner.uid = *set.uid;
+  if (set.gid) owner.gid = *set.gid;
+  if (set.uid || set.gid || set.kill_suidgid) owner.mode = without_privileges(owner.mode);
+  if (set.mode) owner.mode = (owner.mode & S_IFMT) | (*set.mode & 07777);
+  return owner;
+}
+
 Status set_permissions(Core& core, Inode* inode, mode_t bits) {
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
@@ -231,10 +235,12 @@ Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const 
   CopyUp how;
   how.bring = set.size ? Bring::kAll : Bring::kMetadata;
   if (set.size) how.keep = *set.size;
+  Along along{set};
+  if (!set.size) how.along = &along;
   const Status above = ensure_upper(core, caller, inode, how);
   if (inode->has(Inode::kDead)) return set_dead_attr(inode, set);  // removed meanwhile
   CHECK_OK(above);
-  {
+  if (!along.done) {
     std::shared_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
     CHECK_OK(change(core, inode, set));

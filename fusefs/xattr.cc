@@ -151,9 +151,17 @@ std::optional<std::string> xattr_from_disk(const Core& core, std::string_view di
   return std::string(disk);
 }
 
-Result<std::int64_t> copy_xattrs(Core& core, const Where& from, std::uint16_t layer, int to_dirfd,
-                                 const char* to) {
-  TRY(list, posix::list_xattr(from.fd(), from.text()));
+Result<std::string> lower_xattrs(Core& core, Inode* inode, const Where& at) {
+  // The kernel has asked for security.capability of a file that is about to be written.
+  if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return std::string();
+  TRY(list, posix::list_xattr(at.fd(), at.text()));
+  const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
+  if (list.empty() || !(xattr_flags(core, list, layer) & Inode::kUserXattrs)) return std::string();
+  return list;
+}
+
+Result<std::int64_t> copy_xattrs(Core& core, const Where& from, const std::string& list,
+                                 std::uint16_t layer, int to_dirfd, const char* to) {
   std::int64_t bytes = 0;
   for (std::size_t at = 0; at < list.size();) {
     const std::string name(list.c_str() + at);
