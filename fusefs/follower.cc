@@ -24,7 +24,9 @@ constexpr int kOurs = 1;
 constexpr int kOursFollowing = 3;
 constexpr FollowGovernor::Clock::duration kAfterMiss = 10ms;
 constexpr FollowGovernor::Clock::duration kAfterCrowd = 100ms;
-constexpr FollowGovernor::Clock::duration kLongestPause = 2s;
+/// A try that misses costs about a millisecond; one that is in somebody's way costs him more.
+constexpr FollowGovernor::Clock::duration kLongestAfterMiss = 100ms;
+constexpr FollowGovernor::Clock::duration kLongestAfterCrowd = 2s;
 /// Who followed for so long was right to try: what a try costs is served faster by then.
 constexpr FollowGovernor::Clock::duration kWorthwhile = 25ms;
 
@@ -54,9 +56,11 @@ bool FollowGovernor::worth(Clock::time_point now, std::uint64_t requests) noexce
 bool FollowGovernor::calm() noexcept { return no_more_than(cpus_ + kOursFollowing); }
 
 void FollowGovernor::lost(Clock::time_point now, Why why) noexcept {
-  const Clock::duration least = why == Why::kCrowded ? kAfterCrowd : kAfterMiss;
+  const bool crowded = why == Why::kCrowded;
+  const Clock::duration least = crowded ? kAfterCrowd : kAfterMiss;
+  const Clock::duration longest = crowded ? kLongestAfterCrowd : kLongestAfterMiss;
   const bool right = now - begun_ > kWorthwhile || why == Why::kStream;
-  pause_ = right ? least : std::clamp<Clock::duration>(2 * pause_, least, kLongestPause);
+  pause_ = right ? least : std::clamp<Clock::duration>(2 * pause_, least, longest);
   paused_until_ = now + pause_;
 }
 

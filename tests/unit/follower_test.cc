@@ -100,6 +100,7 @@ TEST_CASE("what did not pay is tried again after a longer pause each time") {
   CHECK(pause(Why::kCrowded) >= 100);
   CHECK(pause(Why::kCrowded) >= 200);
   for (int i = 0; i < 10; ++i) CHECK(pause(Why::kCrowded) <= 2010);
+  for (int i = 0; i < 10; ++i) CHECK(pause(Why::kMissed) <= 110);
   told.now += 26ms;  // that paid, whatever the pause before it
   CHECK(pause(Why::kMissed) < 20);
   for (int i = 0; i < 3; ++i) CHECK(pause(Why::kStream) < 20);
