@@ -25,6 +25,8 @@ constexpr int kOursFollowing = 3;
 constexpr FollowGovernor::Clock::duration kAfterMiss = 10ms;
 constexpr FollowGovernor::Clock::duration kAfterCrowd = 100ms;
 constexpr FollowGovernor::Clock::duration kLongestPause = 2s;
+/// Another client is tried no sooner: a try that misses costs about a millisecond.
+constexpr FollowGovernor::Clock::duration kAfterOther = 30ms;
 /// Who followed for so many times the last pause was right to try.
 constexpr int kWorthwhile = 4;
 
@@ -42,7 +44,18 @@ bool FollowGovernor::no_more_than(int threads) noexcept {
   return running >= 0 && running <= threads;
 }
 
-bool FollowGovernor::worth(Clock::time_point now, std::uint64_t requests) noexcept {
+/// A client that asks alone, two ticks in a row, and is not the one that was missed.
+void FollowGovernor::end_pause_for(Clock::time_point now, std::uint32_t client) noexcept {
+  const bool again = client != 0 && client == newer_;
+  newer_ = client != client_ ? client : 0;
+  if (!again || !missed_ || now - lost_at_ < kAfterOther || now >= paused_until_) return;
+  paused_until_ = now;
+  pause_ = {};
+}
+
+bool FollowGovernor::worth(Clock::time_point now, std::uint64_t requests,
+                           std::uint32_t client) noexcept {
+  end_pause_for(now, requests >= kFlow ? client : 0);
   const bool steady = requests >= kFlow && now >= paused_until_ && no_more_than(cpus_ + kOurs);
   steady_ = steady ? steady_ + 1 : 0;
   if (steady_ < kSteadyTicks) return false;
@@ -53,7 +66,11 @@ bool FollowGovernor::worth(Clock::time_point now, std::uint64_t requests) noexce
 
 bool FollowGovernor::calm() noexcept { return no_more_than(cpus_ + kOursFollowing); }
 
-void FollowGovernor::lost(Clock::time_point now, Why why) noexcept {
+void FollowGovernor::lost(Clock::time_point now, Why why, std::uint32_t client) noexcept {
+  missed_ = why == Why::kMissed;
+  client_ = client;
+  newer_ = 0;
+  lost_at_ = now;
   const Clock::duration least = why == Why::kCrowded ? kAfterCrowd : kAfterMiss;
   const bool paid = now - begun_ > kWorthwhile * pause_;
   pause_ = paid ? least : std::clamp<Clock::duration>(2 * pause_, least, kLongestPause);

@@ -49,8 +49,10 @@ class FollowGovernor {
   FollowGovernor(Follow follow, std::size_t cpus, std::function<int()> running)
       : follow_(follow), cpus_(static_cast<int>(cpus)), running_(std::move(running)) {}
 
-  /// A tick in which one reader alone served `requests`. True: the follower shall take its place.
-  [[nodiscard]] bool worth(Clock::time_point now, std::uint64_t requests) noexcept;
+  /// A tick in which one reader alone served `requests`, all of them of `client` (0: of several, or
+  /// it cannot be told). True: the follower shall take its place.
+  [[nodiscard]] bool worth(Clock::time_point now, std::uint64_t requests,
+                           std::uint32_t client) noexcept;
   /// A tick in which the follower read. False: others want the processors.
   [[nodiscard]] bool calm() noexcept;
   /// Why it had to give up.
@@ -58,11 +60,13 @@ class FollowGovernor {
     kMissed,  ///< it found no client, or came to a long request
     kCrowded  ///< others wanted the processors
   };
-  /// The next try comes after a pause; after a longer one each time that it did not pay.
-  void lost(Clock::time_point now, Why why) noexcept;
+  /// The next try comes after a pause; after a longer one each time that it did not pay. Who was
+  /// missed says nothing of another client, which is tried sooner.
+  void lost(Clock::time_point now, Why why, std::uint32_t client) noexcept;
 
  private:
   [[nodiscard]] bool no_more_than(int threads) noexcept;
+  void end_pause_for(Clock::time_point now, std::uint32_t client) noexcept;
 
   const Follow follow_;
   const int cpus_;
@@ -71,6 +75,10 @@ class FollowGovernor {
   Clock::time_point begun_{};
   Clock::time_point paused_until_{};
   Clock::duration pause_{};
+  Clock::time_point lost_at_{};
+  bool missed_ = false;       ///< the pause is for a client that was missed
+  std::uint32_t client_ = 0;  ///< that was missed
+  std::uint32_t newer_ = 0;   ///< another that asked alone in the last tick
 };
 
 /// Where the follower sits. Its own; not thread-safe.

@@ -34,6 +34,7 @@ RequestInfo peek(std::span<const std::byte> request, int fd) noexcept {
   std::memcpy(&header, request.data(), sizeof(header));
   info.opcode = header.opcode;
   info.unique = header.unique;
+  info.client = header.pid;
   if (header.opcode == FUSE_WRITE) {
     fuse_write_in in{};
     if (!argument(request, in)) return info;

@@ -32,6 +32,7 @@ struct RequestInfo {
   int fd = -1;                   ///< read from there, and to be answered there; -1: none is served
   ReplySink* sink = nullptr;     ///< to be answered there instead
   std::uint32_t read_bytes = 0;  ///< READ: how much is asked for
+  std::uint32_t client = 0;      ///< the thread that asks; 0: the kernel itself, or one not visible
 };
 
 /// Opcodes that the boundary treats apart.

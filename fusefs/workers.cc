@@ -242,6 +242,10 @@ void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noe
   self.naps = kind == RequestKind::kForget && rings_begun_.load(std::memory_order_relaxed);
   if (kind != RequestKind::kForget)
     self.read_ahead = info.read_bytes != 0 ? self.read_ahead + info.read_bytes : 0;
+  if (info.client != 0 && info.client != self.client.load(std::memory_order_relaxed)) {
+    self.client.store(info.client, std::memory_order_relaxed);
+    self.changes.fetch_add(1, std::memory_order_relaxed);
+  }
   const bool may_be_long = kind == RequestKind::kLong;
   const auto begin = may_be_long ? SpinGovernor::Clock::now() : SpinGovernor::Clock::time_point{};
   if (may_be_long && long_takes_.load(std::memory_order_relaxed) > kLong) leave_role(self);

@@ -3,6 +3,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "fusefs/affinity.h"
 #include "fusefs/workers_parts.h"
 
@@ -27,7 +29,10 @@ bool Workers::is_follower_locked() const noexcept {
 /// The keeper's: whether the follower shall take this reader's place.
 void Workers::consider(Worker& reader, std::uint64_t requests) noexcept {
   if (rings_begun_.load() || readers_.load() != 1) return;
-  if (!follow_.worth(FollowGovernor::Clock::now(), requests)) return;
+  const auto changes = reader.changes.load(std::memory_order_relaxed);
+  const bool one = std::exchange(reader.seen_changes, changes) == changes;
+  const std::uint32_t client = one ? reader.client.load(std::memory_order_relaxed) : 0;
+  if (!follow_.worth(FollowGovernor::Clock::now(), requests, client)) return;
   if (follower_ == nullptr && !make_follower_locked()) {
     follows_ = false;
     return;
@@ -91,7 +96,7 @@ void Workers::judge(Worker& self) noexcept {
 void Workers::lose(Worker& self) noexcept {
   const std::lock_guard lock(mutex_);
   if (!self.has_role.exchange(false)) return;
-  follow_.lost(FollowGovernor::Clock::now(), FollowGovernor::Why::kMissed);
+  follow_.lost(FollowGovernor::Clock::now(), FollowGovernor::Why::kMissed, self.client.load());
   if (readers_.fetch_sub(1) == 1) (void)promote_locked();
 }
 
@@ -114,7 +119,8 @@ bool Workers::tick_follower_locked() noexcept {
   following_ = false;
   using Why = FollowGovernor::Why;
   if (self.idle < kMostIdle || !calm)
-    follow_.lost(FollowGovernor::Clock::now(), calm ? Why::kMissed : Why::kCrowded);
+    follow_.lost(FollowGovernor::Clock::now(), calm ? Why::kMissed : Why::kCrowded,
+                 self.client.load());
   self.idle = 0;
   release(self.tid, cpu_list_);  // it may be at a request yet
   (void)::eventfd_write(kick_.get(), 1);

@@ -24,6 +24,9 @@ struct Workers::Worker {
   SpinGovernor spin;
   unsigned overlaps = 0;
   std::uint64_t read_ahead = 0;            ///< bytes of READs in a row
+  std::atomic<std::uint32_t> client{0};    ///< who asked last
+  std::atomic<std::uint32_t> changes{0};   ///< how often that was another than before
+  std::uint32_t seen_changes = 0;          ///< the keeper's, as `seen`
   bool holds = false;                      ///< what it serves was counted as a FORGET
   bool naps = false;                       ///< before it reads again
   std::optional<Seat> seat;                ///< the follower's

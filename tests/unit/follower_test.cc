@@ -21,9 +21,9 @@ using Why = FollowGovernor::Why;
 struct Told {
   explicit Told(Follow follow = Follow::kAuto) : governor(follow, 2, [this] { return running; }) {}
   /// Ticks of 1 ms with so many requests; the last one's answer.
-  bool ticks(int count, std::uint64_t requests) {
+  bool ticks(int count, std::uint64_t requests, std::uint32_t client = 0) {
     bool worth = false;
-    for (int i = 0; i < count; ++i) worth = governor.worth(now += 1ms, requests);
+    for (int i = 0; i < count; ++i) worth = governor.worth(now += 1ms, requests, client);
     return worth;
   }
   int running = 2;
@@ -86,7 +86,7 @@ TEST_CASE("a client is followed when it asks steadily and nobody else wants the 
 TEST_CASE("what did not pay is tried again after a longer pause each time") {
   Told told;
   const auto pause = [&told](Why why) {
-    told.governor.lost(told.now, why);
+    told.governor.lost(told.now, why, 0);
     int ticks = 0;
     while (!told.ticks(1, 20)) ++ticks;
     return ticks;
@@ -102,6 +102,28 @@ TEST_CASE("what did not pay is tried again after a longer pause each time") {
   for (int i = 0; i < 10; ++i) CHECK(pause(Why::kCrowded) <= 2010);
   told.now += 1min;  // that paid
   CHECK(pause(Why::kMissed) < 20);
+}
+
+TEST_CASE("a client that was missed says nothing of another one, which is tried sooner") {
+  Told told;
+  const auto pause = [&told](Why why, std::uint32_t was, std::uint32_t next) {
+    // Long pauses by then.
+    for (int i = 0; i < 12; ++i) told.governor.lost(told.now, why, was);
+    for (int ticks = 0; ticks < 3000; ++ticks)
+      if (told.ticks(1, 20, next)) return ticks;
+    return 3000;
+  };
+  REQUIRE(told.ticks(3, 20, 7));
+  CHECK(pause(Why::kMissed, 7, 7) >= 2000);  // the same
+  CHECK(pause(Why::kMissed, 7, 0) >= 2000);  // several
+  const int another = pause(Why::kMissed, 7, 8);
+  CHECK(another >= 30);
+  CHECK(another < 40);
+  CHECK(pause(Why::kCrowded, 7, 8) >= 2000);  // crowded is it for everybody
+
+  // Two that take turns are not one.
+  for (int i = 0; i < 12; ++i) told.governor.lost(told.now, Why::kMissed, 7);
+  for (int i = 0; i < 500; ++i) CHECK_FALSE(told.ticks(1, 20, 8 + i % 2));
 }
 
 TEST_CASE("the follower finds its client's processor, and follows it to another") {
