@@ -132,12 +132,13 @@ void Workers::connection_ended() noexcept {
 
 void Workers::run(Worker& self) noexcept {
   try {
+    self.tid = ::gettid();
     self.buffer = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes_);
     std::span<const std::byte> request;
     int fd = -1;
     while (next(self, request, fd)) {
       take(self, request, fd);
-      if (std::exchange(self.holds, false)) forgets_running_.fetch_sub(1);
+      if (self.unawaited) forgets_running_.fetch_sub(1);
       self.taken = {};
       if (!after(self)) break;
     }
@@ -159,6 +160,8 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
       return true;
     }
     const bool rings = rings_begun_.load();
+    // The kernel's lock on its queue orders this for who finds that empty.
+    self.receiving.store(true, std::memory_order_release);
     auto received = rings ? collect(self) : look(self);
     if (!rings && !received && received.error() == EAGAIN) received = sleep(self);
     if (received) {
@@ -166,6 +169,7 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
       fd = received->fd;
       return true;
     }
+    self.receiving.store(false, std::memory_order_release);
     const int error = received.error().value();
     if (error == EINTR || error == EAGAIN) continue;
     if (error != ENODEV) spdlog::error("reading /dev/fuse: {}", std::strerror(error));
@@ -203,18 +207,11 @@ Result<Device::Received> Workers::look(Worker& self) noexcept {
   return received;
 }
 
-/// With rings. FORGETs are counted as running before they are taken: so who asks for usage finds
-/// them either waiting or running. EAGAIN: there may be something now.
+/// With rings. EAGAIN: there may be something now.
 Result<Device::Received> Workers::collect(Worker& self) noexcept {
   if (std::exchange(self.naps, false)) nap();
-  forgets_running_.fetch_add(1);
-  const auto received = device_.try_receive({self.buffer.get(), buffer_bytes_});
-  if (received) {
-    self.holds = true;
-    return received;
-  }
-  forgets_running_.fetch_sub(1);
-  if (!(received.error() == EAGAIN)) return received;
+  auto received = device_.try_receive({self.buffer.get(), buffer_bytes_});
+  if (received || !(received.error() == EAGAIN)) return received;
   sleepers_.fetch_add(1);
   const auto waited = device_.wait();
   self.crowded = sleepers_.fetch_sub(1) > 1;
@@ -237,11 +234,13 @@ Result<Device::Received> Workers::sleep(Worker& self) noexcept {
 void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noexcept {
   const RequestInfo info = peek(request, fd);
   const RequestKind kind = kind_of(info);
-  // FORGETs wait in crowds without anybody waiting for them.
-  if (kind == RequestKind::kForget) self.overlaps = 0;
   self.unawaited = kind == RequestKind::kForget;
+  if (self.unawaited) forgets_running_.fetch_add(1);
+  self.receiving.store(false, std::memory_order_release);
+  // FORGETs wait in crowds.
+  if (self.unawaited) self.overlaps = 0;
   self.naps = self.unawaited && rings_begun_.load(std::memory_order_relaxed);
-  if (kind != RequestKind::kForget) {
+  if (!self.unawaited) {
     if (info.read_bytes == 0 || info.node != self.read_node) self.read_ahead = 0;
     self.read_ahead += info.read_bytes;
     self.read_node = info.node;
@@ -261,10 +260,8 @@ void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noe
 /// `progress`, where it is watched, is odd meanwhile.
 void Workers::serve(const RequestInfo& info, std::span<const std::byte> request,
                     std::atomic<std::uint64_t>* progress) noexcept {
-  const RequestKind kind = kind_of(info);
   counts_.count(info.opcode);
   if (info.sink != nullptr) counts_.count_ring();
-  if (kind == RequestKind::kForget) forgets_running_.fetch_add(1);
   if (progress) {
     // Sequentially consistent with the keeper's "I sleep, unless somebody moved".
     progress->fetch_add(1);
@@ -280,10 +277,7 @@ void Workers::serve(const RequestInfo& info, std::span<const std::byte> request,
     buffer.mem = bytes;
     ::fuse_session_process_buf(session_, &buffer);
   }
-  if (kind == RequestKind::kForget) {
-    forgets_.fetch_add(1, std::memory_order_release);
-    forgets_running_.fetch_sub(1);
-  }
+  if (kind_of(info) == RequestKind::kForget) forgets_.fetch_add(1, std::memory_order_release);
   if (progress) progress->fetch_add(1);
 }
 

@@ -92,8 +92,8 @@ class Workers {
 
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
   void nap() noexcept;
-  void await_forgets(std::chrono::milliseconds patience,
-                     const std::function<bool()>& some_left) const noexcept;
+  [[nodiscard]] bool some_received() noexcept;
+  void await_forgets(const std::function<bool()>& some_left) const noexcept;
   void put_aside(std::span<const std::byte> request, int fd) noexcept;
 
   void keep() noexcept;

@@ -1,8 +1,15 @@
 // What owns it: FORGETs that an operation cannot wait for: serving them inside it, and what else is
 // found on the way.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 #include "fusefs/workers_parts.h"
 
@@ -18,7 +25,6 @@ constexpr std::size_t kMostAsideBytes = 16u << 20;
 /// so much time one object or more is forgotten: on a busy machine those threads wait for a
 /// processor.
 constexpr auto kForgetPatience = 500ms;
-constexpr auto kRequestPatience = 100ms;
 /// A read takes all FORGETs there are, up to 65,000. So who has waited for so many of them to be
 /// served has met those that were there before, and waits for no later ones.
 constexpr std::uint64_t kForgetReads = 8;
@@ -26,11 +32,26 @@ constexpr std::uint64_t kForgetReads = 8;
 /// gather: one wake-up serves many.
 constexpr auto kForgetNap = 1ms;
 
+/// Whether a thread of ours sleeps (proc(5), /proc/PID/task/TID/stat: the letter after the name).
+/// True also where that cannot be told.
+bool sleeps(pid_t thread) noexcept {
+  std::array<char, 128> text{};
+  (void)std::snprintf(text.data(), text.size(), "/proc/self/task/%d/stat", thread);
+  const Fd file(::open(text.data(), O_RDONLY | O_CLOEXEC));
+  const ssize_t n = file.valid() ? ::read(file.get(), text.data(), text.size()) : -1;
+  if (n <= 0) return true;
+  const std::string_view read(text.data(), static_cast<std::size_t>(n));
+  const std::size_t name_end = read.rfind(") ");
+  return name_end == std::string_view::npos || name_end + 2 >= read.size() ||
+         read[name_end + 2] == 'S';
+}
+
 }  // namespace
 
 void Workers::drain() noexcept {
   const std::lock_guard lock(drain_mutex_);
   const std::span<std::byte> buffer{drain_buffer_.get(), buffer_bytes_};
+  forgets_running_.fetch_add(1);  // before one is taken
   for (unsigned n = 0; n < kMostDrained; ++n) {
     {
       const std::lock_guard counts(mutex_);
@@ -46,21 +67,30 @@ void Workers::drain() noexcept {
       put_aside(request, received->fd);
     }
   }
-  await_forgets(kForgetPatience, [this] { return forgets_running_.load() != 0; });
+  forgets_running_.fetch_sub(1);
+  await_forgets([this] { return forgets_running_.load() != 0; });
 }
 
-void Workers::await_forgets(std::chrono::milliseconds patience,
-                            const std::function<bool()>& some_left) const noexcept {
+/// Whether a reader may have a request that it has not looked at yet. Of one that is inside a read
+/// only the kernel knows: it has none while it sleeps there.
+bool Workers::some_received() noexcept {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) {
+    return worker->receiving.load() && !sleeps(worker->tid.load());
+  });
+}
+
+void Workers::await_forgets(const std::function<bool()>& some_left) const noexcept {
   const auto reads = forgets_.load();
   auto forgotten = forgotten_.load();
-  auto until = std::chrono::steady_clock::now() + patience;
+  auto until = std::chrono::steady_clock::now() + kForgetPatience;
   while (some_left() && forgets_.load() - reads < kForgetReads) {
     const auto now = std::chrono::steady_clock::now();
     if (now >= until) {
       const auto by_now = forgotten_.load();
       if (by_now == forgotten) return;
       forgotten = by_now;
-      until = now + patience;
+      until = now + kForgetPatience;
     }
     std::this_thread::sleep_for(50us);
   }
@@ -74,9 +104,9 @@ void Workers::settle() noexcept {
     ++hurries_;
     nap_wake_.notify_all();
   }
-  // Without rings other requests come that way as well, and one that hangs may hold them up.
-  await_forgets(rings_begun_.load() ? kForgetPatience : kRequestPatience,
-                [this] { return device_.has_request() || forgets_running_.load() != 0; });
+  // In this order: what leaves one of them is in the next.
+  await_forgets(
+      [this] { return device_.has_request() || some_received() || forgets_running_.load() != 0; });
   const std::lock_guard lock(nap_mutex_);
   --hurries_;
 }

@@ -68,7 +68,6 @@ bool Workers::give_to_follower_locked(Worker& self) noexcept {
 
 /// The follower waits for the role. False: no more.
 bool Workers::wait_called(Worker& self) noexcept {
-  self.tid = ::gettid();
   while (!stopping_) {
     {
       std::unique_lock lock(mutex_);
