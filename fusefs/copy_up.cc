@@ -222,8 +222,6 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, c
   return b;
 }
 
-/// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc
-/// alone.
 /// Puts the finished object to its name. One with an entry in the index goes there first, where its
 /// other names find it from then on.
 Status put_in_place(Core& core, Inode* inode, const Source& s, Staged& staged, int dirfd) {
@@ -234,6 +232,8 @@ Status put_in_place(Core& core, Inode* inode, const Source& s, Staged& staged, i
   return status;
 }
 
+/// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc
+/// alone.
 Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
   if (inode->has(Inode::kDetached)) {
     CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
