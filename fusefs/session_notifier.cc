@@ -14,8 +14,10 @@ namespace {
 /// How long copy-ups are collected before their directories are told stale.
 constexpr std::chrono::milliseconds kSoon{5};
 /// How many removed names, and how long, the kernel may keep: what comes and goes, as temporary
-/// files do, costs nothing.
-constexpr std::size_t kFewGone = 4096;
+/// files do, costs nothing. Beyond that it is told of half of them at once: told of one for each
+/// that is removed, this thread would wake each time, and drive clients from processor to
+/// processor.
+constexpr std::size_t kManyGone = 4096, kFewGone = kManyGone / 2;
 constexpr std::chrono::milliseconds kGone{1000};
 /// Of more than these the oldest are left to the kernel.
 constexpr std::size_t kMostGone = 32768;
@@ -66,7 +68,7 @@ void Notifier::gone(NodeId parent, std::string_view name) noexcept {
   try {
     std::string key = key_of(parent, name);
     const std::lock_guard lock(mutex_);
-    many = gone_.size() == kFewGone;
+    many = gone_.size() == kManyGone;
     absent_[key] = ++number_;
     gone_.push_back({std::move(key), number_, Clock::now()});
     if (gone_.size() > kMostGone) {
@@ -91,13 +93,15 @@ void Notifier::back(NodeId parent, std::string_view name) noexcept {
   }
 }
 
-bool Notifier::is_due() const noexcept {
-  return gone_.size() > kFewGone && Clock::now() - gone_.front().since >= kGone;
+bool Notifier::thins() noexcept {
+  thinning_ = gone_.size() > (thinning_ ? kFewGone : kManyGone);
+  return thinning_;
 }
 
 std::size_t Notifier::take_due(std::array<std::string, kBatch>& due) noexcept {
   std::size_t count = 0;
-  while (is_due() && count < kBatch) {
+  const auto old = Clock::now() - kGone;
+  while (count < kBatch && thins() && gone_.front().since <= old) {
     Gone oldest = std::move(gone_.front());
     gone_.pop_front();
     const auto it = absent_.find(oldest.key);
@@ -126,8 +130,8 @@ void Notifier::run() noexcept {
   std::unique_lock lock(mutex_);
   for (;;) {
     const auto called = [this] { return ending_ || !stale_.empty() || !soon_.empty(); };
-    if (gone_.size() <= kFewGone) {
-      wake_.wait(lock, [&] { return called() || gone_.size() > kFewGone; });
+    if (!thins()) {
+      wake_.wait(lock, [&] { return called() || thins(); });
     } else {
       wake_.wait_until(lock, gone_.front().since + kGone, called);
     }

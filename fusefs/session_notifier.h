@@ -55,7 +55,7 @@ class Notifier {
   void run() noexcept;
   void tell(NodeId id) noexcept;
   void tell_gone(const std::string& key) noexcept;
-  [[nodiscard]] bool is_due() const noexcept;
+  [[nodiscard]] bool thins() noexcept;
   [[nodiscard]] std::size_t take_due(std::array<std::string, kBatch>& due) noexcept;
 
   fuse_session* const session_;
@@ -66,6 +66,7 @@ class Notifier {
   std::deque<Gone> gone_;                                  // in the order of their removal
   std::unordered_map<std::string, std::uint64_t> absent_;  // key and number of those not back
   std::uint64_t number_ = 0;
+  bool thinning_ = false;  ///< of gone_ the oldest are told, down to fewer
   bool ending_ = false;
   std::thread thread_;
 };
