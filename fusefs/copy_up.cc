@@ -34,8 +34,6 @@ struct Source {
   }
 };
 
-timespec time_of(const statx_timestamp& t) { return {t.tv_sec, static_cast<long>(t.tv_nsec)}; }
-
 /// Where the data of a lower file is that gets an object of its own without it.
 DataBelow data_below(Core& core, Inode* inode, const struct statx& sx) {
   const auto name = inode->name->view();

@@ -61,8 +61,6 @@ Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
   return t;
 }
 
-timespec time_of(const statx_timestamp& t) { return {t.tv_sec, static_cast<long>(t.tv_nsec)}; }
-
 /// All that can fail before the xattr goes.
 Status fill(Core& core, const Caller& caller, const Transfer& t) {
   CHECK_OK(t.source.size == 0

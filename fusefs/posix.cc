@@ -400,12 +400,9 @@ struct stat to_stat(const struct statx& sx) noexcept {
   st.st_size = static_cast<off_t>(sx.stx_size);
   st.st_blksize = 4096;
   st.st_blocks = static_cast<blkcnt_t>(sx.stx_blocks);
-  const auto time = [](const statx_timestamp& t) {
-    return timespec{t.tv_sec, static_cast<long>(t.tv_nsec)};
-  };
-  st.st_atim = time(sx.stx_atime);
-  st.st_mtim = time(sx.stx_mtime);
-  st.st_ctim = time(sx.stx_ctime);
+  st.st_atim = time_of(sx.stx_atime);
+  st.st_mtim = time_of(sx.stx_mtime);
+  st.st_ctim = time_of(sx.stx_ctime);
   return st;
 }
 

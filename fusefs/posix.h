@@ -143,5 +143,8 @@ enum class WriteBack {
 
 /// The stat(2) form of a statx, with times to the nanosecond.
 [[nodiscard]] struct stat to_stat(const struct statx& sx) noexcept;
+[[nodiscard]] inline timespec time_of(const statx_timestamp& t) noexcept {
+  return {t.tv_sec, static_cast<long>(t.tv_nsec)};
+}
 
 }  // namespace troot::fusefs

@@ -13,15 +13,6 @@ namespace {
 
 /// How long copy-ups are collected before their directories are told stale.
 constexpr std::chrono::milliseconds kSoon{5};
-/// How many removed names, and how long, the kernel may keep: what comes and goes, as temporary
-/// files do, costs nothing. Beyond that it is told of half of them at once: told of one for each
-/// that is removed, this thread would wake each time, and drive clients from processor to
-/// processor.
-constexpr std::size_t kManyGone = 4096, kFewGone = kManyGone / 2;
-constexpr std::chrono::milliseconds kGone{1000};
-/// Of more than these the oldest are left to the kernel.
-constexpr std::size_t kMostGone = 32768;
-
 std::string key_of(NodeId parent, std::string_view name) {
   std::string key(sizeof parent, '\0');
   std::memcpy(key.data(), &parent, sizeof parent);
@@ -68,16 +59,7 @@ void Notifier::gone(NodeId parent, std::string_view name) noexcept {
   try {
     std::string key = key_of(parent, name);
     const std::lock_guard lock(mutex_);
-    many = gone_.size() == kManyGone;
-    absent_[key] = ++number_;
-    gone_.push_back({std::move(key), number_, Clock::now()});
-    if (gone_.size() > kMostGone) {
-      const Gone& oldest = gone_.front();
-      if (const auto it = absent_.find(oldest.key);
-          it != absent_.end() && it->second == oldest.number)
-        absent_.erase(it);
-      gone_.pop_front();
-    }
+    many = gone_.gone(std::move(key), GoneNames::Clock::now());
   } catch (const std::bad_alloc&) {
     return;
   }
@@ -87,29 +69,10 @@ void Notifier::gone(NodeId parent, std::string_view name) noexcept {
 void Notifier::back(NodeId parent, std::string_view name) noexcept {
   try {
     const std::lock_guard lock(mutex_);
-    if (!absent_.empty()) absent_.erase(key_of(parent, name));
+    if (!gone_.all_back()) gone_.back(key_of(parent, name));
   } catch (const std::bad_alloc&) {
     return;
   }
-}
-
-bool Notifier::thins() noexcept {
-  thinning_ = gone_.size() > (thinning_ ? kFewGone : kManyGone);
-  return thinning_;
-}
-
-std::size_t Notifier::take_due(std::array<std::string, kBatch>& due) noexcept {
-  std::size_t count = 0;
-  const auto old = Clock::now() - kGone;
-  while (count < kBatch && thins() && gone_.front().since <= old) {
-    Gone oldest = std::move(gone_.front());
-    gone_.pop_front();
-    const auto it = absent_.find(oldest.key);
-    if (it == absent_.end() || it->second != oldest.number) continue;
-    absent_.erase(it);
-    due[count++] = std::move(oldest.key);
-  }
-  return count;
 }
 
 void Notifier::tell_gone(const std::string& key) noexcept {
@@ -130,10 +93,10 @@ void Notifier::run() noexcept {
   std::unique_lock lock(mutex_);
   for (;;) {
     const auto called = [this] { return ending_ || !stale_.empty() || !soon_.empty(); };
-    if (!thins()) {
-      wake_.wait(lock, [&] { return called() || thins(); });
+    if (const auto due_at = gone_.next_due()) {
+      wake_.wait_until(lock, *due_at, called);
     } else {
-      wake_.wait_until(lock, gone_.front().since + kGone, called);
+      wake_.wait(lock, [&] { return called() || gone_.next_due(); });
     }
     if (!soon_.empty() && stale_.empty())
       wake_.wait_for(lock, kSoon, [this] { return ending_ || !stale_.empty(); });
@@ -142,7 +105,7 @@ void Notifier::run() noexcept {
     stale_.clear();
     const std::set<NodeId> soon = std::move(soon_);
     soon_.clear();
-    const std::size_t count = take_due(due);
+    const std::size_t count = gone_.take_due(due, GoneNames::Clock::now());
     lock.unlock();
     for (const NodeId id : stale) tell(id);
     for (const NodeId id : soon) tell(id);

@@ -4,17 +4,15 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
+#include "fusefs/gone_names.h"
 #include "fusefs/overlay.h"
 
 struct fuse_session;
@@ -45,28 +43,17 @@ class Notifier {
 
  private:
   static constexpr std::size_t kBatch = 64;  ///< told before others are looked at again
-  using Clock = std::chrono::steady_clock;
-  struct Gone {
-    std::string key;  ///< the parent's id and the name
-    std::uint64_t number;
-    Clock::time_point since;
-  };
 
   void run() noexcept;
   void tell(NodeId id) noexcept;
   void tell_gone(const std::string& key) noexcept;
-  [[nodiscard]] bool thins() noexcept;
-  [[nodiscard]] std::size_t take_due(std::array<std::string, kBatch>& due) noexcept;
 
   fuse_session* const session_;
   std::mutex mutex_;  // guards what follows, up to thread_
   std::condition_variable wake_;
   std::vector<NodeId> stale_;
   std::set<NodeId> soon_;
-  std::deque<Gone> gone_;                                  // in the order of their removal
-  std::unordered_map<std::string, std::uint64_t> absent_;  // key and number of those not back
-  std::uint64_t number_ = 0;
-  bool thinning_ = false;  ///< of gone_ the oldest are told, down to fewer
+  GoneNames gone_;
   bool ending_ = false;
   std::thread thread_;
 };

@@ -131,7 +131,7 @@ class Workers {
   std::atomic<std::chrono::nanoseconds> long_takes_{std::chrono::seconds{1}};
   std::atomic<std::uint64_t> forgets_{0};
   std::atomic<std::uint64_t> forgotten_{0};   ///< objects, of which a FORGET may have thousands
-  std::atomic<unsigned> forgets_running_{0};  ///< read, or about to be, and not yet served
+  std::atomic<unsigned> forgets_running_{0};  ///< read and not yet served, and drains
 
   std::unique_ptr<RingWorkers> rings_;    ///< made before anything is served by them
   std::atomic<bool> rings_begun_{false};  ///< then /dev/fuse has FORGETs and INTERRUPTs alone

@@ -30,6 +30,14 @@ def on_image(m, kind):
         m.check_work_clean = lambda: None  # it went with its file system
 
 
+def move_layers(m, point):
+    """Upper and work directory, empty yet, to another file system."""
+    for name in ("upper", "work"):
+        os.rmdir(getattr(m, name))
+        setattr(m, name, os.path.join(point, name))
+        os.mkdir(getattr(m, name))
+
+
 def mount_image(m, kind):
     program, command, size_mib = FILE_SYSTEMS[kind]
     point = m.base + "/fs"
@@ -45,8 +53,5 @@ def mount_image(m, kind):
         done = run("mount", "-t", "tmpfs", "tmpfs", point, check_status=False)
     if done.returncode != 0:
         raise Skip(f"{kind} cannot be mounted here: {done.stderr.strip()}")
-    for name in ("upper", "work"):
-        os.rmdir(getattr(m, name))
-        setattr(m, name, os.path.join(point, name))
-        os.mkdir(getattr(m, name))
+    move_layers(m, point)
     return point

@@ -6,7 +6,7 @@ import os
 import time
 
 from harness import PAGE, Skip, case, check, equal, main, mounted, pattern, read, run, write
-from images import needs
+from images import move_layers, needs
 
 MIB = 1 << 20
 FILES = 600  # more than descriptors are cached
@@ -45,10 +45,7 @@ class Holey:
         run("cp", "--sparse=never", image, self.memory + "/whole", seconds=60)
         os.unlink(image)
         run("mount", "-o", "loop", self.memory + "/whole", self.point)
-        for name in ("upper", "work"):
-            os.rmdir(getattr(m, name))
-            setattr(m, name, os.path.join(self.point, name))
-            os.mkdir(getattr(m, name))
+        move_layers(m, self.point)
         m.check_work_clean = lambda: None  # it goes with its file system
 
     def fail(self):
