@@ -2,6 +2,7 @@
 #include "fusefs/name_table.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <new>

@@ -2,7 +2,6 @@
 #include "fusefs/option_text.h"
 
 #include <charconv>
-#include <limits>
 
 namespace troot::fusefs {
 
@@ -36,38 +35,6 @@ std::string unescape(std::string_view text) {
     plain += text[i];
   }
   return plain;
-}
-
-namespace {
-
-/// The power of 1024 that a unit stands for; nullopt: no unit of ours.
-std::optional<unsigned> unit_shift(std::string_view unit) {
-  constexpr std::string_view kLetters = "KMGT";
-  unsigned shift = 0;
-  if (!unit.empty()) {
-    const char letter =
-        unit[0] >= 'a' && unit[0] <= 'z' ? static_cast<char>(unit[0] - 'a' + 'A') : unit[0];
-    if (const auto at = kLetters.find(letter); at != std::string_view::npos) {
-      shift = 10 * (static_cast<unsigned>(at) + 1);
-      unit.remove_prefix(1);
-    }
-  }
-  const bool binary = shift != 0 && (unit == "iB" || unit == "ib");
-  if (unit.empty() || unit == "B" || unit == "b" || binary) return shift;
-  return std::nullopt;
-}
-
-}  // namespace
-
-std::optional<std::uint64_t> parse_amount(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{}) return std::nullopt;
-  const auto shift = unit_shift(text.substr(static_cast<std::size_t>(end - text.data())));
-  if (!shift) return std::nullopt;
-  constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  if (number > (kMost >> *shift)) return std::nullopt;
-  return number << *shift;
 }
 
 std::optional<std::uint32_t> parse_u32(std::string_view text) {

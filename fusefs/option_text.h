@@ -1,5 +1,5 @@
-// What owns it: the text forms of mount options: how `-o` values are split, escaped and quoted, and
-// how amounts are written. Pure functions over strings; nothing here touches the file system.
+// What owns it: the text forms of mount options: how `-o` values are split, escaped and quoted.
+// Pure functions over strings; nothing here touches the file system.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,6 @@ enum class Quoting { kNone, kQuotes };
 
 /// `\x` becomes `x`, for every x. A lone backslash at the end stays.
 [[nodiscard]] std::string unescape(std::string_view text);
-
-/// "10G", "300MiB", "4096", "1TB": a number and perhaps K, M, G or T (powers of 1024), then perhaps
-/// "iB" or "B"; either case. nullopt: not of that form, or more than 63 bits.
-[[nodiscard]] std::optional<std::uint64_t> parse_amount(std::string_view text);
 
 /// A decimal number of at most 32 bits and nothing else.
 [[nodiscard]] std::optional<std::uint32_t> parse_u32(std::string_view text);

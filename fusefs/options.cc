@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fusefs/option_text.h"
+#include "quota/amounts.h"
 
 namespace troot::fusefs {
 namespace {
@@ -23,13 +24,21 @@ tl::unexpected<UsageError> wrong_value(std::string_view name, std::string_view v
   return usage(std::string(name) + "=" + std::string(value) + ": " + std::string(form));
 }
 
-Parsed set_amount(std::optional<std::uint64_t>& into, std::string_view name,
-                  std::string_view value) {
-  into = parse_amount(value);
-  if (into) return {};
-  return wrong_value(name, value,
-                     "not an amount; write a number, perhaps with K, M, G or T, as in " +
-                         std::string(name) + "=10G (0: no limit)");
+Parsed set_amount(std::optional<std::uint64_t>& into, std::string_view name, std::string_view value,
+                  const tl::expected<std::uint64_t, quota::AmountError>& amount,
+                  std::string_view form) {
+  if (!amount) return wrong_value(name, value, quota::words_of(amount.error(), form));
+  into = *amount;
+  return {};
+}
+
+Parsed set_size(MountOptions& o, std::string_view value) {
+  return set_amount(o.config.size_bytes, "size", value, quota::parse_bytes(value),
+                    quota::kBytesForm);
+}
+
+Parsed set_inodes(MountOptions& o, std::string_view value) {
+  return set_amount(o.config.inodes, "inodes", value, quota::parse_count(value), quota::kCountForm);
 }
 
 Parsed set_number(std::uint32_t& into, std::string_view name, std::string_view value) {
@@ -122,10 +131,8 @@ constexpr std::array kValued{
              o.config.work = v;
              return {};
            }},
-    Valued{"size", [](MountOptions& o,
-                      std::string_view v) { return set_amount(o.config.size_bytes, "size", v); }},
-    Valued{"inodes", [](MountOptions& o,
-                        std::string_view v) { return set_amount(o.config.inodes, "inodes", v); }},
+    Valued{"size", set_size},
+    Valued{"inodes", set_inodes},
     Valued{"errno", set_quota_errno},
     Valued{"ownership", set_ownership},
     Valued{"unreadable", set_unreadable},

@@ -51,7 +51,6 @@ void options(std::string_view bytes) {
     must(parsed || (!parsed.error().message.empty() && parsed.error().exit_code != 0));
     if (parsed) (void)unused_note(*parsed);
   }
-  (void)parse_amount(bytes);
   (void)parse_owner(bytes);
   // What is escaped stays one piece and comes back.
   std::string escaped;

@@ -253,18 +253,19 @@ TEST_CASE("xfs_quota: state and dump") {
 TEST_CASE("amounts, times and units as they are typed") {
   CHECK(*parse_space("x", "12") == 12 * kKiB);
   CHECK(*parse_space("x", "1M") == kKiB * kKiB);
+  CHECK(*parse_space("x", "0.5") == kKiB / 2);
   CHECK(*parse_count("x", "3k") == 3000);
   CHECK(*parse_period("x", "7days") == 604800);
   CHECK(*parse_period("x", "90m") == 5400);
-  for (const char* bad : {"", "12Q", "1.5M", "-1", "M", "1k", "99999999999T"})
+  for (const char* bad : {"", "12Q", "-1", "M", "99999999999T", "0.0001"})
     CHECK_FALSE(parse_space("x", bad));
-  for (const char* bad : {"", "3K", "x", "-3"}) CHECK_FALSE(parse_count("x", bad));
+  for (const char* bad : {"", "3KB", "x", "-3", "0.5"}) CHECK_FALSE(parse_count("x", bad));
   for (const char* bad : {"", "soon", "3x"}) CHECK_FALSE(parse_period("x", bad));
   CHECK(period_text(59) == "00:01");
   CHECK(period_text(172799) == "2days");
   CHECK(period_text(169200) == "47:00");
-  CHECK(*parse_xfs_size("bhard", "2g") == 2ull << 30);
-  CHECK_FALSE(parse_xfs_size("bhard", "1x"));
+  CHECK(*parse_bytes("bhard", "2g") == 2ull << 30);
+  CHECK_FALSE(parse_bytes("bhard", "1x"));
 }
 
 TEST_CASE("projects by name, by id, by directory") {

@@ -7,6 +7,8 @@
 #include <limits>
 #include <string_view>
 
+#include "quota/amounts.h"
+
 namespace troot::quota_tools {
 namespace {
 
@@ -99,33 +101,26 @@ std::string left_text(std::int64_t end, std::int64_t now) {
 }
 
 cli::Outcome<std::uint64_t> parse_space(const std::string& what, const std::string& text) {
-  const auto parsed = parse_leading(text);
-  std::uint64_t factor = kBlock;
-  bool good = parsed.has_value();
-  if (good && !parsed->suffix.empty()) {
-    const auto at = std::string_view("KMGT").find(parsed->suffix[0]);
-    good = at != std::string_view::npos && parsed->suffix.size() == 1;
-    if (good) factor = power(1024, at + 1);
-  }
-  if (!good)
-    return cli::failure(what + " '" + text +
-                        "' is not an amount: write 1 KiB blocks, or a number with K, M, G or T");
-  return times(what, text, parsed->number, factor);
+  const auto amount = quota::parse_bytes(text, kBlock);
+  if (amount) return *amount;
+  return cli::failure(what + " '" + text + "' " +
+                      quota::words_of(amount.error(),
+                                      "like 2048 blocks of 1 KiB, 300M, 1.5G, none; K M G T P E "
+                                      "are powers of 1024"));
+}
+
+cli::Outcome<std::uint64_t> parse_bytes(const std::string& what, const std::string& text) {
+  const auto amount = quota::parse_bytes(text);
+  if (amount) return *amount;
+  return cli::failure(what + " '" + text + "' " +
+                      quota::words_of(amount.error(), quota::kBytesForm));
 }
 
 cli::Outcome<std::uint64_t> parse_count(const std::string& what, const std::string& text) {
-  const auto parsed = parse_leading(text);
-  std::uint64_t factor = 1;
-  bool good = parsed.has_value();
-  if (good && !parsed->suffix.empty()) {
-    const auto at = std::string_view("kmgt").find(parsed->suffix[0]);
-    good = at != std::string_view::npos && parsed->suffix.size() == 1;
-    if (good) factor = power(1000, at + 1);
-  }
-  if (!good)
-    return cli::failure(what + " '" + text +
-                        "' is not a count: write a number, or one with k, m, g or t");
-  return times(what, text, parsed->number, factor);
+  const auto amount = quota::parse_count(text);
+  if (amount) return *amount;
+  return cli::failure(what + " '" + text + "' " +
+                      quota::words_of(amount.error(), quota::kCountForm));
 }
 
 cli::Outcome<std::int64_t> parse_period(const std::string& what, const std::string& text) {

@@ -28,10 +28,12 @@ struct Units {
 /// What is left until `end`: a period, or "none" when it is over.
 [[nodiscard]] std::string left_text(std::int64_t end, std::int64_t now);
 
-/// Bytes from a number of 1 KiB blocks, or one with K, M, G or T.
+/// Amounts by quota/amounts.h; `what` names them in a refusal. parse_space: a number without a
+/// letter counts blocks of 1 KiB, as for setquota(8); parse_bytes: bytes, as for xfs_quota(8).
 [[nodiscard]] cli::Outcome<std::uint64_t> parse_space(const std::string& what,
                                                       const std::string& text);
-/// A count, or one with k, m, g or t (powers of 1000).
+[[nodiscard]] cli::Outcome<std::uint64_t> parse_bytes(const std::string& what,
+                                                      const std::string& text);
 [[nodiscard]] cli::Outcome<std::uint64_t> parse_count(const std::string& what,
                                                       const std::string& text);
 /// Seconds, or a number with `seconds`, `minutes`, `hours`, `days`, `weeks`, or a letter of them.

@@ -137,7 +137,7 @@ cli::Outcome<int> verb_limit(const Call& call) {
     const std::string key = word.substr(0, equals);
     const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
     if (key == "bsoft" || key == "bhard") {
-      TAKE(bytes, parse_xfs_size(key, value));
+      TAKE(bytes, parse_bytes(key, value));
       request += " " + key + "=" + std::to_string(bytes);
     } else if (key == "isoft" || key == "ihard") {
       TAKE(count, parse_count(key, value));

@@ -193,23 +193,4 @@ std::string xfs_df(const std::vector<Disk>& disks, const XfsOptions& options) {
   return text;
 }
 
-cli::Outcome<std::uint64_t> parse_xfs_size(const std::string& what, const std::string& text) {
-  std::uint64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [at, error] = std::from_chars(text.data(), end, number);
-  std::uint64_t factor = 1;
-  bool good = !text.empty() && error == std::errc{} && end - at <= 1;
-  if (good && at != end) {
-    const auto power = std::string_view("kmgtp").find(static_cast<char>(*at | 0x20));
-    good = power != std::string_view::npos;
-    for (std::size_t i = 0; good && i <= power; ++i) factor *= 1024;
-  }
-  std::uint64_t bytes = 0;
-  if (!good || __builtin_mul_overflow(number, factor, &bytes) ||
-      bytes > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-    return cli::failure(what + "=" + text +
-                        " is not an amount: write bytes, or a number with k, m, g, t or p");
-  return bytes;
-}
-
 }  // namespace troot::quota_tools

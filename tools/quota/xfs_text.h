@@ -36,8 +36,4 @@ struct Disk {
 };
 [[nodiscard]] std::string xfs_df(const std::vector<Disk>& disks, const XfsOptions& options);
 
-/// Bytes: a plain number, or one with k, m, g, t, p.
-[[nodiscard]] cli::Outcome<std::uint64_t> parse_xfs_size(const std::string& what,
-                                                         const std::string& text);
-
 }  // namespace troot::quota_tools

@@ -9,11 +9,8 @@
 
 namespace troot::cli {
 
-/// Bytes: digits, perhaps a fraction, perhaps one of K M G T P E (powers of 1024; "iB" or "B" may
-/// follow, case does not matter). "none" is 0: no limit. `what` names the amount in the refusal.
+/// quota::parse_bytes and quota::parse_count; `what` names the amount in the refusal.
 [[nodiscard]] Outcome<std::uint64_t> parse_size(std::string_view what, std::string_view text);
-
-/// Objects: the same with powers of 1000 and without "B".
 [[nodiscard]] Outcome<std::uint64_t> parse_count(std::string_view what, std::string_view text);
 
 /// Bytes for a table: "0", "812", "4K", "299.9M", "300M". Rounded down, so that what is not yet
