@@ -26,6 +26,17 @@ Result<std::int64_t> sparse_bytes(int dirfd, const char* name, off_t size,
   return pages * quota::kPageSize;
 }
 
+/// What the names of an upper directory count.
+Result<std::int64_t> listed_bytes(int dirfd, const char* name) {
+  TRY(fd, posix::open_noatime(dirfd, name, O_RDONLY | O_DIRECTORY));
+  std::int64_t bytes = 0;
+  CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
+    bytes += static_cast<std::int64_t>(d.name.size()) + quota::kNameBytes;
+    return true;
+  }));
+  return bytes;
+}
+
 }  // namespace
 
 Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preallocated,
@@ -73,6 +84,7 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
   e.account.loaded = true;
   e.size = static_cast<off_t>(sx.stx_size);
   if (S_ISLNK(sx.stx_mode)) {
+    e.account.data_bytes = quota::symlink_charge(e.size);
     if (const auto record = core.links.get(e.account.key); record && record->project) {
       e.account.project = record->project->project;
     }
@@ -92,7 +104,9 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
     e.account.xattr_bytes = quota::xattr_charge(bytes);
   }
   if (S_ISDIR(sx.stx_mode)) {
-    e.account.data_bytes = quota::kDirectoryBytes;
+    TRY(bytes, listed_bytes(dirfd, name));
+    e.name_bytes = bytes;
+    e.account.data_bytes = quota::directory_charge(bytes);
   } else if (e.flags & Inode::kSeenMetacopy) {
     // Its data lies below: what was brought along before a crash counts once all of it is there.
   } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
@@ -133,6 +147,7 @@ Result<Account*> account_held(Core& core, Inode* inode) {
                             ? nullptr
                             : std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
   }
+  if (inode->is_dir()) inode->dir->name_bytes = e.name_bytes;
   account = e.account;
   return &account;
 }

@@ -10,6 +10,7 @@
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
+#include "fusefs/name_charge.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -175,6 +176,13 @@ Status keep_origin(Core& core, Inode* inode, const Spot& spot, const struct stat
   return core.links.put(key_of(made), record);
 }
 
+/// What is copied is charged, without its xattrs.
+std::int64_t charge_of(const Inode* inode, const Source& s) {
+  if (inode->is_dir()) return quota::kDirectoryBytes;
+  if (inode->is_symlink()) return quota::symlink_charge(static_cast<std::int64_t>(s.sx.stx_size));
+  return s.pages * quota::kPageSize;
+}
+
 /// What came out of the stage.
 struct Built {
   struct statx sx {};
@@ -216,7 +224,7 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, c
   CHECK_OK(posix::set_times(spot.fd, spot.name, s.atime, s.mtime));
   b.account.loaded = true;
   b.account.key = key_of(made);
-  b.account.data_bytes = inode->is_dir() ? quota::kDirectoryBytes : s.pages * quota::kPageSize;
+  b.account.data_bytes = charge_of(inode, s);
   return b;
 }
 
@@ -259,6 +267,7 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
     inode->dir->layers.push_front(kUpper);
     std::lock_guard charge(inode->dir->charge);
     inode->dir->account = b.account;
+    inode->dir->name_bytes = 0;
   } else {
     FileData& data = file_data(inode);
     std::lock_guard io(data.io);
@@ -284,9 +293,8 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
 /// The whole of one copy-up; ancestors are in the upper. The caller holds Inode::copy_up.
 Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
   TRY(source, look(core, inode, how));
-  const std::int64_t bytes =
-      inode->is_dir() ? quota::kDirectoryBytes : source.pages * quota::kPageSize;
-  TRY(reservation, reserve(core, quota::kDefaultProject, {bytes, 1}, how.enforce));
+  TRY(reservation,
+      reserve(core, quota::kDefaultProject, {charge_of(inode, source), 1}, how.enforce));
   const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1 || source.index;
   Staged staged(core);
   Fd opened;
@@ -300,8 +308,11 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
     std::unique_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
     // In the parking place it is found by the next mount anyway.
-    if (!inode->has(Inode::kDetached))
+    NameCharge name(core);
+    if (!inode->has(Inode::kDetached)) {
       built.account.said = intent.appear(inode->parent, inode->name->view());
+      CHECK_OK(name.hold(intent, inode->parent, NameCharge::of(inode->name->view()), how.enforce));
+    }
     if (auto status = publish(core, inode, source, staged); !status) {
       // An entry that could not be taken out again counts: other names find it there.
       if (source.index && is_in_index(core, *source.index, built.account.key)) {
@@ -311,6 +322,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
       }
       return status;
     }
+    name.keep();
     take_over(core, inode, source, built, keeps_ino);
     // A write follows nearly always, where the data was brought.
     if (inode->is_file() && !inode->has(Inode::kMetacopy))

@@ -217,6 +217,7 @@ void detach(Core& core, Inode* dir, Name* name, Inode* inode);
 struct Examined {
   Account account;
   off_t size = 0;
+  std::int64_t name_bytes = 0;  ///< of a directory: what its names count
   std::vector<PageRange> preallocated;
   std::uint32_t flags = 0;  ///< Inode::Flag bits
 };

@@ -8,6 +8,7 @@
 
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
+#include "fusefs/name_charge.h"
 #include "fusefs/namei.h"
 #include "fusefs/staging.h"
 #include "fusefs/whiteout.h"
@@ -44,9 +45,8 @@ Status take_out(Core& core, int dirfd, const Name* name, int to_dirfd, const cha
 }
 
 /// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
-Status unlink_object(Core& core, Inode* inode, int dirfd, Name* name) {
+Status take_off(Core& core, Inode* inode, int dirfd, const Name* name) {
   if (inode->has(Inode::kIndexed)) {
-    if (name->layer != kUpper) CHECK_OK(add_alias(core, inode, dirfd, name));
     CHECK_OK(say_nlink(core, inode, NlinkBase::kLinks));
     CHECK_OK(remove_link(core, dirfd, name));
     drop_alias(core, inode);
@@ -60,6 +60,18 @@ Status unlink_object(Core& core, Inode* inode, int dirfd, Name* name) {
     return {};
   }
   return remove_link(core, dirfd, name);
+}
+
+/// The same, with what the name is charged in its directory.
+Status unlink_object(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name) {
+  if (inode->has(Inode::kIndexed) && name->layer != kUpper)
+    CHECK_OK(add_alias(core, inode, dir, dirfd, name));
+  Intent intent(core);
+  NameCharge charge(core);
+  CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
+  CHECK_OK(take_off(core, inode, dirfd, name));
+  charge.keep();
+  return {};
 }
 
 /// Whether a name is one of several of a lower object: those that stay will show one less, which
@@ -190,7 +202,7 @@ Status remove_name(Core& core, NodeId parent, std::string_view text) {
       } else if (!dirfd) {
         status = fail(dirfd.error());
       } else if (!again) {
-        status = unlink_object(core, inode, (*dirfd)->get(), name);
+        status = unlink_object(core, inode, dir, (*dirfd)->get(), name);
         if (status) detach(core, dir, name, inode);
       }
     }
@@ -243,7 +255,10 @@ Status remove_dir(Core& core, NodeId parent, std::string_view text) {
     }
     Intent intent(core);
     if (account != nullptr) intent.bury(*account, dir, text);
+    NameCharge charge(core);
+    CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
     CHECK_OK(rmdir_object(core, inode, dirfd->get(), name));
+    charge.keep();
     bury(core, inode, last, account);
     if (account != nullptr && intent.outdated()) intent.bury(*account, dir, text);
     detach(core, dir, name, inode);
