@@ -5,24 +5,11 @@
 namespace troot::fusefs {
 namespace {
 
-/// Pages of [first, end) covered by the ranges.
-std::int64_t covered(const std::vector<PageRange>* ranges, std::int64_t first, std::int64_t end) {
-  std::int64_t n = 0;
-  if (ranges == nullptr) return 0;
-  for (const PageRange& r : *ranges) {
-    const std::int64_t from = std::max(first, r.first), to = std::min(end, r.end());
-    if (to > from) n += to - from;
-  }
-  return n;
-}
-
 /// The data of a sparse regular file, in bytes of charge.
-Result<std::int64_t> sparse_bytes(int dirfd, const char* name, off_t size,
+Result<std::int64_t> sparse_bytes(const Core& core, int dirfd, const char* name, off_t size,
                                   const std::vector<PageRange>& ranges) {
   TRY(fd, posix::open_at(dirfd, name, O_RDONLY));
-  std::int64_t end = quota::pages_of(size);
-  if (!ranges.empty()) end = std::max(end, ranges.back().end());
-  TRY(pages, allocated_pages(fd.get(), &ranges, 0, end));
+  TRY(pages, all_pages({fd.get(), core.space, size, &ranges}));
   return pages * quota::kPageSize;
 }
 
@@ -38,27 +25,6 @@ Result<std::int64_t> listed_bytes(int dirfd, const char* name) {
 }
 
 }  // namespace
-
-Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preallocated,
-                                     std::int64_t first, std::int64_t end) {
-  std::int64_t pages = covered(preallocated, first, end);
-  std::int64_t at = first;
-  while (at < end) {
-    const auto data = posix::seek(fd, at * quota::kPageSize, SEEK_DATA);
-    if (!data) {
-      if (data.error() == ENXIO) break;  // no data up to the end
-      return fail(data.error());
-    }
-    const std::int64_t from = std::max(at, *data / quota::kPageSize);
-    if (from >= end) break;
-    TRY(hole, posix::seek(fd, *data, SEEK_HOLE));
-    const std::int64_t to = std::min(end, quota::pages_of(hole));
-    if (to <= from) break;
-    pages += (to - from) - covered(preallocated, from, to);
-    at = to;
-  }
-  return pages;
-}
 
 Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
                                       const std::string& list) {
@@ -112,7 +78,7 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
   } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
     TRY(text, posix::get_xattr(dirfd, name, core.x.alloc.c_str()));
     if (auto ranges = parse_ranges(text)) e.preallocated = std::move(*ranges);
-    TRY(bytes, sparse_bytes(dirfd, name, e.size, e.preallocated));
+    TRY(bytes, sparse_bytes(core, dirfd, name, e.size, e.preallocated));
     e.account.data_bytes = bytes;
   } else if (S_ISREG(sx.stx_mode)) {
     e.account.data_bytes = quota::dense_charge(e.size);

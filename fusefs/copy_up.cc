@@ -27,11 +27,13 @@ struct Source {
   off_t size = 0;         ///< what is brought along
   off_t whole = 0;        ///< of what `fd` reads
   std::int64_t pages = 0;
+  std::vector<PageRange> parts;       ///< of a sparse file, what is copied
   std::unique_ptr<DataBelow> below;   ///< the data stays where it is
   std::unique_ptr<IndexEntry> index;  ///< it has several names
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
   [[nodiscard]] DataSource data(Core& core) const {
-    return {core.cannot_clone, fd ? fd->get() : -1, size, size == whole, sparse()};
+    return {core.cannot_clone, fd ? fd->get() : -1, size, size == whole,
+            sparse() ? &parts : nullptr};
   }
 };
 
@@ -89,6 +91,7 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
            0,
            0,
            0,
+           {},
            nullptr,
            nullptr};
   if (goes_along(s, how)) take_along(s, how.along->set);
@@ -118,8 +121,9 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   }
   s.pages = quota::pages_of(s.size);
   if (static_cast<off_t>(sx.stx_blocks) * 512 < static_cast<off_t>(sx.stx_size)) {
-    TRY(held, allocated_pages(s.fd->get(), nullptr, 0, s.pages));
-    s.pages = held;
+    TRY(parts, data_ranges(s.fd->get(), s.pages));
+    s.pages = count_of(parts);
+    s.parts = std::move(parts);
   }
   return s;
 }
@@ -225,6 +229,11 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, c
   b.account.loaded = true;
   b.account.key = key_of(made);
   b.account.data_bytes = charge_of(inode, s);
+  if (b.flags & Inode::kSparse) {
+    // A clone brings unwritten extents along, and holes that were told as data.
+    TRY(pages, all_pages({opened.get(), core.space, s.size, nullptr}));
+    b.account.data_bytes = pages * quota::kPageSize;
+  }
   return b;
 }
 
@@ -300,7 +309,9 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   Fd opened;
   CHECK_OK(build(core, caller, inode, source, staged, opened));
   TRY(built, dress(core, inode, source, staged, opened, keeps_ino));
-  TRY(more, reserve(core, quota::kDefaultProject, {built.account.xattr_bytes, 0}, how.enforce));
+  const std::int64_t data_bytes = std::min(bytes, built.account.data_bytes);
+  TRY(more,
+      reserve(core, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0}, how.enforce));
   // Data that was safe below must be safe above before it takes the other's place.
   if (source.fd && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
   Intent intent(core);
@@ -316,7 +327,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
     if (auto status = publish(core, inode, source, staged); !status) {
       // An entry that could not be taken out again counts: other names find it there.
       if (source.index && is_in_index(core, *source.index, built.account.key)) {
-        reservation.claim();
+        reservation.claim({data_bytes, 1});
         more.claim();
         record(core, built.account);
       }
@@ -329,7 +340,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
       (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(opened));
     if (goes_along(source, how)) how.along->done = true;
   }
-  reservation.claim();
+  reservation.claim({data_bytes, 1});
   more.claim();
   record(core, built.account);
   return {};

@@ -155,7 +155,8 @@ Refusal open_upper(Core& core) {
   }
   struct statfs fs {};
   const bool known = ::fstatfs(core.lock_upper.get(), &fs) == 0;
-  core.fills_gaps = known && fs.f_type == XFS_SUPER_MAGIC;
+  if (known && fs.f_type == XFS_SUPER_MAGIC) core.space = SpaceKind::kGuesses;
+  if (known && fs.f_type == TMPFS_MAGIC) core.space = SpaceKind::kExact;
   if (known && (fs.f_flags & ST_RDONLY)) {
     return refuse(
         "upperdir " + c.upper +
