@@ -237,6 +237,50 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, c
   return b;
 }
 
+/// The object's place, locked alone; and below the lock of its parent's names, so that nobody makes
+/// or removes one there, which would move the parent's times, while these are put back.
+class Place {
+ public:
+  Place(Core& core, Inode* inode) : core_(core) {
+    while (!lock(inode)) {
+    }
+  }
+  ~Place() {
+    loc_.unlock();
+    if (parent_ == nullptr) return;
+    names_.unlock();
+    unref(core_, parent_, Inode::kPin);
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+
+ private:
+  static Inode* parent_of(Inode* inode) {
+    return inode->has(Inode::kDead | Inode::kDetached) ? nullptr : inode->parent;
+  }
+  /// False: it moved meanwhile.
+  bool lock(Inode* inode) {
+    {
+      std::shared_lock loc(inode->loc);
+      parent_ = parent_of(inode);
+      if (parent_ != nullptr) pin(parent_);
+    }
+    if (parent_ != nullptr) names_ = std::unique_lock(parent_->dir->lock);
+    loc_ = std::unique_lock(inode->loc);
+    if (parent_of(inode) == parent_) return true;
+    loc_.unlock();
+    if (parent_ == nullptr) return false;
+    names_.unlock();
+    unref(core_, parent_, Inode::kPin);
+    return false;
+  }
+
+  Core& core_;
+  Inode* parent_ = nullptr;
+  std::unique_lock<decltype(DirData::lock)> names_;
+  std::unique_lock<decltype(Inode::loc)> loc_;
+};
+
 /// Puts the finished object to its name. One with an entry in the index goes there first, where its
 /// other names find it from then on.
 Status put_in_place(Core& core, Inode* inode, const Source& s, Staged& staged, int dirfd) {
@@ -247,8 +291,8 @@ Status put_in_place(Core& core, Inode* inode, const Source& s, Staged& staged, i
   return status;
 }
 
-/// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc
-/// alone.
+/// Publishes beside the siblings; the parent's times stay what they were. The caller holds a Place;
+/// who sets the parent's times takes its `charge`.
 Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
   if (inode->has(Inode::kDetached)) {
     CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
@@ -257,6 +301,7 @@ Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
     return {};
   }
   TRY(parent, dir_fd(core, inode->parent, kUpper));
+  std::lock_guard times(inode->parent->dir->charge);
   TRY(before, posix::stat_at(parent->get(), "."));
   CHECK_OK(put_in_place(core, inode, s, staged, parent->get()));
   (void)posix::set_times(parent->get(), ".", time_of(before.stx_atime), time_of(before.stx_mtime));
@@ -316,7 +361,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
   if (source.fd && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
   Intent intent(core);
   {
-    std::unique_lock loc(inode->loc);
+    const Place place(core, inode);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
     // In the parking place it is found by the next mount anyway.
     NameCharge name(core);
@@ -336,6 +381,7 @@ Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how
     name.keep();
     take_over(core, inode, source, built, keeps_ino);
     // A write follows nearly always, where the data was brought.
+    if (inode->is_file() && core.config.noatime) posix::leave_atime(opened.get());
     if (inode->is_file() && !inode->has(Inode::kMetacopy))
       (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(opened));
     if (goes_along(source, how)) how.along->done = true;

@@ -123,6 +123,7 @@ Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirf
   }
   record(core, account);
   if (made.opened.valid() && inode->is_file()) {
+    if (core.config.noatime) posix::leave_atime(made.opened.get());
     (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(made.opened));
   }
   std::shared_lock loc(inode->loc);

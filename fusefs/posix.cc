@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <concepts>
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -29,6 +30,23 @@ namespace {
 
 Hook g_hook;
 std::function<void()> g_look_hook;
+std::function<void()> g_reclaim;
+
+/// A descriptor by `open`; where the process has as many as it may, once more after idle ones were
+/// closed.
+template <std::invocable Open>
+int open_or_reclaim(Open&& open) {
+  int fd = open();
+  for (int tries = 0; fd < 0 && (errno == EMFILE || errno == ENFILE) && tries < 3; ++tries) {
+    if (!g_reclaim) {
+      errno = EMFILE;
+      break;
+    }
+    g_reclaim();
+    fd = open();
+  }
+  return fd;
+}
 
 /// Calls the hook at the end of a look.
 struct Look {
@@ -148,10 +166,12 @@ Result<std::string> read_growing(Call call) {
 }  // namespace
 
 void set_hook(Hook hook) { g_hook = std::move(hook); }
+void set_reclaim(std::function<void()> reclaim) { g_reclaim = std::move(reclaim); }
 void set_look_hook(std::function<void()> hook) { g_look_hook = std::move(hook); }
 
 Result<Fd> open_at(int dirfd, const char* name, int flags) {
-  const int fd = ::openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+  const int fd =
+      open_or_reclaim([&] { return ::openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW); });
   if (fd < 0) return fail_errno();
   return Fd(fd);
 }
@@ -161,6 +181,12 @@ Result<Fd> open_noatime(int dirfd, const char* name, int flags) {
   // EPERM: only the owner may leave the access time alone.
   if (!fd && fd.error() == EPERM) fd = open_at(dirfd, name, flags);
   return fd;
+}
+
+void leave_atime(int fd) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  // Only the owner may, as above.
+  if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NOATIME);
 }
 
 Result<struct statx> stat_at(int dirfd, const char* name) {
@@ -296,7 +322,8 @@ Result<Fd> open_handle(int mount_fd, int type, std::string_view handle) {
   h->handle_bytes = static_cast<unsigned>(handle.size());
   h->handle_type = type;
   std::memcpy(h->f_handle, handle.data(), handle.size());
-  const int fd = ::open_by_handle_at(mount_fd, h, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = open_or_reclaim(
+      [&] { return ::open_by_handle_at(mount_fd, h, O_PATH | O_CLOEXEC | O_NOFOLLOW); });
   if (fd < 0) return fail_errno();
   return Fd(fd);
 }
@@ -306,8 +333,9 @@ bool readable(int dirfd, const char* name) {
 }
 
 Result<Fd> create(int dirfd, const char* name, int flags, mode_t mode) {
-  const int fd =
-      HOOKED("openat", ::openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+  const int fd = open_or_reclaim([&] {
+    return HOOKED("openat", ::openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+  });
   if (fd < 0) return fail_errno();
   return Fd(fd);
 }

@@ -79,12 +79,17 @@ void set_hook(Hook hook);
 /// Installs what is called after each look at an object (statx, listxattr, getxattr), so that
 /// something else can happen between two looks (as set_hook). Empty: nothing.
 void set_look_hook(std::function<void()> hook);
+/// Installs what closes descriptors that nobody uses, called where the process may have no more
+/// (as set_hook); it takes no lock above those of FdCache. Empty: nothing.
+void set_reclaim(std::function<void()> reclaim);
 
 // ---- looking -----------------------------------------------------------------------------------
 /// openat with O_CLOEXEC | O_NOFOLLOW added; for looking only (no O_CREAT, no O_TRUNC).
 [[nodiscard]] Result<Fd> open_at(int dirfd, const char* name, int flags);
 /// A file or directory for reading without touching its access time, where that is allowed.
 [[nodiscard]] Result<Fd> open_noatime(int dirfd, const char* name, int flags);
+/// The same for one that is open.
+void leave_atime(int fd) noexcept;
 /// statx with the basic fields and the birth time; does not follow, does not ask remote servers
 /// again.
 [[nodiscard]] Result<struct statx> stat_at(int dirfd, const char* name);

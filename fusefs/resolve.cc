@@ -198,7 +198,8 @@ Result<FdHandle> file_fd(Core& core, Inode* inode) {
     return core.files.put(key, std::move(fd));
   }
   TRY(at, where(core, inode));
-  auto fd = posix::open_at(at.fd(), at.text(), O_RDWR);
+  auto fd = core.config.noatime ? posix::open_noatime(at.fd(), at.text(), O_RDWR)
+                                : posix::open_at(at.fd(), at.text(), O_RDWR);
   // An upper that became read-only below still serves reads.
   if (!fd && (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
     return posix::open_noatime(at.fd(), at.text(), O_RDONLY).map([](Fd&& ro) {
