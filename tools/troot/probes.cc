@@ -265,10 +265,14 @@ std::vector<Finding> store_findings(const std::string& store) {
 
 }  // namespace
 
-std::vector<Finding> probe_all(const std::string& store) {
+std::vector<Finding> probe_all(const std::string& store, const std::string& refusal) {
   std::vector<Finding> found{server_program(), fuse_device(),    namespaces(),
                              fuse_mount(),     passthrough(),    fresh_proc(),
                              id_range(),       seccomp_filter(), fuse_over_io_uring()};
+  if (!refusal.empty()) {
+    found.push_back({"store", Verdict::kFail, refusal, ""});
+    return found;
+  }
   for (auto& finding : store_findings(store)) found.push_back(std::move(finding));
   return found;
 }
