@@ -24,7 +24,9 @@ def pids_named(u, name):
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{entry}/comm", encoding="utf-8") as file:
-                if file.read().strip() == name and os.stat("/proc/" + entry).st_uid == u.uid:
+                named = file.read().strip() == name
+            with open(f"/proc/{entry}/status", encoding="utf-8") as file:
+                if named and f"\nUid:\t{u.uid}\t" in file.read():
                     found.append(int(entry))
         except OSError:
             pass
