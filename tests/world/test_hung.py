@@ -120,7 +120,7 @@ def stopped_server(u):
     u.shell("w", "echo kept > /srv/f")
     server, = servers(u)
     os.kill(server, signal.SIGSTOP)
-    for _ in range(20):  # more than wait in the socket's queue
+    for _ in range(18):  # more than wait in the socket's queue
         _, out, _ = quick(u, 4, "list", "--json")
         equal({v["name"]: v["state"] for v in json.loads(out)}, {"w": "hung", "other": "stopped"}, "list")
     equal(json.loads(quick(u, 4, "status", "w", "--json")[1])["state"], "hung", "status")
