@@ -29,6 +29,12 @@ def bad_input(u):
     u.refused(2, "nonsense", says=["nonsense"])
     u.refused(2, says=["--help"])
     u.refused(2, "list", "--nonsense", says=["--nonsense"])
+    # An option that is not there is named before what is missing, and the help is the command's own.
+    for command in ("create", "status", "rm", "stop", "quota", "refresh"):
+        for option in ("-x", "--nonsense", "--nonsense=1"):
+            u.refused(2, command, option, says=[option.split("=")[0] + " is not an option", f"troot {command} --help"])
+    equal(u.run("troot", "quota", "set", "--nonsense")[::2],
+          (2, "troot quota: --nonsense is not an option (troot quota set --help)\n"), "an option of a verb")
     equal(u.troot("list", "-q"), "w\n", "worlds made by bad input")
 
 
