@@ -13,16 +13,12 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
-#include <ctime>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "tools/troot/agent.h"
 #include "tools/troot/population.h"
 #include "tools/troot/process.h"
 #include "tools/troot/provision.h"
-#include "tools/troot/state.h"
 #include "tools/troot/wire.h"
 
 namespace troot::cli {
@@ -33,9 +29,8 @@ constexpr int kBacklog = 64;
 /// `stop` ends.
 constexpr int kLeftoverGrace_ms = 500;
 constexpr int kStopGrace_ms = 5000;
-
-/// A descriptor of ours that outlives the change of root, as a path.
-std::string path_of(const UniqueFd& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }
+/// How long the agent may take to write usage down: it asks a server that may be busy.
+constexpr int kUsage_ms = 10'000;
 
 void detach_from_terminal(InitPlan& plan) {
   ::prctl(PR_SET_NAME, "troot-init");
@@ -46,8 +41,18 @@ void detach_from_terminal(InitPlan& plan) {
   ::dup2(plan.log.get(), 1);
   ::dup2(plan.log.get(), 2);
   plan.log.reset();
-  close_others(
-      {plan.starter.get(), plan.listener.get(), plan.store.get(), plan.run_directory.get()});
+  close_others({plan.starter.get(), plan.listener.get(), plan.agent.get()});
+}
+
+/// From here on nobody in the world may look into this process (its memory, descriptors, program,
+/// root): its memory belongs to the host's user namespace, since it was cloned and has executed
+/// nothing, so not even the world's root has a capability over it. ptrace(2), "Ptrace access mode
+/// checking". Before, newuidmap could not have written the id maps.
+void hide_from_inside() { ::prctl(PR_SET_DUMPABLE, 0); }
+
+/// The log is a file of the host's, outside the limit.
+void leave_log() {
+  for (const int fd : {1, 2}) ::dup2(0, fd);
 }
 
 /// Tried at the empty mount point, before there is a union: later it would be too late to do
@@ -112,6 +117,7 @@ Done Init::build() {
   const SandboxPlan& sandbox = plan_.sandbox;
   NEED(await(kWordMapped));
   NEED(become_root(sandbox.ids));
+  hide_from_inside();
   if (plan_.own_pids && !proc_can_be_mounted(sandbox)) {
     static_cast<void>(send_message(plan_.starter.get(), kWordNoProc));
     ::_exit(0);
@@ -212,21 +218,7 @@ void Init::accept_outside() {
 void Init::answer_inside() {
   const UniqueFd asker(::accept4(inside_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!asker.valid()) return;
-  // In a child, since the answer needs this process to say how many sessions there are.
-  if (::fork() != 0) return;
-  nlohmann::json all = nlohmann::json::array();
-  for (const World& world : Store(path_of(plan_.store)).worlds()) {
-    WorldView seen = view(world);
-    seen.server_memory_bytes = 0;  // the server is not in our /proc
-    all.push_back(to_json(seen, plan_.sandbox.name));
-  }
-  const std::string text = all.dump();
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t n = ::send(asker.get(), text.data() + done, text.size() - done, MSG_NOSIGNAL);
-    if (n <= 0) break;
-    done += static_cast<std::size_t>(n);
-  }
-  ::_exit(0);
+  static_cast<void>(send_message(plan_.agent.get(), kAgentList, {asker.get()}));
 }
 
 void Init::hear_signals() {
@@ -242,15 +234,15 @@ void Init::hear_signals() {
 
 void Init::end_world(int grace_ms) {
   population_.end(grace_ms);
-  remember_usage(path_of(plan_.run_directory));
+  if (send_message(plan_.agent.get(), kAgentUsage))
+    static_cast<void>(receive_message(plan_.agent.get(), kUsage_ms));
   ::_exit(0);
 }
 
 void Init::server_died() {
-  const std::time_t now = std::time(nullptr);
-  std::fprintf(stderr, "troot: %lld: the server of world '%s' is gone; the world ends\n",
-               static_cast<long long>(now), plan_.sandbox.name.c_str());
-  std::fflush(stderr);
+  static_cast<void>(
+      send_message(plan_.agent.get(), std::string(kAgentNote) + "the server of world '" +
+                                          plan_.sandbox.name + "' is gone; the world ends"));
   for (const auto& connection : connections_) {
     if (connection.session)
       static_cast<void>(send_message(connection.socket.get(), kWordServerDied));
@@ -296,6 +288,7 @@ void run_init(InitPlan plan) {
     static_cast<void>(send_message(starter, std::string(kErrorPrefix) + built.error().text));
     ::_exit(1);
   }
+  leave_log();
   if (!send_message(starter, kWordOk)) ::_exit(0);
   init.serve();
 }

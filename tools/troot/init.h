@@ -27,9 +27,8 @@ struct InitPlan {
   UniqueFd starter;        ///< seqpacket; becomes the first session's connection
   UniqueFd server_socket;  ///< where the server awaits the mount (sent by the starter with kWordGo)
   UniqueFd listener;       ///< bound to run/init.sock, not yet listening
-  UniqueFd store;          ///< O_PATH of the store
-  UniqueFd run_directory;  ///< O_PATH of worlds/NAME/run
-  UniqueFd log;
+  UniqueFd agent;          ///< of tools/troot/agent.h
+  UniqueFd log;            ///< while it is built; nothing of the host's is held afterwards
 };
 
 /// The body of the cloned process.

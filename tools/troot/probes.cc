@@ -171,7 +171,7 @@ Finding id_range() {
 
 Finding seccomp_filter() {
   const int error = in_child(namespace_flags(), last_plan(), [] {
-    if (!load_fake_id_filter()) return EINVAL;
+    if (!load_filter(IdMode::kOne)) return EINVAL;
     // It is there when a change of owner that cannot be is said to have been made.
     return ::chown("/", 1, 1) == 0 ? 0 : errno;
   });

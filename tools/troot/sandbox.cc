@@ -4,11 +4,15 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/fuse.h>
+#include <linux/mount.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <utility>
 
 #include <boost/filesystem.hpp>
 
@@ -26,6 +30,8 @@ constexpr const char* kFuseDevice = "/dev/fuse";
 /// like any directory.
 constexpr const char* kPrivateDirectory = "/.troot";
 constexpr mode_t kSharedMode = 01777;
+/// /dev of a world: nodes and links, and what somebody writes there by mistake; it is memory.
+constexpr const char* kDevSize = "1m";
 
 Done mounted(const std::string& source, const std::string& target, const char* type,
              unsigned long flags, const std::string& data = {}) {
@@ -51,6 +57,26 @@ Done bind_tree(const std::string& source, const std::string& target) {
   return mounted(source, target, nullptr, MS_BIND | MS_REC);
 }
 
+/// What is bound from the host can be used and not be changed: not its content, mode, times or
+/// xattrs. Device nodes are written to all the same. (mount_setattr(2) adds to the flags that are
+/// locked in another user namespace; a remount would have to repeat them.)
+Done bind_read_only(const std::string& source, const std::string& target) {
+  NEED(bind_tree(source, target));
+  mount_attr read_only{};
+  read_only.attr_set = MOUNT_ATTR_RDONLY;
+  if (::syscall(SYS_mount_setattr, -1, target.c_str(), AT_RECURSIVE, &read_only,
+                sizeof read_only) != 0)
+    return failure_errno("make " + target + " read-only (Linux 5.12)");
+  return {};
+}
+
+/// A file, empty, for something to be bound over.
+Done place(const std::string& path) {
+  const UniqueFd made(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!made.valid()) return failure_errno(path);
+  return {};
+}
+
 /// The directory below /run that the host's /etc/resolv.conf leads into, or nothing.
 std::string resolver_directory() {
   boost::system::error_code error;
@@ -61,18 +87,45 @@ std::string resolver_directory() {
   return found == "/run" ? "" : found;
 }
 
-/// `troot list` is to work inside wherever the program lies on the host, in a /tmp that is not
-/// shown here too.
-Done bind_program(const SandboxPlan& plan) {
+Done copy_file(const std::string& source, const std::string& target, mode_t mode) {
+  const UniqueFd from(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!from.valid()) return failure_errno(source);
+  const UniqueFd to(
+      ::open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
+  if (!to.valid()) return failure_errno(target);
+  constexpr std::size_t kAtOnce = std::size_t{1} << 30;
+  ssize_t n = 0;
+  do n = ::sendfile(to.get(), from.get(), nullptr, kAtOnce);
+  while (n > 0 || (n < 0 && errno == EINTR));
+  if (n < 0) return failure_errno(target);
+  return {};
+}
+
+/// `troot list` is to work inside wherever the program lies on the host. Where the union shows it,
+/// by a link to that; else (another base, a host's /tmp that is not shown here) by a copy. Never by
+/// a bind: whoever is root inside can take away that it is read-only, and by open_by_handle_at(2)
+/// real root would get from it to all of its file system.
+Done show_program(const SandboxPlan& plan) {
   // A program that was replaced while it runs has no path any more; a world does without it.
-  if (::access(plan.program.c_str(), X_OK) != 0) return {};
+  struct stat host {};
+  if (::access(plan.program.c_str(), X_OK) != 0 || ::stat(plan.program.c_str(), &host) != 0)
+    return {};
   const std::string target = plan.mount_point + kInsideProgram;
+  const std::string place = fs::path(target).parent_path().string();
   boost::system::error_code error;
-  fs::create_directories(fs::path(target).parent_path(), error);
-  if (error) return failure(target + ": " + error.message());
-  const UniqueFd made(::open(target.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
-  if (!made.valid()) return failure_errno(target);
-  return mounted(plan.program, target, nullptr, MS_BIND);
+  fs::create_directories(place, error);
+  if (error) return failure(place + ": " + error.message());
+  const bool covered = plan.program.rfind("/tmp/", 0) == 0 || plan.program.rfind("/run/", 0) == 0 ||
+                       plan.program.rfind("/dev/", 0) == 0;
+  if (!covered && ::access((plan.mount_point + plan.program).c_str(), X_OK) == 0) {
+    if (::symlink(plan.program.c_str(), target.c_str()) != 0) return failure_errno(target);
+    return {};
+  }
+  // Room of its own, so that /run's is the world's.
+  constexpr off_t kRoom = 1 << 20;
+  NEED(mounted("troot", place, "tmpfs", MS_NOSUID | MS_NODEV,
+               "mode=755,size=" + std::to_string(host.st_size + kRoom)));
+  return copy_file(plan.program, target, 0755);
 }
 
 /// /run is private: the sockets of the host's systemd and D-Bus would let a world act on the host.
@@ -83,26 +136,30 @@ Done mount_run(const SandboxPlan& plan) {
   NEED(
       mounted("run", run, "tmpfs", MS_NOSUID | MS_NODEV, std::string("mode=755,size=") + kRunSize));
   NEED(directory(run + "/lock", kSharedMode));
-  NEED(bind_program(plan));
+  NEED(show_program(plan));
   if (resolver.empty()) return {};
   const std::string target = plan.mount_point + resolver;
   boost::system::error_code error;
   fs::create_directories(target, error);
   if (error) return failure(target + ": " + error.message());
-  return bind_tree(resolver, target);
+  // Real root could get from a bind to all of the host's /run (open_by_handle_at(2)).
+  if (plan.ids == IdMode::kRoot)
+    return copy_file("/etc/resolv.conf", target + "/resolv.conf", 0644);
+  return bind_read_only(resolver, target);
 }
 
-/// A rootfs of its own rarely has a resolver that works here: it gets the host's file where it has
-/// none or a plain one.
-Done bind_resolver_file(const SandboxPlan& plan) {
+/// A rootfs of its own rarely has a resolver that works here: it gets a copy of the host's file
+/// where it has none or a plain one.
+Done show_resolver_file(const SandboxPlan& plan) {
   struct stat st {};
   const std::string target = plan.mount_point + "/etc/resolv.conf";
   if (plan.base == "/" || ::access("/etc/resolv.conf", R_OK) != 0) return {};
   if (::lstat((plan.mount_point + "/etc").c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return {};
   if (::lstat(target.c_str(), &st) == 0 && !S_ISREG(st.st_mode)) return {};
-  const UniqueFd made(::open(target.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!made.valid()) return failure_errno(target);
-  return mounted("/etc/resolv.conf", target, nullptr, MS_BIND);
+  NEED(place(target));
+  const std::string copy = plan.mount_point + kInsideResolver;
+  NEED(copy_file("/etc/resolv.conf", copy, 0644));
+  return mounted(copy, target, nullptr, MS_BIND);
 }
 
 Done mount_tmp(const SandboxPlan& plan) {
@@ -112,10 +169,101 @@ Done mount_tmp(const SandboxPlan& plan) {
   NEED(directory(own + "/tmp", kSharedMode));
   NEED(directory(plan.mount_point + "/tmp", kSharedMode));
   NEED(bind_tree(plan.share_tmp ? "/tmp" : own + "/tmp", plan.mount_point + "/tmp"));
-  // Where the host has no /dev/shm there is none to make private, and the host's /dev cannot be
-  // given one.
-  if (::access((plan.mount_point + "/dev/shm").c_str(), F_OK) != 0) return {};
   return bind_tree(own + "/shm", plan.mount_point + "/dev/shm");
+}
+
+/// One node of the host's /dev. Real root's is made anew: a bind of the host's would lead to all of
+/// its /dev (open_by_handle_at(2)), and its mode would be the host's.
+Done show_node(const std::string& path, const std::string& target, const struct stat& st,
+               IdMode ids) {
+  if (ids == IdMode::kRoot) {
+    if (::mknod(target.c_str(), st.st_mode, st.st_rdev) == 0 &&
+        ::chmod(target.c_str(), st.st_mode & 07777) == 0 &&
+        ::chown(target.c_str(), st.st_uid, st.st_gid) == 0)
+      return {};
+    // A container may forbid devices; then a bind is what can be had.
+  }
+  if (::access(target.c_str(), F_OK) != 0) NEED(place(target));
+  return bind_read_only(path, target);
+}
+
+/// A node of the host's /dev, or a directory of nodes, where the host has it and the caller may use
+/// it.
+Done show_device(const SandboxPlan& plan, const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) return {};
+  const bool directory = S_ISDIR(st.st_mode);
+  if (::access(path.c_str(), directory ? R_OK | X_OK : R_OK | W_OK) != 0) return {};
+  const std::string target = plan.mount_point + path;
+  boost::system::error_code error;
+  fs::create_directories(directory ? fs::path(target) : fs::path(target).parent_path(), error);
+  if (error) return failure(target + ": " + error.message());
+  if (!directory) return show_node(path, target, st, plan.ids);
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    const std::string node = it->path().string();
+    if (::stat(node.c_str(), &st) != 0 || !S_ISCHR(st.st_mode)) continue;
+    if (::access(node.c_str(), R_OK | W_OK) != 0) continue;
+    NEED(show_node(node, plan.mount_point + node, st, plan.ids));
+  }
+  return {};
+}
+
+/// What programs expect in /dev, and what a caller may use for computing and drawing.
+constexpr const char* kDevices[] = {"null", "zero", "full",    "random", "urandom",
+                                    "tty",  "fuse", "net/tun", "kvm",    "dri"};
+constexpr const char* kDeviceFamilies[] = {"nvidia", "kfd", "vhost-"};
+constexpr std::pair<const char*, const char*> kDeviceLinks[] = {{"fd", "/proc/self/fd"},
+                                                                {"stdin", "/proc/self/fd/0"},
+                                                                {"stdout", "/proc/self/fd/1"},
+                                                                {"stderr", "/proc/self/fd/2"},
+                                                                {"ptmx", "pts/ptmx"}};
+
+Done show_devices(const SandboxPlan& plan) {
+  for (const char* name : kDevices) NEED(show_device(plan, std::string("/dev/") + name));
+  boost::system::error_code error;
+  for (fs::directory_iterator it("/dev", error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    for (const char* family : kDeviceFamilies) {
+      if (name.rfind(family, 0) == 0) NEED(show_device(plan, "/dev/" + name));
+    }
+  }
+  return {};
+}
+
+/// Terminals of the world's own. The group tty is there only where it is mapped.
+Done mount_terminals(const std::string& pts) {
+  const std::string options = "newinstance,ptmxmode=0666,mode=0620";
+  const unsigned long flags = MS_NOSUID | MS_NOEXEC;
+  if (mounted("devpts", pts, "devpts", flags, options + ",gid=5")) return {};
+  return mounted("devpts", pts, "devpts", flags, options);
+}
+
+/// /dev is a small file system of the world's own: the host's has nodes that a world of root could
+/// remove, and directories that would show when something is unmounted from them.
+Done mount_dev(const SandboxPlan& plan) {
+  const std::string dev = plan.mount_point + "/dev";
+  NEED(directory(dev, 0755));
+  NEED(mounted("dev", dev, "tmpfs", MS_NOSUID | MS_NOEXEC,
+               std::string("mode=755,size=") + kDevSize));
+  for (const char* name : {"/pts", "/shm", "/mqueue"}) NEED(directory(dev + name, 0755));
+  NEED(show_devices(plan));
+  for (const auto& [name, target] : kDeviceLinks) {
+    if (::symlink(target, (dev + "/" + name).c_str()) != 0) return failure_errno(dev + "/" + name);
+  }
+  NEED(mount_terminals(dev + "/pts"));
+  // A kernel without POSIX message queues has none to show.
+  static_cast<void>(mounted("mqueue", dev + "/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC));
+  return {};
+}
+
+/// Settings of the host's kernel: for everybody but real root they are read-only anyway.
+Done close_kernel_settings(const SandboxPlan& plan) {
+  if (plan.ids != IdMode::kRoot) return {};
+  for (const char* name : {"/sys", "/sysrq-trigger", "/irq", "/bus", "/fs"}) {
+    const std::string path = plan.mount_point + "/proc" + name;
+    if (::access(path.c_str(), F_OK) == 0) NEED(bind_read_only(path, path));
+  }
+  return {};
 }
 
 }  // namespace
@@ -171,13 +319,13 @@ Done bind_host_proc(const SandboxPlan& plan) {
 }
 
 Done mount_rest(const SandboxPlan& plan) {
-  for (const char* host : {"/sys", "/dev"}) {
-    NEED(directory(plan.mount_point + host, 0755));
-    NEED(bind_tree(host, plan.mount_point + host));
-  }
+  NEED(close_kernel_settings(plan));
+  NEED(directory(plan.mount_point + "/sys", 0755));
+  NEED(bind_read_only("/sys", plan.mount_point + "/sys"));
+  NEED(mount_dev(plan));
   NEED(mount_tmp(plan));
   NEED(mount_run(plan));
-  return bind_resolver_file(plan);
+  return show_resolver_file(plan);
 }
 
 Done change_root(const SandboxPlan& plan) {

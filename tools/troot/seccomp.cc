@@ -1,9 +1,11 @@
-// What owns it: the filter's rules.
+// The filter's rules.
 #include "tools/troot/seccomp.h"
 
 #include <seccomp.h>
-#include <sys/stat.h>
+#include <sys/ioctl.h>
 
+#include <cerrno>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 
@@ -23,18 +25,10 @@ constexpr std::initializer_list<int> kFaked = {
     SCMP_SYS(setfsuid32),  SCMP_SYS(setfsgid),  SCMP_SYS(setfsgid32),  SCMP_SYS(setgroups),
     SCMP_SYS(setgroups32), SCMP_SYS(capset)};
 
-/// mknod of a device: the mode is argument `mode_at`, the number the next one. A character device
-/// 0/0 is a whiteout, which needs no privilege and is let through.
-int fake_mknod(scmp_filter_ctx filter, int call, unsigned mode_at) {
-  const scmp_arg_cmp block{mode_at, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFBLK};
-  const scmp_arg_cmp character{mode_at, SCMP_CMP_MASKED_EQ, S_IFMT, S_IFCHR};
-  const scmp_arg_cmp numbered{mode_at + 1, SCMP_CMP_NE, 0, 0};
-  if (const int rc = ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(0), call, 1, &block);
-      rc != 0) {
-    return rc;
-  }
-  const scmp_arg_cmp device[] = {character, numbered};
-  return ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(0), call, 2, device);
+/// The kernel looks at the lower half of the word alone.
+int refuse_ioctl(scmp_filter_ctx filter, std::uint64_t request) {
+  const scmp_arg_cmp same{1, SCMP_CMP_MASKED_EQ, 0xffffffff, request};
+  return ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, &same);
 }
 
 int add_other_abis(scmp_filter_ctx filter) {
@@ -53,27 +47,30 @@ int add_other_abis(scmp_filter_ctx filter) {
   }
 }
 
-int build_and_load(scmp_filter_ctx filter) {
+int build_and_load(scmp_filter_ctx filter, IdMode ids) {
   if (const int rc = ::seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0); rc != 0) return rc;
   // A call of an ABI that the filter does not know runs as it would without a filter.
   if (const int rc = ::seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW); rc != 0) {
     return rc;
   }
   if (const int rc = add_other_abis(filter); rc != 0) return rc;
-  for (const int call : kFaked) {
-    if (const int rc = ::seccomp_rule_add(filter, SCMP_ACT_ERRNO(0), call, 0); rc != 0) return rc;
+  for (const std::uint64_t request : {TIOCSTI, TIOCLINUX}) {
+    if (const int rc = refuse_ioctl(filter, request); rc != 0) return rc;
   }
-  if (const int rc = fake_mknod(filter, SCMP_SYS(mknod), 1); rc != 0) return rc;
-  if (const int rc = fake_mknod(filter, SCMP_SYS(mknodat), 2); rc != 0) return rc;
+  if (ids == IdMode::kOne) {
+    for (const int call : kFaked) {
+      if (const int rc = ::seccomp_rule_add(filter, SCMP_ACT_ERRNO(0), call, 0); rc != 0) return rc;
+    }
+  }
   return ::seccomp_load(filter);
 }
 
 }  // namespace
 
-Done load_fake_id_filter() {
+Done load_filter(IdMode ids) {
   const Filter filter(::seccomp_init(SCMP_ACT_ALLOW), &::seccomp_release);
   if (filter == nullptr) return failure("seccomp: out of memory");
-  if (const int rc = build_and_load(filter.get()); rc != 0) {
+  if (const int rc = build_and_load(filter.get(), ids); rc != 0) {
     return failure_errno("seccomp filter (the kernel needs CONFIG_SECCOMP_FILTER)", -rc);
   }
   return {};

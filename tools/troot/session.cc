@@ -49,10 +49,8 @@ sigset_t watched_signals() {
   set_session_environment(world);
   enter_directory(directory);
   if (command.empty()) command.push_back(session_shell());
-  if (session.ids == IdMode::kOne) {
-    if (const Done loaded = load_fake_id_filter(); !loaded)
-      give_up(loaded.error().text, kOurFailure);
-  }
+  if (const Done loaded = load_filter(session.ids); !loaded)
+    give_up(loaded.error().text, kOurFailure);
   close_others({});
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   std::vector<char*> argv;
@@ -74,6 +72,9 @@ sigset_t watched_signals() {
     static_cast<void>(send_message(report, what + ": " + std::strerror(errno)));
     ::_exit(kOurFailure);
   };
+  // What joins is seen from inside before it becomes the command, with the caller's descriptors:
+  // nobody there may look into it. (The command itself is as any: execve(2) makes it so.)
+  ::prctl(PR_SET_DUMPABLE, 0);
   char here[PATH_MAX];
   const std::string directory = ::getcwd(here, sizeof here) != nullptr ? here : "";
   for (const auto& fd : session.namespaces) {

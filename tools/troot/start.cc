@@ -12,6 +12,7 @@
 
 #include <boost/filesystem.hpp>
 
+#include "tools/troot/agent.h"
 #include "tools/troot/init.h"
 #include "tools/troot/knobs.h"
 #include "tools/troot/process.h"
@@ -53,20 +54,18 @@ void discard(pid_t init) {
   ::waitpid(init, nullptr, 0);
 }
 
-Outcome<InitPlan> init_plan(const Store& store, const World& world, const Settings& settings,
-                            const IdPlan& ids, bool own_pids) {
+Outcome<InitPlan> init_plan(const World& world, const Settings& settings, const IdPlan& ids,
+                            bool own_pids, const UniqueFd& agent) {
   InitPlan plan;
   plan.sandbox = sandbox_plan(world, settings, ids.mode);
   plan.own_pids = own_pids;
   plan.furnish = settings.provisioned != to_string(ids.mode);
   plan.listener = bind_socket(world.run("init.sock"), SOCK_SEQPACKET);
   if (!plan.listener.valid()) return failure_errno(world.run("init.sock"));
-  plan.store.reset(::open(store.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  plan.run_directory.reset(
-      ::open((world.path() + "/run").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  plan.agent.reset(::fcntl(agent.get(), F_DUPFD_CLOEXEC, 0));
   plan.log.reset(::open(world.run("init.log").c_str(),
                         O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
-  if (!plan.store.valid() || !plan.run_directory.valid() || !plan.log.valid()) {
+  if (!plan.agent.valid() || !plan.log.valid()) {
     return failure_errno(world.path() + "/run");
   }
   return plan;
@@ -111,8 +110,9 @@ tl::expected<Prepared, Refused> prepare(InitPlan plan, const IdPlan& ids) {
 Outcome<Prepared> prepare_best(const Store& store, const World& world, const Settings& settings) {
   bool own_pids = true;
   std::vector<IdPlan> plans = id_plans();
+  TAKE(agent, start_agent(store, world));
   for (;;) {
-    TAKE(plan, init_plan(store, world, settings, plans.front(), own_pids));
+    TAKE(plan, init_plan(world, settings, plans.front(), own_pids, agent));
     auto prepared = prepare(std::move(plan), plans.front());
     if (prepared) return std::move(*prepared);
     const Refused& why = prepared.error();

@@ -38,6 +38,7 @@ inline constexpr std::string_view kWordServerDied = "died";
 inline constexpr const char* kInsideMarker = "/run/.trootenv";
 inline constexpr const char* kInsideSocket = "/run/.troot/list.sock";
 inline constexpr const char* kInsideProgram = "/run/.troot/bin/troot";
+inline constexpr const char* kInsideResolver = "/run/.troot/resolv.conf";
 inline constexpr const char* kInsidePrograms = "/run/.troot/bin";
 
 /// One message, perhaps with descriptors.
