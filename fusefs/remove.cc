@@ -17,8 +17,9 @@ namespace troot::fusefs {
 namespace {
 
 /// Finds the shown name `text` in `dir` with the directory locked and, since something will be
-/// written there, in the upper. Returns with dir->dir->lock held alone.
-Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) {
+/// written there, in the upper. Returns with dir->dir->lock held alone, which no attribute can say
+/// of a Result.
+Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
     CHECK_OK(lock_loaded(core, dir));
     Name* name = dir->dir->names.find(text);

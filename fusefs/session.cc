@@ -60,7 +60,8 @@ std::string& last_complaint() {
 }
 
 /// libfuse's own messages go to our log.
-void log_from_libfuse(fuse_log_level level, const char* format, va_list args) {
+[[gnu::format(printf, 2, 0)]] void log_from_libfuse(fuse_log_level level, const char* format,
+                                                    va_list args) {
   std::array<char, 512> line{};
   (void)std::vsnprintf(line.data(), line.size(), format, args);
   std::string_view text(line.data());
