@@ -91,7 +91,9 @@ Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struc
     auto text = get_override(at.fd(), at.text(), layer);
     if (!text && !(text.error() == ENODATA)) return fail(text.error());
     // A value that cannot be read is bad data on disk: the object shows what the disk alone says.
-    if (const auto o = text ? parse_override(*text) : std::nullopt) {
+    auto o = text ? parse_override(*text) : std::nullopt;
+    if (o) o = Ids::believed(*o, core.disk_uid, sx.stx_uid, sx.stx_mode);
+    if (o) {
       disk = *o;
       disk.mode = (o->mode & 07777) | (static_cast<mode_t>(inode->type) << 12);
       disk.has_type = true;

@@ -60,6 +60,7 @@ Result<mode_t> shown_type(Core& core, const Top& top) {
   return placeholder ? o->mode & S_IFMT : type;
 }
 
+  if (!Ids::believed(*o, core.disk_uid, top.sx.stx_uid, top.sx.stx_mode)) return type;
 /// Fills a fresh inode of the name `name` from its topmost object.
 Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& top) {
   const auto& [layer, dirfd, text, sx] = top;

@@ -14,7 +14,7 @@ constexpr std::string_view kEscape = "overlay.";
 
 bool acts_on_host(std::string_view name) {
   return name.starts_with("security.") || name.starts_with("trusted.") ||
-         name.starts_with("system.") || name == kOverrideStat;
+         name.starts_with("system.");
 }
 
 /// Mounts that squash ids could not tell one entry from another.
@@ -127,7 +127,8 @@ std::optional<std::string> xattr_to_disk(const Core& core, std::string_view show
   if (shown.starts_with(core.x.prefix)) {
     return core.x.prefix + std::string(kEscape) + std::string(shown.substr(core.x.prefix.size()));
   }
-  const bool foreign = shown.starts_with(kForeignPrefix);
+  // Kept as it is, it would act once the upper's ownership is presented.
+  const bool foreign = shown.starts_with(kForeignPrefix) || shown == kOverrideStat;
   if (foreign || (core.ids.presented() && acts_on_host(shown)))
     return core.x.stash + std::string(shown);
   return std::string(shown);
