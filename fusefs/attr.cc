@@ -41,6 +41,11 @@ Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) 
 
 }  // namespace
 
+bool is_shown_empty(const Core& core, const Inode* inode) {
+  return inode->has(Inode::kUnreadable) && !inode->has(Inode::kProgram) && inode->is_file() &&
+         !inode->in_upper() && core.config.unreadable == Unreadable::kEmpty;
+}
+
 blkcnt_t lower_blocks(const struct statx& sx) {
   if (S_ISDIR(sx.stx_mode)) return quota::kDirectoryBytes / 512;
   if (!S_ISREG(sx.stx_mode)) return 0;
@@ -132,8 +137,7 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
   if (inode->in_upper()) {
     TRY(blocks, upper_blocks(core, inode, sx));
     st.st_blocks = blocks;
-  } else if (inode->has(Inode::kUnreadable) && core.config.unreadable == Unreadable::kEmpty &&
-             inode->is_file()) {
+  } else if (is_shown_empty(core, inode)) {
     st.st_size = 0;
     st.st_blocks = 0;
   } else {
