@@ -42,6 +42,11 @@ Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) 
 
 }  // namespace
 
+bool is_shown_empty(const Core& core, const Inode* inode) {
+  return inode->has(Inode::kUnreadable) && !inode->has(Inode::kProgram) && inode->is_file() &&
+         !inode->in_upper() && core.config.unreadable == Unreadable::kEmpty;
+}
+
 blkcnt_t lower_blocks(const struct statx& sx) {
   if (S_ISDIR(sx.stx_mode)) return quota::kDirectoryBytes / 512;
   if (!S_ISREG(sx.stx_mode)) return 0;
@@ -92,7 +97,9 @@ Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struc
     auto text = get_override(at.fd(), at.text(), layer);
     if (!text && !(text.error() == ENODATA)) return fail(text.error());
     // A value that cannot be read is bad data on disk: the object shows what the disk alone says.
-    if (const auto o = text ? parse_override(*text) : std::nullopt) {
+    auto o = text ? parse_override(*text) : std::nullopt;
+    if (o) o = Ids::believed(*o, core.disk_uid, sx.stx_uid, sx.stx_mode);
+    if (o) {
       disk = *o;
       disk.mode = (o->mode & 07777) | (static_cast<mode_t>(inode->type) << 12);
       disk.has_type = true;
@@ -131,8 +138,7 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
   if (inode->in_upper()) {
     TRY(blocks, upper_blocks(core, inode, sx));
     st.st_blocks = blocks;
-  } else if (inode->has(Inode::kUnreadable) && core.config.unreadable == Unreadable::kEmpty &&
-             inode->is_file()) {
+  } else if (is_shown_empty(core, inode)) {
     st.st_size = 0;
     st.st_blocks = 0;
   } else {

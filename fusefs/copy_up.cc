@@ -54,6 +54,7 @@ DataBelow data_below(Core& core, Inode* inode, const struct statx& sx) {
     below.place = {layer, joined(place_in(core, inode->parent, layer))};
     below.blocks = lower_blocks(sx);
   }
+  below.foreign = inode->has(Inode::kForeign);
   below.merged = joined(merged_path(core, inode->parent));
   return below;
 }
@@ -98,12 +99,10 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   if (inode->has(Inode::kLinked) && !inode->has(Inode::kDetached))
     s.index = std::make_unique<IndexEntry>(index_entry(sx));
   if (!inode->is_file()) return s;
-  if (inode->has(Inode::kUnreadable)) {
-    if (core.config.unreadable == Unreadable::kDeny) return fail(EACCES);
-    return s;
-  }
   s.size = std::min(static_cast<off_t>(sx.stx_size), how.keep);
   if (s.size == 0) return s;
+  // Shown as empty it may be, but what holds data is not copied as if it held none.
+  if (inode->has(Inode::kUnreadable)) return fail(EACCES);
   if (how.bring == Bring::kMetadata && core.config.metacopy && !inode->has(Inode::kDetached)) {
     s.below = std::make_unique<DataBelow>(data_below(core, inode, sx));
     // Each of several names would look beside itself.
@@ -336,9 +335,11 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
       inode->set(Inode::kIndexed);
       add_link_key(core, inode, link_key(b.sx));
     }
-    if (!keeps_ino) inode->ino = presented_ino(core, b.sx, core.stage.get(), ".");
+    if (!keeps_ino) inode->ino = presented_ino(core, kUpper, b.sx, core.stage.get(), ".");
   }
-  inode->clear(Inode::kUnreadable | Inode::kOverride | Inode::kGone);
+  inode->clear(Inode::kOverride | Inode::kGone);
+  // A directory's part below is as unreadable as it was.
+  if (!inode->is_dir()) inode->clear(Inode::kUnreadable | Inode::kProgram);
   inode->set(b.flags);
   inode->layer.store(kUpper, std::memory_order_release);
   core.copied_up.fetch_add(1, std::memory_order_relaxed);

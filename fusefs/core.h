@@ -14,12 +14,14 @@
 #include <vector>
 
 #include "fusefs/complaints.h"
+#include "fusefs/fd_ager.h"
 #include "fusefs/fd_cache.h"
 #include "fusefs/ids.h"
 #include "fusefs/inode.h"
 #include "fusefs/link_store.h"
 #include "fusefs/numbers.h"
 #include "fusefs/overlay.h"
+#include "fusefs/own_reader.h"
 #include "fusefs/posix.h"
 #include "fusefs/space.h"
 #include "fusefs/streams.h"
@@ -35,6 +37,9 @@ struct Layer {
   std::string path;
   FdHandle root;  ///< O_PATH; null for the upper of a read-only mount
   dev_t dev = 0;
+  std::uint64_t mount = 0;  ///< of its root (STATX_MNT_ID); 0: the kernel does not say
+  /// Not 0: it shows objects that a layer above it may show too, at another place.
+  std::uint64_t apart = 0;
   /// Its root says that it has whiteouts in the form of xattrs, though nothing lies below it.
   bool xattr_whiteouts = false;
   bool overridden = false;  ///< its objects are shown as their override_stat says
@@ -75,6 +80,8 @@ struct Overlay::Core {
   InodeTable inodes;
   std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
   FdCache dirs, files;
+  FdAger ager{dirs, files};
+  OwnReader own;
   Streams streams;
   WritebackAhead ahead;
   std::unique_ptr<quota::Quota> quota;
@@ -123,6 +130,16 @@ struct Overlay::Core {
 [[nodiscard]] Result<FdHandle> dir_fd(Core& core, Inode* dir, std::uint16_t layer);
 /// The same for a caller that holds loc of `dir`.
 [[nodiscard]] Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer);
+/// As posix::open_at, or for reading posix::open_noatime, of an object of a lower layer; what the
+/// server's user owns is opened whatever its mode says. Of an upper one too, where ownership is
+/// native.
+[[nodiscard]] Result<Fd> open_own(Core& core, int dirfd, const char* name, int flags);
+/// A descriptor of an object by its name in the part of `dir`, `fd`, that a lower layer has, where
+/// the server's user may not search it, though it is his. Null: he may; the name does.
+[[nodiscard]] Result<FdHandle> behind_closed(Core& core, Inode* dir, std::uint16_t layer,
+                                             const FdHandle& fd, const char* name);
+/// The same by the directory alone.
+[[nodiscard]] Result<FdHandle> closed_object(Core& core, const FdHandle& fd, const char* name);
 /// A directory of one lower layer by its path from the layer's root, one component at a time,
 /// following no symlink.
 [[nodiscard]] Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path);
@@ -179,8 +196,10 @@ void pin(Inode* inode) noexcept;
 /// Takes `amount` off the references and ends the inode when none is left. Takes locks of parents.
 void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
 /// st_ino of an object of a layer, found as `name` in `dirfd`.
-[[nodiscard]] std::uint64_t presented_ino(Core& core, const struct statx& sx, int dirfd,
-                                          const char* name);
+[[nodiscard]] std::uint64_t presented_ino(Core& core, std::uint16_t layer, const struct statx& sx,
+                                          int dirfd, const char* name);
+/// Whether an object of a lower layer lies in another mount than the layer's root.
+[[nodiscard]] bool is_foreign(const Core& core, std::uint16_t layer, const struct statx& sx);
 /// The flags that the xattrs of an object of a layer give its inode.
 [[nodiscard]] std::uint32_t xattr_flags(const Core& core, const std::string& list,
                                         std::uint16_t layer);
@@ -207,6 +226,9 @@ void detach(Core& core, Inode* dir, Name* name, Inode* inode);
 /// Owner and mode after a change of attributes, with the loss of privileges that goes with some.
 [[nodiscard]] Override owner_after(Override owner, const SetAttr& set);
 [[nodiscard]] quota::InodeKey key_of(const struct statx& sx);
+/// Whether a lower file that we may not read passes for an empty one. Not a program: a shell would
+/// run it and call that success.
+[[nodiscard]] bool is_shown_empty(const Core& core, const Inode* inode);
 /// st_blocks of a lower object: its data's pages. Never 0 where there is data, since archivers take
 /// that for a hole.
 [[nodiscard]] blkcnt_t lower_blocks(const struct statx& sx);

@@ -18,6 +18,12 @@ namespace troot::fusefs {
 
 using FdHandle = std::shared_ptr<const Fd>;
 
+/// How long a cached descriptor may stay unused.
+enum class Stay {
+  kLong,  ///< until others need its place
+  kBrief  ///< until age() has come by twice
+};
+
 class FdCache {
  public:
   /// `capacity`: descriptors kept at most (those in use by a running call come on top).
@@ -29,7 +35,9 @@ class FdCache {
   }
   [[nodiscard]] FdHandle get(std::uint64_t key);
   /// Keeps `fd`; where another thread was first, theirs is returned and `fd` closed.
-  [[nodiscard]] FdHandle put(std::uint64_t key, Fd fd);
+  [[nodiscard]] FdHandle put(std::uint64_t key, Fd fd, Stay stay = Stay::kLong);
+  /// Drops the brief ones that were not used since the last call. Whether any is left.
+  bool age();
   void drop(std::uint64_t key);
   void clear();
   [[nodiscard]] std::size_t size() const;
@@ -38,14 +46,18 @@ class FdCache {
   struct Item {
     std::uint64_t key;
     FdHandle fd;
+    Stay stay;
+    bool used;  ///< since the last age()
   };
   struct Shard {
     mutable Mutex mutex;
     std::list<Item> order GUARDED_BY(mutex);  ///< most recently used first
     std::unordered_map<std::uint64_t, std::list<Item>::iterator> items GUARDED_BY(mutex);
+    std::size_t brief GUARDED_BY(mutex) = 0;  ///< items of that kind
   };
   static constexpr std::size_t kShards = 8;
   [[nodiscard]] Shard& shard(std::uint64_t key);
+  [[nodiscard]] static FdHandle take(Shard& s, std::list<Item>::iterator item) REQUIRES(s.mutex);
 
   std::size_t shard_capacity_;
   std::array<Shard, kShards> shards_;

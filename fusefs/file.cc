@@ -135,7 +135,7 @@ Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std
       into = into.first(std::min(into.size(), static_cast<std::size_t>(left)));
     }
     if (inode->has(Inode::kUnreadable) && !inode->in_upper()) {
-      if (core.config.unreadable == Unreadable::kEmpty) return std::size_t{0};
+      if (is_shown_empty(core, inode)) return std::size_t{0};
       return fail(EACCES);
     }
     TRY(opened, file_fd(core, inode));

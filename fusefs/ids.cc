@@ -18,8 +18,21 @@ bool Ids::plain(const Override& want, uid_t disk_uid, gid_t disk_gid) const {
   return own_type(want.mode) && (S_ISLNK(want.mode) || (want.mode & 07777) == disk_mode(want.mode));
 }
 
+std::optional<Override> Ids::believed(Override said, uid_t server, uid_t owner, mode_t disk) {
+  if (server != 0) return said;
+  if (owner != 0) return std::nullopt;
+  constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;
+  if (S_ISREG(disk) && (disk & kOthersWrite)) {
+    said.mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
+    if (said.has_type && (S_ISCHR(said.mode) || S_ISBLK(said.mode))) return std::nullopt;
+  }
+  return said;
+}
+
 mode_t Ids::disk_mode(mode_t mode) {
   if (S_ISDIR(mode)) return (mode & 0777) | 0700;
+  // Nobody else writes to what is shown as set-id: see believed().
+  if (S_ISREG(mode) && (mode & (S_ISUID | S_ISGID))) return (mode & 0755) | 0600;
   return (own_type(mode) ? mode & 0777 : 0) | 0600;
 }
 

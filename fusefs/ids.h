@@ -30,6 +30,11 @@ class Ids {
   /// The permission bits on disk of an object presented with `mode` (type included): never special
   /// bits, always enough for the server to open it again.
   [[nodiscard]] static mode_t disk_mode(mode_t mode);
+  /// What is believed of an override_stat on an object with this owner and mode on disk. A server
+  /// of root's takes it from root and from nobody else, and set-id bits only where nobody else may
+  /// write: user xattrs are free to whoever may write to the object. nullopt: nothing.
+  [[nodiscard]] static std::optional<Override> believed(Override said, uid_t server, uid_t owner,
+                                                        mode_t disk);
   /// Whether the type lies on disk as itself; fifos, sockets and devices are regular placeholders.
   [[nodiscard]] static bool own_type(mode_t mode) {
     return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode);

@@ -62,6 +62,7 @@ struct DataBelow {
   std::string merged;
   bool redirected = false;  ///< the upper object says so on disk
   std::int64_t blocks = 0;  ///< st_blocks
+  bool foreign = false;     ///< it lies in a mount below its layer's root
 };
 
 /// What a lower object, or an upper one, is known by among those with several names.
@@ -125,8 +126,9 @@ struct Moved {
 };
 
 struct DirData {
-  SmallRwLock lock;     ///< guards names, loaded
-  bool loaded = false;  ///< names holds every name of every layer
+  SmallRwLock lock;      ///< guards names, loaded
+  bool loaded = false;   ///< names holds every name of every layer
+  bool foreign = false;  ///< a lower part lies in a mount below its layer's root
   NameTable names;
   LayerList layers;              ///< guarded by the inode's loc
   std::unique_ptr<Moved> moved;  ///< likewise; null nearly always
@@ -151,7 +153,7 @@ struct Inode {
     kSparse = 1 << 6,       ///< the upper file has the alloc xattr
     kPrivileged = 1 << 7,   ///< the presented mode has suid or sgid
     kCaps = 1 << 8,         ///< it may have security.capability
-    kUnreadable = 1 << 9,   ///< a lower object that the server may not read
+    kUnreadable = 1 << 9,   ///< a lower object, or a part of a directory, that we may not read
     kLinked = 1 << 10,      ///< an object with several names: in the table of links
     kMetacopy = 1 << 11,    ///< the topmost object has no data of its own: FileData::below
     kAccessAcl = 1 << 12,   ///< an upper object whose mode an ACL says that we keep
@@ -160,6 +162,10 @@ struct Inode {
     kGone = 1 << 15,        ///< its lower object left the layers: FileData::kept is what remains
     kPassed = 1 << 16,      ///< the kernel may have written to it by itself: its size is on disk
     kMapped = 1 << 17,      ///< it may be mapped past the kernel's eyes: its times are on disk
+    kProgram = 1 << 18,     ///< unreadable, and somebody may execute it: never shown as empty
+    kClosed = 1 << 19,      ///< a lower part of a directory is the server's user's, without search
+    kForeign = 1 << 20,     ///< it, or a part of it, lies in a mount below its layer's root
+    kUnseen = 1 << 21,      ///< the root of such a mount, not asked for its attributes yet
     // What a list of xattrs said, used while an inode is made; never kept.
     kSeenIndex = 1 << 25,
     kSeenMetacopy = 1 << 26,

@@ -11,11 +11,15 @@ namespace troot::fusefs {
 namespace {
 
 /// Whether the server's user may not read a lower object. The mode bits answer nearly always.
-bool unreadable(const Core& core, int dirfd, const char* name, const struct statx& sx) {
+bool unreadable(Core& core, int dirfd, const char* name, const struct statx& sx) {
   if (core.disk_uid == 0 || (!S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))) return false;
-  if (sx.stx_mode & S_IROTH) return false;
-  if (sx.stx_uid == core.disk_uid && (sx.stx_mode & S_IRUSR)) return false;
-  return !posix::readable(dirfd, name);
+  if (sx.stx_uid == core.disk_uid) {
+    if (sx.stx_mode & S_IRUSR) return false;
+    const int how = S_ISDIR(sx.stx_mode) ? O_DIRECTORY : O_NONBLOCK;
+    return !core.own.open(dirfd, name, O_RDONLY | how);
+  }
+  constexpr mode_t kAll = S_IRGRP | S_IROTH;
+  return (sx.stx_mode & kAll) != kAll && !posix::readable(dirfd, name);
 }
 
 /// An inode that nobody else knows yet: given back unless it is released.
@@ -56,6 +60,7 @@ Result<mode_t> shown_type(Core& core, const Top& top) {
                         kOverrideStat);
     return type;
   }
+  if (!Ids::believed(*o, core.disk_uid, top.sx.stx_uid, top.sx.stx_mode)) return type;
   const bool placeholder = S_ISREG(type) && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode);
   return placeholder ? o->mode & S_IFMT : type;
 }
@@ -64,7 +69,7 @@ Result<mode_t> shown_type(Core& core, const Top& top) {
 Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& top) {
   const auto& [layer, dirfd, text, sx] = top;
   inode->layer.store(layer, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, sx, dirfd, text);
+  inode->ino = presented_ino(core, layer, sx, dirfd, text);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
   if (layer == kUpper && S_ISLNK(type)) {
@@ -79,6 +84,7 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
     }
   } else if (unreadable(core, dirfd, text, sx)) {
     flags |= Inode::kUnreadable;
+    if (S_ISREG(type) && (sx.stx_mode & 0111)) flags |= Inode::kProgram;
   } else if (S_ISREG(type) &&
              (layer + 1U < core.layers.size() || (sx.stx_blocks == 0 && sx.stx_size > 0))) {
     // In the lowest layer there is nothing below, but a hole must not pass for data either.
@@ -93,16 +99,22 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
     TRY(shown, shown_type(core, top));
     type = shown;
   }
+  if (is_foreign(core, layer, sx)) {
+    flags |= Inode::kForeign;
+    if (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT) flags |= Inode::kUnseen;
+  }
   inode->flags.store(flags & ~Inode::kSeenMask, std::memory_order_relaxed);
   inode->type = static_cast<std::uint16_t>(type >> 12);
   if ((flags & Inode::kSeenMetacopy) && S_ISREG(type)) {
-    TRY(below, find_lower_data(core, dir, text, layer, dirfd));
+    TRY(below, find_lower_data(core, dir, name->text, layer, dirfd, text));
+    if (below.foreign) inode->set(Inode::kForeign);
     file_data(inode).below = std::make_unique<DataBelow>(std::move(below));
     inode->set(Inode::kMetacopy);
   }
   if (S_ISDIR(type)) {
     inode->dir = new DirData;
-    CHECK_OK(find_lower_dirs(core, dir, name, layer, dirfd, *inode->dir));
+    CHECK_OK(find_lower_dirs(core, dir, name, layer, dirfd, text, *inode->dir));
+    if (inode->dir->foreign) inode->set(Inode::kForeign);
   }
   return {};
 }
@@ -176,10 +188,30 @@ Result<std::optional<Indexed>> find_indexed(Core& core, const Top& top) {
 
 }  // namespace
 
-std::uint64_t presented_ino(Core& core, const struct statx& sx, int dirfd, const char* name) {
+bool is_foreign(const Core& core, std::uint16_t layer, const struct statx& sx) {
+  return layer != kUpper && sx.stx_mnt_id != core.layers[layer].mount;
+}
+
+std::uint64_t presented_ino(Core& core, std::uint16_t layer, const struct statx& sx, int dirfd,
+                            const char* name) {
   const dev_t dev = device_of(sx);
-  if (const auto number = core.numbers->known(dev, sx.stx_ino)) return *number;
-  return core.numbers->of(dev, sx.stx_ino, [&] { return identity_of(dev, dirfd, name); });
+  std::uint64_t place = 0;
+  // One with several names is one inode wherever they are, also after a change.
+  const bool linked = sx.stx_nlink > 1 && !S_ISDIR(sx.stx_mode) && is_indexable(sx);
+  if (layer != kUpper && !linked) {
+    constexpr unsigned kApartShift = 48;
+    place = core.layers[layer].apart << kApartShift;
+    if (is_foreign(core, layer, sx)) place |= sx.stx_mnt_id;
+  }
+  if (const auto number = core.numbers->known({dev, place}, sx.stx_ino)) return *number;
+  return core.numbers->of({dev, place}, sx.stx_ino, [&] {
+    const bool mounted = place != 0 && is_foreign(core, layer, sx);
+    std::string identity =
+        mounted ? mount_identity(sx.stx_mnt_id, dev, dirfd, name) : identity_of(dev, dirfd, name);
+    if (place != 0 && core.layers[layer].apart != 0)
+      identity += layer_identity(core.layers[layer].path);
+    return identity;
+  });
 }
 
 std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16_t layer) {
@@ -229,7 +261,10 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   const std::uint16_t layer = name->layer;
   const std::uint64_t departures = core.linked_departures.load(std::memory_order_acquire);
   TRY(fd, dir_fd(core, dir, layer));
-  TRY(seen, posix::stat_at(fd->get(), name->text));
+  TRY(behind, behind_closed(core, dir, layer, fd, name->text));
+  if (behind) fd = behind;
+  const char* const text = behind ? "" : name->text;
+  TRY(seen, posix::stat_at(fd->get(), text));
   if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
   const bool linked =
       seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode) && (layer == kUpper || is_indexable(seen));
@@ -239,7 +274,7 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
     if (known != nullptr || (linked && core.linked_departures.load() != departures)) return known;
     return fail(error);
   };
-  Top top{layer, fd->get(), name->text, seen};
+  Top top{layer, fd->get(), text, seen};
   std::optional<Indexed> indexed;
   std::array<LinkKey, 2> keys{link_key(seen)};
   if (linked) {
@@ -269,7 +304,7 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   if (winner != inode) return winner;
   fresh.release();
   pin(dir);
-  if (sx != nullptr && found_here) *sx = seen;
+  if (sx != nullptr && found_here && !behind) *sx = seen;
   return inode;
 }
 
@@ -288,7 +323,10 @@ bool is_gone_below(Core& core, Inode* dir, const Name* name) {
   if (name->whiteout() || layer == kUpper) return false;
   if (name->inode.load(std::memory_order_acquire) != nullptr) return false;
   const auto fd = dir_fd(core, dir, layer);
-  const auto seen = fd ? posix::stat_at((*fd)->get(), name->text) : fail(fd.error());
+  const auto behind = fd ? behind_closed(core, dir, layer, *fd, name->text) : fail(fd.error());
+  if (!behind) return behind.error() == ENOENT || behind.error() == ENOTDIR;
+  const auto seen =
+      *behind ? posix::stat_fd((*behind)->get()) : posix::stat_at((*fd)->get(), name->text);
   if (!seen) return seen.error() == ENOENT || seen.error() == ENOTDIR;
   return is_whiteout(*seen) || is_hidden(core, device_of(*seen), seen->stx_ino);
 }
@@ -325,7 +363,7 @@ void add_link_key(Core& core, Inode* inode, const LinkKey& key) {
 Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx) {
   Inode* inode = core.inodes.allocate();
   inode->layer.store(kUpper, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, sx, core.stage.get(), ".");
+  inode->ino = presented_ino(core, kUpper, sx, core.stage.get(), ".");
   inode->type = static_cast<std::uint16_t>((type & S_IFMT) >> 12);
   inode->set(Inode::kXattrsKnown);
   inode->name = name;

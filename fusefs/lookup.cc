@@ -44,13 +44,17 @@ bool is_marked(Inode* dir, std::uint16_t layer) {
 
 Status load_layer(Core& core, Inode* dir, std::uint16_t layer) {
   TRY(fd, dir_fd(core, dir, layer));
-  auto listing = posix::open_noatime(fd->get(), ".", O_RDONLY | O_DIRECTORY);
+  auto listing = open_own(core, fd->get(), ".", O_RDONLY | O_DIRECTORY);
   if (!listing) {
     const bool denied = listing.error() == EACCES && layer != kUpper;
-    if (denied && core.config.unreadable == Unreadable::kEmpty) return {};
-    return fail(listing.error());
+    if (!denied || core.config.unreadable != Unreadable::kEmpty) return fail(listing.error());
+    dir->set(Inode::kUnreadable);
+    return {};
   }
   TRY(self, posix::stat_fd(listing->get()));
+  if (layer != kUpper && core.disk_uid != 0 && self.stx_uid == core.disk_uid &&
+      !(self.stx_mode & S_IXUSR))
+    dir->set(Inode::kClosed);
   const dev_t dev = device_of(self);
   const bool marked = is_marked(dir, layer);
   const bool aufs = layer != kUpper && core.config.aufs_whiteouts;

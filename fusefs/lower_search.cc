@@ -143,12 +143,19 @@ class LowerSearch {
     for (std::size_t begin = 0;;) {
       const std::size_t end = std::min(here.find('/', begin), here.size());
       const CName part(std::string_view(here).substr(begin, end - begin));
-      if (end == here.size()) return reach(layer, at->get(), part.get(), [&here] { return here; });
+      if (end == here.size()) {
+        TRY(behind, closed_object(core_, at, part.get()));
+        return reach(layer, (behind ? behind : at)->get(), behind ? "" : part.get(),
+                     [&here] { return here; });
+      }
       auto fd = posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY);
+      const bool closed = !fd && fd.error() == EACCES;
+      if (closed) fd = open_own(core_, at->get(), part.get(), O_PATH | O_DIRECTORY);
       if (!fd) return missed(fd.error());
       TRY(sx, posix::stat_fd(fd->get()));
       if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
-      CHECK_OK(obey(at->get(), part.get(), layer, here.size() - end));
+      CHECK_OK(
+          obey(closed ? fd->get() : at->get(), closed ? "" : part.get(), layer, here.size() - end));
       if (is_sealed(layer, at->get(), part.get())) stop_ = true;
       at = std::make_shared<const Fd>(std::move(*fd));
       begin = end + 1;
@@ -159,7 +166,8 @@ class LowerSearch {
     if (!parent_has(layer)) return {};
     const CName here(path_);
     TRY(fd, dir_fd(core_, dir_, layer));
-    return reach(layer, fd->get(), here.get(), [&] {
+    TRY(behind, behind_closed(core_, dir_, layer, fd, here.get()));
+    return reach(layer, (behind ? behind : fd)->get(), behind ? "" : here.get(), [&] {
       std::string place = place_in(core_, dir_, layer);
       if (!place.empty()) place += '/';
       return place + here.get();
@@ -191,9 +199,9 @@ class DirSearch : public LowerSearch {
   DirSearch(Core& core, Inode* dir, const Name* name, DirData& out)
       : LowerSearch(core, dir, name->view()), name_(name), out_(out) {}
 
-  Status run(std::uint16_t top, int dirfd) {
+  Status run(std::uint16_t top, int dirfd, const char* text) {
     out_.layers.push_back(top);
-    CHECK_OK(obey_part(dirfd, name_->text, top));
+    CHECK_OK(obey_part(dirfd, text, top));
     if (!redirected_ && !name_->below()) return {};
     const bool renamed = redirected_ && !stop_;
     if (top == kUpper && redirected_) moved().path = from_upper();
@@ -227,6 +235,7 @@ class DirSearch : public LowerSearch {
     if (!S_ISDIR(sx->stx_mode)) return missed(Errno(ENOTDIR));
     if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
     out_.layers.push_back(layer);
+    if (is_foreign(core_, layer, *sx)) out_.foreign = true;
     if (redirected_) moved().places.push_back({layer, place()});
     return obey_part(dirfd, name, layer);
   }
@@ -264,6 +273,7 @@ class DataSearch : public LowerSearch {
     stop_ = true;
     found_.place = {layer, place()};
     found_.blocks = lower_blocks(*sx);
+    found_.foreign = is_foreign(core_, layer, *sx);
     return {};
   }
 
@@ -273,13 +283,13 @@ class DataSearch : public LowerSearch {
 }  // namespace
 
 Status find_lower_dirs(Core& core, Inode* dir, const Name* name, std::uint16_t top, int dirfd,
-                       DirData& out) {
-  return DirSearch(core, dir, name, out).run(top, dirfd);
+                       const char* text, DirData& out) {
+  return DirSearch(core, dir, name, out).run(top, dirfd, text);
 }
 
 Result<DataBelow> find_lower_data(Core& core, Inode* dir, const char* name, std::uint16_t top,
-                                  int dirfd) {
-  return DataSearch(core, dir, name).run(top, dirfd, name);
+                                  int dirfd, const char* text) {
+  return DataSearch(core, dir, name).run(top, dirfd, text);
 }
 
 }  // namespace troot::fusefs

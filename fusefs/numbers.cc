@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <sstream>
 
 #include "fusefs/format.h"
@@ -42,8 +43,9 @@ Result<std::string> read_all(int fd) {
 }  // namespace
 
 struct Numbers::Device {
-  dev_t dev;
-  unsigned index;
+  explicit Device(const Realm& r) : realm(r) {}
+  Realm realm;
+  unsigned index = 0;
   std::array<std::atomic<std::uint16_t>, 256> byte{};  ///< by the top byte of its own numbers
 };
 
@@ -132,36 +134,36 @@ void Numbers::write_line(const std::string& line, LinesOutlive what) {
                std::strerror(status.error().value()));
 }
 
-Numbers::Device* Numbers::find(dev_t device) const {
+Numbers::Device* Numbers::find(const Realm& realm) const {
   for (Device* each : *devices_.load(std::memory_order_acquire)) {
-    if (each->dev == device) return each;
+    if (each->realm == realm) return each;
   }
   return nullptr;
 }
 
-std::optional<std::uint64_t> Numbers::known(dev_t device, std::uint64_t ino) const {
-  const Device* const found = find(device);
+std::optional<std::uint64_t> Numbers::known(const Realm& realm, std::uint64_t ino) const {
+  const Device* const found = find(realm);
   if (found == nullptr) return std::nullopt;
   const std::uint16_t byte = found->byte[top_of(ino)].load(std::memory_order_acquire);
   if (byte == kUnknown || byte == kOneByOne + 1U) return std::nullopt;
   return (ino & kLow) | (std::uint64_t{byte - 1U} << kTopShift);
 }
 
-std::uint64_t Numbers::of(dev_t device, std::uint64_t ino,
+std::uint64_t Numbers::of(const Realm& realm, std::uint64_t ino,
                           const std::function<std::string()>& identity) {
-  if (const auto number = known(device, ino)) return *number;
+  if (const auto number = known(realm, ino)) return *number;
   // Asked without the lock: a file system that hangs must hold only those who look at it.
-  const std::string name = find(device) == nullptr ? identity() : "";
+  const std::string name = find(realm) == nullptr ? identity() : "";
   MutexLock lock(mutex_);
-  Device* found = find(device);
-  if (found == nullptr) found = add(device, name);
+  Device* found = find(realm);
+  if (found == nullptr) found = add(realm, name);
   if (found->byte[top_of(ino)].load(std::memory_order_relaxed) == kUnknown)
     choose_byte(*found, top_of(ino));
-  if (const auto number = known(device, ino)) return *number;
+  if (const auto number = known(realm, ino)) return *number;
   return one_by_one(*found, ino);
 }
 
-Numbers::Device* Numbers::add(dev_t device, const std::string& identity) {
+Numbers::Device* Numbers::add(const Realm& realm, const std::string& identity) {
   const auto in_use = [&](std::size_t index) REQUIRES(mutex_) {
     return std::any_of(owned_.begin(), owned_.end(),
                        [&](const auto& each) { return each->index == index; });
@@ -180,9 +182,8 @@ Numbers::Device* Numbers::add(dev_t device, const std::string& identity) {
     // The line of its first byte follows, and takes this one to the disk.
     if (index != 0) write_line("device " + encode_u64(index) + " " + name, LinesOutlive::kServer);
   }
-  owned_.push_back(std::make_unique<Device>());
+  owned_.push_back(std::make_unique<Device>(realm));
   Device* const made = owned_.back().get();
-  made->dev = device;
   made->index = static_cast<unsigned>(index);
   auto longer = std::make_unique<Devices>(*tables_.back());
   longer->push_back(made);
@@ -238,5 +239,43 @@ std::string identity_of(dev_t device, int dirfd, const char* name) {
   return id != 0 ? "fsid-" + type + "-" + encode_u64(id)
                  : "dev-" + type + "-" + encode_u64(static_cast<std::uint64_t>(device));
 }
+
+namespace {
+
+/// FNV-1a: a path as one word of fixed length.
+std::string word_of(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return encode_u64(hash);
+}
+
+bool is_remote(std::string_view type) {
+  for (const std::string_view kind :
+       {"fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "lustre"}) {
+    if (type.starts_with(kind)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string mount_identity(std::uint64_t mount, dev_t device, int dirfd, const char* name) {
+  std::ifstream table("/proc/self/mountinfo");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream words(line);
+    std::uint64_t id = 0;
+    std::string parent, number, root, point, word, type, source;
+    words >> id >> parent >> number >> root >> point;
+    if (id != mount) continue;
+    while (words >> word && word != "-") {
+    }
+    words >> type >> source;
+    if (is_remote(type)) return "remote-" + word_of(type + ' ' + source + ' ' + point);
+    return identity_of(device, dirfd, name) + "-at-" + word_of(point);
+  }
+  return identity_of(device, dirfd, name) + "-mount-" + encode_u64(mount);
+}
+
+std::string layer_identity(const std::string& path) { return "-in-" + word_of(path); }
 
 }  // namespace troot::fusefs

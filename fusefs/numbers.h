@@ -27,6 +27,15 @@ namespace troot::fusefs {
 /// What its lines are to outlive: a power cut, or only the server.
 enum class LinesOutlive { kPowerCut, kServer };
 
+/// What has numbers of its own: a file system, or a place at which one shows once more what it
+/// shows elsewhere too (a bind mount).
+struct Realm {
+  dev_t device = 0;
+  std::uint64_t place = 0;                                      ///< 0: the file system itself
+  Realm(dev_t d, std::uint64_t p = 0) : device(d), place(p) {}  // NOLINT: most have no place
+  friend bool operator==(const Realm&, const Realm&) = default;
+};
+
 class Numbers {
  public:
   /// `first`: the file system that keeps its numbers.
@@ -39,11 +48,11 @@ class Numbers {
   /// first number is asked for. Without it everything is forgotten in the end.
   [[nodiscard]] Status remember_in(Fd dir, LinesOutlive what);
   /// The number shown, if the file system and the top byte of `ino` were met before.
-  [[nodiscard]] std::optional<std::uint64_t> known(dev_t device, std::uint64_t ino) const;
+  [[nodiscard]] std::optional<std::uint64_t> known(const Realm& realm, std::uint64_t ino) const;
   /// The same for any. `identity` is asked for what names a file system that was not met yet, also
   /// after a reboot (identity_of). What cannot be written down holds for this mount only, with a
   /// line in the log.
-  [[nodiscard]] std::uint64_t of(dev_t device, std::uint64_t ino,
+  [[nodiscard]] std::uint64_t of(const Realm& realm, std::uint64_t ino,
                                  const std::function<std::string()>& identity);
 
  private:
@@ -60,8 +69,8 @@ class Numbers {
     }
   };
 
-  [[nodiscard]] Device* find(dev_t device) const;
-  Device* add(dev_t device, const std::string& identity) REQUIRES(mutex_);
+  [[nodiscard]] Device* find(const Realm& realm) const;
+  Device* add(const Realm& realm, const std::string& identity) REQUIRES(mutex_);
   void choose_byte(Device& device, unsigned high) REQUIRES(mutex_);
   [[nodiscard]] std::uint64_t one_by_one(const Device& device, std::uint64_t ino) REQUIRES(mutex_);
   void take_line(std::string_view line) REQUIRES(mutex_);
@@ -88,5 +97,11 @@ class Numbers {
 /// What tells the file system of an object from others, in other mounts and after a reboot too, as
 /// far as it has something of the kind: its type and f_fsid of statfs(2), else the device number.
 [[nodiscard]] std::string identity_of(dev_t device, int dirfd, const char* name);
+/// The same for what shows at one mount point, by its STATX_MNT_ID. A remote file system is not
+/// asked for anything: it may not answer.
+[[nodiscard]] std::string mount_identity(std::uint64_t mount, dev_t device, int dirfd,
+                                         const char* name);
+/// What is added to it for a layer that shows what another shows too: its path.
+[[nodiscard]] std::string layer_identity(const std::string& path);
 
 }  // namespace troot::fusefs

@@ -9,6 +9,7 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -49,9 +50,11 @@ Refusal open_layer(Core& core, const std::string& option, const std::string& pat
   Layer layer;
   layer.path = path;
   layer.root = std::make_shared<const Fd>(Fd(fd));
-  const auto sx = posix::stat_at(fd, ".");
+  // A remote one is asked: nothing may be known of it yet.
+  const auto sx = posix::stat_anew(fd, ".");
   if (!sx) return refuse_errno(option + " " + path, sx.error());
   layer.dev = makedev(sx->stx_dev_major, sx->stx_dev_minor);
+  layer.mount = sx->stx_mnt_id;
   core.layers.push_back(std::move(layer));
   return {};
 }
@@ -66,6 +69,40 @@ Refusal open_lowers(Core& core) {
   }
   for (const std::string& path : core.config.lowers) ACCEPT(open_layer(core, "lowerdir", path));
   return {};
+}
+
+/// A directory, by its device and number, and those above it on the same file system.
+std::vector<std::pair<dev_t, std::uint64_t>> line_of(const Layer& layer) {
+  std::vector<std::pair<dev_t, std::uint64_t>> line;
+  FdHandle at = layer.root;
+  for (;;) {
+    const auto sx = posix::stat_fd(at->get());
+    if (!sx || device_of(*sx) != layer.dev) return line;
+    line.emplace_back(layer.dev, sx->stx_ino);
+    auto above = posix::open_at(at->get(), "..", O_PATH | O_DIRECTORY);
+    const auto next = above ? posix::stat_fd(above->get()) : fail(above.error());
+    if (!next || next->stx_ino == sx->stx_ino) return line;
+    at = std::make_shared<const Fd>(std::move(*above));
+  }
+}
+
+/// Layers that may show one object at two places, since one lies within the other or comes by a
+/// bind mount: the lower of them shows numbers of its own, as what it shows parts at a change.
+void part_layers(Core& core) {
+  std::vector<std::vector<std::pair<dev_t, std::uint64_t>>> lines(core.layers.size());
+  if (core.layers.size() < 3) return;
+  for (std::size_t i = 1; i < core.layers.size(); ++i) lines[i] = line_of(core.layers[i]);
+  const auto within = [&](std::size_t one, std::size_t other) {
+    return !lines[other].empty() && std::find(lines[one].begin(), lines[one].end(),
+                                              lines[other].front()) != lines[one].end();
+  };
+  for (std::size_t i = 2; i < core.layers.size(); ++i) {
+    for (std::size_t j = 1; j < i && core.layers[i].apart == 0; ++j) {
+      if (core.layers[i].dev != core.layers[j].dev) continue;
+      const bool same = within(i, j) || within(j, i);
+      if (same || core.layers[i].mount != core.layers[j].mount) core.layers[i].apart = i;
+    }
+  }
 }
 
 /// A server ends after its mount is gone: it closes its ledger first. Who mounts again at once
@@ -389,10 +426,11 @@ Refusal heed_kernel(Core& core) {
 /// The file systems of the layers get their numbers in the order of the layers; those mounted below
 /// them follow as they are met.
 Status number_layers(Core& core) {
-  for (const Layer& layer : core.layers) {
-    if (!layer.root) continue;
-    TRY(sx, posix::stat_at(layer.root->get(), "."));
-    (void)presented_ino(core, sx, layer.root->get(), ".");
+  for (std::uint16_t layer = 0; layer < core.layers.size(); ++layer) {
+    const FdHandle& root = core.layers[layer].root;
+    if (!root) continue;
+    TRY(sx, posix::stat_at(root->get(), "."));
+    (void)presented_ino(core, layer, sx, root->get(), ".");
   }
   return {};
 }
@@ -413,7 +451,7 @@ Status make_root(Core& core) {
   root->layer.store(first, std::memory_order_release);
   const int fd = core.layers[first].root->get();
   TRY(sx, posix::stat_at(fd, "."));
-  root->ino = presented_ino(core, sx, fd, ".");
+  root->ino = presented_ino(core, first, sx, fd, ".");
   mark_root(core, first);
   if (core.read_only) return {};
   TRY(list, posix::list_xattr(fd, "."));
@@ -436,6 +474,7 @@ tl::expected<std::unique_ptr<Core>, OpenError> open_core(
     ACCEPT(open_layer(*core, "upperdir", config.upper));
   }
   ACCEPT(open_lowers(*core));
+  part_layers(*core);
   core->numbers = std::make_unique<Numbers>(core->layers[core->read_only ? 1 : 0].dev);
   if (!core->read_only) {
     ACCEPT(open_upper(*core));
@@ -468,6 +507,7 @@ Status close_core(Core& core) {
       if (auto closed = core.quota->close(); !closed && status) status = closed;
     }
   }
+  core.ager.stop();
   core.ahead.clear();
   core.files.clear();
   core.dirs.clear();

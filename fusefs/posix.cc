@@ -109,8 +109,10 @@ template <typename Modern, typename Follow, typename NoFollow>
 long xattr_call(int dirfd, const char* name, Modern modern, Follow follow, NoFollow nofollow) {
   if (!g_no_xattrat.load(std::memory_order_relaxed)) {
     const long rc = modern();
-    if (rc >= 0 || errno != ENOSYS) return rc;
-    g_no_xattrat.store(true, std::memory_order_relaxed);
+    // EBADF: a descriptor for the path alone has to be followed.
+    const bool followed = rc < 0 && errno == EBADF && !*name;
+    if (rc >= 0 || (errno != ENOSYS && !followed)) return rc;
+    if (!followed) g_no_xattrat.store(true, std::memory_order_relaxed);
   }
   const ProcPath path(dirfd, name);
   return *name ? nofollow(path.get()) : follow(path.get());
@@ -189,18 +191,29 @@ void leave_atime(int fd) noexcept {
   if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NOATIME);
 }
 
-Result<struct statx> stat_at(int dirfd, const char* name) {
+namespace {
+
+Result<struct statx> look_at(int dirfd, const char* name, int how) {
   const Look look;
   name = no_path_to_itself(name);
   struct statx sx;
-  if (::statx(
-          dirfd, name,
-          AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH),
-          STATX_BASIC_STATS | STATX_BTIME, &sx) < 0) {
+  if (::statx(dirfd, name,
+              AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | how | (*name ? 0 : AT_EMPTY_PATH),
+              STATX_BASIC_STATS | STATX_BTIME, &sx) < 0) {
     return fail_errno();
   }
+  // Before Linux 5.8 mounts are not told apart.
+  if (!(sx.stx_mask & STATX_MNT_ID)) sx.stx_mnt_id = 0;
   return sx;
 }
+
+}  // namespace
+
+Result<struct statx> stat_at(int dirfd, const char* name) {
+  return look_at(dirfd, name, AT_STATX_DONT_SYNC);
+}
+
+Result<struct statx> stat_anew(int dirfd, const char* name) { return look_at(dirfd, name, 0); }
 
 Result<struct statx> stat_fd(int fd) { return stat_at(fd, ""); }
 
@@ -329,7 +342,7 @@ Result<Fd> open_handle(int mount_fd, int type, std::string_view handle) {
 }
 
 bool readable(int dirfd, const char* name) {
-  return ::faccessat(dirfd, name, R_OK, AT_EACCESS | AT_SYMLINK_NOFOLLOW) == 0;
+  return ::faccessat(dirfd, name, R_OK, AT_EACCESS | at_flags(name)) == 0;
 }
 
 Result<Fd> create(int dirfd, const char* name, int flags, mode_t mode) {

@@ -94,6 +94,8 @@ void leave_atime(int fd) noexcept;
 /// again.
 [[nodiscard]] Result<struct statx> stat_at(int dirfd, const char* name);
 [[nodiscard]] Result<struct statx> stat_fd(int fd);
+/// As stat_at, and as stat(2): a remote server is asked where what is known may be old. May hang.
+[[nodiscard]] Result<struct statx> stat_anew(int dirfd, const char* name);
 [[nodiscard]] Result<std::string> readlink_at(int dirfd, const char* name);
 /// Calls `each` for every name but "." and ".."; stops early when it returns false.
 [[nodiscard]] Status list(int readable_dirfd, const std::function<bool(const DirName&)>& each);

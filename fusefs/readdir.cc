@@ -14,7 +14,7 @@ namespace {
 /// names are locked.
 Result<struct stat> found_attr(Core& core, Inode* dir, const Name* name, Inode* inode,
                                const std::optional<struct statx>& sx) {
-  if (!sx) return attr(core, inode);
+  if (!sx || dir->has(Inode::kClosed)) return attr(core, inode);
   std::shared_lock loc(inode->loc);
   TRY(fd, dir_fd(core, dir, name->layer));
   return attr_held(core, inode, Where{std::move(fd), CName(name->view())}, *sx);
@@ -42,6 +42,21 @@ bool dots(Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
 unsigned char shown_type(const Core& core, const Name* name) {
   if (core.layers[name->layer].overridden && name->d_type == DT_REG) return DT_UNKNOWN;
   return name->d_type;
+}
+
+/// The attributes of the root of a mount that may be remote and was not asked yet. It may not
+/// answer; nothing is locked meanwhile.
+Result<struct stat> see(Core& core, Inode* inode) {
+  std::optional<Where> at;
+  {
+    std::shared_lock loc(inode->loc);
+    TRY(found, where(core, inode));
+    at.emplace(std::move(found));
+  }
+  TRY(seen, posix::stat_anew(at->fd(), at->text()));
+  (void)seen;
+  inode->clear(Inode::kUnseen);
+  return attr(core, inode);
 }
 
 }  // namespace
@@ -74,6 +89,7 @@ Result<Entry> look_up(Core& core, NodeId parent, std::string_view text) {
     inode = found;
     st = found_attr(core, dir, name, inode, sx);
   }
+  if (st && inode->has(Inode::kUnseen)) st = see(core, inode);
   if (!st) {
     unref(core, inode, 1);
     return fail(st.error());
@@ -101,7 +117,11 @@ Status read_dir(Core& core, NodeId id, std::uint64_t cookie, DirMode mode, const
         std::optional<struct statx> sx;
         const auto found = instantiate(core, dir, name, &sx);
         if (!found && found.error() == ENOENT) continue;  // hidden, or gone below
-        if (found) {
+        if (found && (*found)->has(Inode::kUnseen)) {
+          // Whoever wants its attributes asks for them, and waits alone.
+          item.ino = (*found)->ino;
+          unused.push_back(*found);
+        } else if (found) {
           inode = *found;
           if (const auto st = found_attr(core, dir, name, inode, sx)) {
             item.entry = {inode->id(), *st};

@@ -228,7 +228,9 @@ bool Refresh::stays_in_upper(Inode* dir, Inode* child, Name* was, const Name* no
 /// The same for an object of a lower layer.
 Result<bool> Refresh::is_same(Inode* dir, Inode* child, const Name* now) {
   TRY(fd, dir_fd(core_, dir, now->layer));
-  const Where at{std::move(fd), CName(now->view())};
+  TRY(behind, behind_closed(core_, dir, now->layer, fd, now->text));
+  const Where at =
+      behind ? Where{std::move(behind), CName("")} : Where{std::move(fd), CName(now->view())};
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   if (is_whiteout(sx) || is_hidden(core_, device_of(sx), sx.stx_ino)) return false;
   TRY(sketched, sketch(core_, dir, now, now->layer, at, sx));

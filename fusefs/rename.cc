@@ -120,6 +120,17 @@ Status Rename::fit_data(const End& end) {
   return say_redirect(core_, end.inode);
 }
 
+/// A directory that has what we may not see does not move as an empty one.
+Status check_seen(Core& core, Inode* dir) {
+  {
+    std::shared_lock loc(dir->loc);
+    if (dir->dir->layers.pure_upper()) return {};
+  }
+  CHECK_OK(lock_loaded_shared(core, dir));
+  dir->dir->lock.unlock_shared();
+  return dir->has(Inode::kUnreadable) ? fail(EACCES) : Status{};
+}
+
 /// Without exclusive locks: brings what moves and where it goes into the upper, which may take
 /// long.
 Status Rename::prepare() {
@@ -140,6 +151,7 @@ Status Rename::prepare() {
       std::shared_lock loc(end.inode->loc);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
     }
+    if (end.inode->is_dir()) CHECK_OK(check_seen(core_, end.inode));
     CHECK_OK(ensure_upper(core_, Caller{}, end.inode, kMetadataOnly));
     return redirect_too_long(end.inode) ? ensure_upper(core_, Caller{}, end.inode) : Status{};
   };

@@ -61,12 +61,36 @@ class Way {
 
 }  // namespace
 
+Result<Fd> open_own(Core& core, int dirfd, const char* name, int flags) {
+  // An object behind a closed directory.
+  if (*name == '\0') return core.own.open(dirfd, name, flags);
+  auto fd = flags & (O_PATH | O_RDWR) ? posix::open_at(dirfd, name, flags)
+                                      : posix::open_noatime(dirfd, name, flags);
+  if (fd || !(fd.error() == EACCES) || core.disk_uid == 0) return fd;
+  return core.own.open(dirfd, name, flags);
+}
+
+Result<FdHandle> behind_closed(Core& core, Inode* dir, std::uint16_t layer, const FdHandle& fd,
+                               const char* name) {
+  // Another layer's part may be open to him.
+  if (layer == kUpper || !dir->has(Inode::kClosed)) return FdHandle();
+  return closed_object(core, fd, name);
+}
+
+Result<FdHandle> closed_object(Core& core, const FdHandle& fd, const char* name) {
+  if (core.disk_uid == 0) return FdHandle();
+  const auto self = posix::open_at(fd->get(), ".", O_PATH);
+  if (self || !(self.error() == EACCES)) return FdHandle();
+  TRY(object, core.own.open(fd->get(), name, O_PATH));
+  return std::make_shared<const Fd>(std::move(object));
+}
+
 Result<FdHandle> walk_layer(Core& core, std::uint16_t layer, const std::string& path) {
   FdHandle at = core.layers[layer].root;
   for (std::size_t begin = 0; begin < path.size();) {
     const std::size_t end = std::min(path.find('/', begin), path.size());
     const CName part(std::string_view(path).substr(begin, end - begin));
-    TRY(fd, posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY));
+    TRY(fd, open_own(core, at->get(), part.get(), O_PATH | O_DIRECTORY));
     at = std::make_shared<const Fd>(std::move(fd));
     begin = end + 1;
   }
@@ -96,17 +120,25 @@ std::string merged_path(Core& core, Inode* dir) {
 
 namespace {
 
+/// Keeps a descriptor for later, briefly where it would keep a mount of the host busy.
+FdHandle keep(Core& core, FdCache& cache, const Inode* inode, std::uint16_t layer, Fd fd) {
+  const bool brief = layer != kUpper && inode->has(Inode::kForeign);
+  FdHandle kept = cache.put(FdCache::key(inode->slot, layer), std::move(fd),
+                            brief ? Stay::kBrief : Stay::kLong);
+  if (brief) core.ager.noted();
+  return kept;
+}
+
 /// The descriptor of the top of a way, if it needs none of those above: the root's, one in the
 /// cache, or one whose place is its own. Null: it does.
 Result<FdHandle> fd_by_itself(Core& core, Inode* dir, std::uint16_t layer) {
   if (dir == core.root) return core.layers[layer].root;
-  const std::uint64_t key = FdCache::key(dir->slot, layer);
-  if (FdHandle fd = core.dirs.get(key)) return fd;
+  if (FdHandle fd = core.dirs.get(FdCache::key(dir->slot, layer))) return fd;
   const std::string* path = own_place(dir, layer);
   if (path == nullptr) return FdHandle();
   TRY(walked, walk_layer(core, layer, *path));
-  TRY(own, posix::open_at(walked->get(), ".", O_PATH | O_DIRECTORY));
-  return core.dirs.put(key, std::move(own));
+  TRY(own, open_own(core, walked->get(), ".", O_PATH | O_DIRECTORY));
+  return keep(core, core.dirs, dir, layer, std::move(own));
 }
 
 }  // namespace
@@ -120,8 +152,8 @@ Result<FdHandle> dir_fd_held(Core& core, Inode* dir, std::uint16_t layer) {
     fd = std::move(above);
   }
   CHECK_OK(way.each_below([&](Inode* at) -> Status {
-    TRY(next, posix::open_at(fd->get(), at->name->text, O_PATH | O_DIRECTORY));
-    fd = core.dirs.put(FdCache::key(at->slot, layer), std::move(next));
+    TRY(next, open_own(core, fd->get(), at->name->text, O_PATH | O_DIRECTORY));
+    fd = keep(core, core.dirs, at, layer, std::move(next));
     return {};
   }));
   return fd;
@@ -158,6 +190,8 @@ Result<Where> where(Core& core, Inode* inode) {
     return Where{FdHandle(FdHandle(), &core.parked), parked_name(inode)};
   }
   TRY(fd, dir_fd(core, inode->parent, layer));
+  TRY(behind, behind_closed(core, inode->parent, layer, fd, inode->name->text));
+  if (behind) return Where{std::move(behind), CName("")};
   return Where{std::move(fd), CName(inode->name->view())};
 }
 
@@ -173,13 +207,13 @@ Result<Fd> open_lower(Core& core, Inode* inode) {
   constexpr int kHow = O_RDONLY | O_NONBLOCK;
   if (!inode->has(Inode::kMetacopy)) {
     TRY(at, where(core, inode));
-    return posix::open_noatime(at.fd(), at.text(), kHow);
+    return open_own(core, at.fd(), at.text(), kHow);
   }
   const LowerPlace& place = file_data(inode).below->place;
   const std::size_t slash = place.path.rfind('/');
   const bool in_root = slash == std::string::npos;
   TRY(dir, walk_layer(core, place.layer, in_root ? "" : place.path.substr(0, slash)));
-  return posix::open_noatime(dir->get(), place.path.c_str() + (in_root ? 0 : slash + 1), kHow);
+  return open_own(core, dir->get(), place.path.c_str() + (in_root ? 0 : slash + 1), kHow);
 }
 
 }  // namespace
@@ -195,11 +229,11 @@ Result<FdHandle> file_fd(Core& core, Inode* inode) {
   if (FdHandle fd = core.files.get(key)) return fd;
   if (layer != kUpper) {
     TRY(fd, open_lower(core, inode));
-    return core.files.put(key, std::move(fd));
+    return keep(core, core.files, inode, layer, std::move(fd));
   }
   TRY(at, where(core, inode));
   auto fd = core.config.noatime ? posix::open_noatime(at.fd(), at.text(), O_RDWR)
-                                : posix::open_at(at.fd(), at.text(), O_RDWR);
+                                : open_own(core, at.fd(), at.text(), O_RDWR);
   // An upper that became read-only below still serves reads.
   if (!fd && (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
     return posix::open_noatime(at.fd(), at.text(), O_RDONLY).map([](Fd&& ro) {

@@ -14,22 +14,29 @@ constexpr std::string_view kEscape = "overlay.";
 
 bool acts_on_host(std::string_view name) {
   return name.starts_with("security.") || name.starts_with("trusted.") ||
-         name.starts_with("system.") || name == kOverrideStat;
+         name.starts_with("system.");
 }
 
 /// Mounts that squash ids could not tell one entry from another.
 bool keeps_acls(const Core& core) { return core.config.acl && !core.config.squash_to_root; }
 
+/// As posix::get_xattr, also of what the server's user owns but may not read as it stands.
+Result<std::string> own_xattr(Core& core, const Where& at, const char* name) {
+  auto value = posix::get_xattr(at.fd(), at.text(), name);
+  if (value || !(value.error() == EACCES) || core.disk_uid == 0) return value;
+  return core.own.get_xattr(at.fd(), at.text(), name);
+}
+
 /// The value of one shown xattr. The caller holds loc.
 Result<std::string> get_at(Core& core, Inode* inode, const Where& at, std::string_view shown) {
   const auto disk = xattr_to_disk(core, shown);
   if (!disk) return fail(ENODATA);
-  auto value = posix::get_xattr(at.fd(), at.text(), disk->c_str());
+  auto value = own_xattr(core, at, disk->c_str());
   if (!value && !inode->in_upper() && value.error() == ENODATA) {
     // A lower layer may be a plain tree, where the name stands as it is.
     const std::string plain(shown);
     const bool is_shown = xattr_from_disk(core, plain, inode->layer) == plain;
-    if (plain != *disk && is_shown) value = posix::get_xattr(at.fd(), at.text(), plain.c_str());
+    if (plain != *disk && is_shown) value = own_xattr(core, at, plain.c_str());
   }
   if (!value || !is_acl(shown)) return value;
   // Ids that the mount does not have would make the whole ACL unreadable.
@@ -127,7 +134,8 @@ std::optional<std::string> xattr_to_disk(const Core& core, std::string_view show
   if (shown.starts_with(core.x.prefix)) {
     return core.x.prefix + std::string(kEscape) + std::string(shown.substr(core.x.prefix.size()));
   }
-  const bool foreign = shown.starts_with(kForeignPrefix);
+  // Kept as it is, it would act once the upper's ownership is presented.
+  const bool foreign = shown.starts_with(kForeignPrefix) || shown == kOverrideStat;
   if (foreign || (core.ids.presented() && acts_on_host(shown)))
     return core.x.stash + std::string(shown);
   return std::string(shown);
@@ -168,7 +176,7 @@ Result<std::int64_t> copy_xattrs(Core& core, const Where& from, const std::strin
     at += name.size() + 1;
     const auto shown = xattr_from_disk(core, name, layer);
     if (!shown || name == "security.selinux") continue;
-    auto value = posix::get_xattr(from.fd(), from.text(), name.c_str());
+    auto value = own_xattr(core, from, name.c_str());
     if (!value) {
       // Gone meanwhile, or of a lower that we may see but not read: nothing that we could keep.
       if (value.error() == ENODATA || value.error() == EACCES || value.error() == EPERM) continue;

@@ -168,5 +168,74 @@ def two_for_a_user(m):
     equal(look(reversed(chosen)), before, "numbers after kill -9, in the other order")
 
 
+def binds(bed):
+    fill(bed.lower, "a")
+    os.makedirs(bed.in_lower("x/y"))
+    write(bed.in_lower("x/y/f"), "one")
+    write(bed.in_lower("x/other"), "other")
+    for name in ("b1", "b2"):
+        os.mkdir(bed.in_lower(name))
+        run("mount", "--bind", bed.in_lower("x"), bed.in_lower(name))
+    write(bed.in_lower("file"), "")
+    run("mount", "--bind", bed.in_lower("x/other"), bed.in_lower("file"))
+
+
+@case("what bind mounts of a lower show once more has numbers of its own", modes=("root",), lower=binds, hash_lowers=False,
+      **trootfs)
+def bound(m):
+    before = numbers(m.mnt)
+    for place in ("b2", "x", "b1"):
+        m.remount()
+        equal(numbers(m(place)), {n[len(place) + 1:]: i for n, i in before.items() if n.startswith(place + "/")},
+              f"numbers of {place}, looked at first")
+    write(m("x/y/f"), "two")
+    with open(m("b2/y/f"), "ab") as file:
+        file.write(b"three")
+    write(m("file"), "four")
+    for _ in range(2):
+        equal([open(m(n), encoding="ascii").read() for n in ("x/y/f", "b1/y/f", "b2/y/f", "x/other", "file")],
+              ["two", "one", "onethree", "other", "four"], "contents")
+        equal(numbers(m.mnt), before, "numbers after they parted")
+        m.remount()
+    run("tar", "cf", m.base + "/t.tar", "-C", m.mnt, "x", "b1", "b2")
+    os.mkdir(m.base + "/out")
+    run("tar", "xf", m.base + "/t.tar", "-C", m.base + "/out")
+    equal([open(f"{m.base}/out/{n}/y/f", encoding="ascii").read() for n in ("x", "b1", "b2")], ["two", "one", "onethree"],
+          "what tar brought")
+
+
+@case("hard links that bind mounts show once more stay one inode with one content", modes=("root",), lower=binds,
+      hash_lowers=False, **trootfs)
+def bound_links(m):
+    m.umount()
+    os.link(m.in_lower("x/y/f"), m.in_lower("x/y/g"))
+    m.mount()
+    every = [m(f"{place}/y/{name}") for place in ("x", "b1", "b2") for name in "fg"]
+    for _ in range(2):
+        equal(len({os.stat(path).st_ino for path in every}), 1, "one number")
+        equal(len({open(path, encoding="ascii").read() for path in every}), 1, "one content")
+        write(m("b1/y/g"), "two")
+        equal({open(path, encoding="ascii").read() for path in every}, {"two"}, "after a change")
+        m.remount()
+
+
+def overlapping(bed):
+    fill(bed.lowers[0], "a")
+    os.makedirs(bed.lowers[0] + "/sub/dir")
+    write(bed.lowers[0] + "/sub/dir/f", "one")
+    os.rmdir(bed.lowers[1])
+    bed.lowers[1] = bed.lowers[0] + "/sub"
+
+
+@case("a layer within another layer has numbers of its own", lower=overlapping, lowers=2, hash_lowers=False, **trootfs)
+def within(m):
+    before = numbers(m.mnt)
+    write(m("dir/f"), "two")
+    for _ in range(2):
+        equal([open(m(n), encoding="ascii").read() for n in ("dir/f", "sub/dir/f")], ["two", "one"], "contents")
+        equal(numbers(m.mnt, backwards=True), before, "numbers after they parted")
+        m.remount()
+
+
 if __name__ == "__main__":
     main()

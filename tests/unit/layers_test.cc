@@ -180,8 +180,10 @@ TEST_CASE("AUFS whiteouts are read in lower layers where that is asked") {
 TEST_CASE("a layer whose root says so shows the owners in its override_stat") {
   Fixture f;
   f.config.upper_owner.reset();
-  for (const char* name : {"plain", "tool", "fifo", "disk", "broken", "old"})
+  for (const char* name : {"plain", "tool", "fifo", "disk", "broken", "old"}) {
     put(f.lower + "/" + name, name);
+    REQUIRE(::chmod((f.lower + "/" + name).c_str(), 0644) == 0);
+  }
   f.dir.make("lower/dir");
   const auto stat_of = [&](const std::string& path) {
     const auto st = f.overlay->getattr(f.id(path));
@@ -235,6 +237,74 @@ TEST_CASE("a layer whose root says so shows the owners in its override_stat") {
   const bool asked = f.config.override_stat;
   f.open();
   CHECK(stat_of("tool").st_uid == (asked ? 12 : 0));
+}
+
+TEST_CASE(
+    "root's server believes an override_stat of root's alone, and set-id bits where only he "
+    "writes") {
+  if (::geteuid() != 0) return;
+  Fixture f;
+  f.config.upper_owner.reset();
+  f.config.override_stat = true;
+  for (const char* name : {"his", "shared", "fine"}) {
+    put(f.lower + "/" + name, name);
+    REQUIRE(::chmod((f.lower + "/" + name).c_str(), 0644) == 0);
+    mark(f.lower + "/" + name, "user.containers.override_stat", "0:0:4755:file");
+  }
+  mark(f.lower + "/shared", "user.containers.override_stat", "12:34:6644:file");
+  put(f.lower + "/disk", "");
+  mark(f.lower + "/disk", "user.containers.override_stat", "0:6:0660:block-8-1");
+  REQUIRE(::chown((f.lower + "/his").c_str(), 1234, 1234) == 0);
+  REQUIRE(::chown((f.lower + "/disk").c_str(), 1234, 1234) == 0);
+  REQUIRE(::chmod((f.lower + "/shared").c_str(), 0666) == 0);
+  f.open();
+  const auto stat_of = [&](const std::string& path) {
+    const auto st = f.overlay->getattr(f.id(path));
+    REQUIRE(st);
+    return *st;
+  };
+  SetAttr times;
+  times.mtime = timespec{1000, 1};
+  for (int i = 0; i < 2; ++i) {
+    CHECK(stat_of("his").st_uid == 1234);
+    CHECK((stat_of("his").st_mode & 07000) == 0);
+    CHECK(S_ISREG(stat_of("disk").st_mode));
+    CHECK(stat_of("shared").st_uid == 12);
+    CHECK(stat_of("shared").st_mode == (S_IFREG | 0644));
+    CHECK(stat_of("fine").st_mode == (S_IFREG | 04755));
+    for (const char* name : {"his", "shared", "fine", "disk"})
+      REQUIRE(f.overlay->setattr(f.caller, f.id(name), times));
+    f.open();
+  }
+  // What is shown as set-id and open for the writing of all is not so on disk, and comes back.
+  SetAttr open_to_all;
+  open_to_all.mode = 06777;
+  REQUIRE(f.overlay->setattr(f.caller, f.id("fine"), open_to_all));
+  f.open();
+  CHECK(stat_of("fine").st_mode == (S_IFREG | 06777));
+}
+
+TEST_CASE("a user's own override_stat acts in no later mount, whatever the ownership") {
+  Fixture f;
+  f.config.upper_owner.reset();
+  if (::geteuid() == 0) f.config.ownership = Ownership::kNative;
+  constexpr const char* kName = "user.containers.override_stat";
+  put(f.lower + "/below", "x");
+  f.open();
+  (void)f.create(kRootId, "new");
+  for (int i = 0; i < 2; ++i) {
+    for (const char* name : {"new", "below"}) {
+      if (i == 0) REQUIRE(f.overlay->setxattr(f.caller, f.id(name), kName, "12:34:4755:file", 0));
+      CHECK(f.overlay->getxattr(f.id(name), kName).value_or("") == "12:34:4755:file");
+      CHECK(f.overlay->listxattr(f.id(name)).value_or("") == std::string(kName) + '\0');
+      CHECK(f.overlay->getattr(f.id(name))->st_mode == (S_IFREG | 0644));
+      CHECK(f.overlay->getattr(f.id(name))->st_uid != 12);
+    }
+    f.config.ownership = Ownership::kPresented;
+    f.open();
+  }
+  REQUIRE(f.overlay->removexattr(f.caller, f.id("new"), kName));
+  CHECK(f.overlay->listxattr(f.id("new")).value_or("?").empty());
 }
 
 TEST_CASE("an upper that the kernel had mounted volatile is refused, with the cure") {
