@@ -5,49 +5,26 @@
 namespace troot::fusefs {
 namespace {
 
-/// Pages of [first, end) covered by the ranges.
-std::int64_t covered(const std::vector<PageRange>* ranges, std::int64_t first, std::int64_t end) {
-  std::int64_t n = 0;
-  if (ranges == nullptr) return 0;
-  for (const PageRange& r : *ranges) {
-    const std::int64_t from = std::max(first, r.first), to = std::min(end, r.end());
-    if (to > from) n += to - from;
-  }
-  return n;
-}
-
 /// The data of a sparse regular file, in bytes of charge.
-Result<std::int64_t> sparse_bytes(int dirfd, const char* name, off_t size,
+Result<std::int64_t> sparse_bytes(const Core& core, int dirfd, const char* name, off_t size,
                                   const std::vector<PageRange>& ranges) {
   TRY(fd, posix::open_at(dirfd, name, O_RDONLY));
-  std::int64_t end = quota::pages_of(size);
-  if (!ranges.empty()) end = std::max(end, ranges.back().end());
-  TRY(pages, allocated_pages(fd.get(), &ranges, 0, end));
+  TRY(pages, all_pages({fd.get(), core.space, size, &ranges}));
   return pages * quota::kPageSize;
 }
 
-}  // namespace
-
-Result<std::int64_t> allocated_pages(int fd, const std::vector<PageRange>* preallocated,
-                                     std::int64_t first, std::int64_t end) {
-  std::int64_t pages = covered(preallocated, first, end);
-  std::int64_t at = first;
-  while (at < end) {
-    const auto data = posix::seek(fd, at * quota::kPageSize, SEEK_DATA);
-    if (!data) {
-      if (data.error() == ENXIO) break;  // no data up to the end
-      return fail(data.error());
-    }
-    const std::int64_t from = std::max(at, *data / quota::kPageSize);
-    if (from >= end) break;
-    TRY(hole, posix::seek(fd, *data, SEEK_HOLE));
-    const std::int64_t to = std::min(end, quota::pages_of(hole));
-    if (to <= from) break;
-    pages += (to - from) - covered(preallocated, from, to);
-    at = to;
-  }
-  return pages;
+/// What the names of an upper directory count.
+Result<std::int64_t> listed_bytes(int dirfd, const char* name) {
+  TRY(fd, posix::open_noatime(dirfd, name, O_RDONLY | O_DIRECTORY));
+  std::int64_t bytes = 0;
+  CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
+    bytes += static_cast<std::int64_t>(d.name.size()) + quota::kNameBytes;
+    return true;
+  }));
+  return bytes;
 }
+
+}  // namespace
 
 Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
                                       const std::string& list) {
@@ -73,6 +50,7 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
   e.account.loaded = true;
   e.size = static_cast<off_t>(sx.stx_size);
   if (S_ISLNK(sx.stx_mode)) {
+    e.account.data_bytes = quota::symlink_charge(e.size);
     if (const auto record = core.links.get(e.account.key); record && record->project) {
       e.account.project = record->project->project;
     }
@@ -92,13 +70,15 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
     e.account.xattr_bytes = quota::xattr_charge(bytes);
   }
   if (S_ISDIR(sx.stx_mode)) {
-    e.account.data_bytes = quota::kDirectoryBytes;
+    TRY(bytes, listed_bytes(dirfd, name));
+    e.name_bytes = bytes;
+    e.account.data_bytes = quota::directory_charge(bytes);
   } else if (e.flags & Inode::kSeenMetacopy) {
     // Its data lies below: what was brought along before a crash counts once all of it is there.
   } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
     TRY(text, posix::get_xattr(dirfd, name, core.x.alloc.c_str()));
     if (auto ranges = parse_ranges(text)) e.preallocated = std::move(*ranges);
-    TRY(bytes, sparse_bytes(dirfd, name, e.size, e.preallocated));
+    TRY(bytes, sparse_bytes(core, dirfd, name, e.size, e.preallocated));
     e.account.data_bytes = bytes;
   } else if (S_ISREG(sx.stx_mode)) {
     e.account.data_bytes = quota::dense_charge(e.size);
@@ -133,6 +113,7 @@ Result<Account*> account_held(Core& core, Inode* inode) {
                             ? nullptr
                             : std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
   }
+  if (inode->is_dir()) inode->dir->name_bytes = e.name_bytes;
   account = e.account;
   return &account;
 }

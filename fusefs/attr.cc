@@ -22,11 +22,12 @@ blkcnt_t blocks_below(Inode* inode, const struct statx& sx) {
 /// caller holds loc.
 Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) {
   if (inode->is_dir()) {
-    if (!inode->has(Inode::kUserXattrs)) return quota::kDirectoryBytes / 512;
     std::lock_guard charge(account_lock(inode));
     TRY(account, account_held(core, inode));
     return account->bytes() / 512;
   }
+  if (inode->is_symlink())
+    return quota::symlink_charge(static_cast<std::int64_t>(sx.stx_size)) / 512;
   if (!inode->is_file() && !inode->has(Inode::kUserXattrs)) return 0;
   if (!inode->has(Inode::kSparse | Inode::kUserXattrs | Inode::kMetacopy)) {
     // Holes that the kernel left by itself are noted when the file is closed.

@@ -230,7 +230,9 @@ class Checker {
     const Intent intent(core_, inode, account);
     e.account.said = account.said;
     account = e.account;
-    if (!inode->is_dir()) {
+    if (inode->is_dir()) {
+      inode->dir->name_bytes = e.name_bytes;
+    } else {
       FileData& data = file_data(inode);
       data.size = e.size;
       data.preallocated.reset();

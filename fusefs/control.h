@@ -41,9 +41,13 @@
 //   quit                        unmounts and ends, as fusermount3 -u would
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -86,15 +90,26 @@ struct ControlReply {
   /// The value of `key` in the first line that has it, else empty.
   [[nodiscard]] std::string value(const std::string& key) const;
 };
+/// How a client asks.
+struct ControlAsk {
+  std::optional<uid_t> owner{};  ///< whose server it is; absent: the caller's
+  std::optional<std::chrono::milliseconds> patience{};  ///< absent: what the request may take
+};
 /// Sends one request and reads the answer, 10 seconds at most. ECONNREFUSED or ENOENT: no server.
+/// EPERM: who listens there is not of `owner` (nothing was sent). ETIMEDOUT: no answer in time, or
+/// soon where the server is a process that was stopped.
 [[nodiscard]] Result<ControlReply> control_request(const std::string& path,
-                                                   const std::string& request);
+                                                   const std::string& request,
+                                                   const ControlAsk& how = {});
+/// Whether a process is stopped, by a signal or by who traces it.
+[[nodiscard]] bool process_is_stopped(pid_t pid);
 
 /// The client's side of `watch`. Not thread-safe; moved, never copied.
 class EventStream {
  public:
   /// Subscribes. Errors as control_request(); what the server refuses comes as the reply's error.
-  [[nodiscard]] static Result<EventStream> open(const std::string& path, ControlReply& reply);
+  [[nodiscard]] static Result<EventStream> open(const std::string& path, ControlReply& reply,
+                                                const ControlAsk& how = {});
   EventStream(EventStream&& other) noexcept;
   EventStream& operator=(EventStream&& other) noexcept;
   ~EventStream();

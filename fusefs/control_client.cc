@@ -3,8 +3,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
+#include <fstream>
 #include <utility>
 #include <vector>
 
@@ -17,6 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(10);
+constexpr auto kStopped = std::chrono::milliseconds(300);
 /// For a request that looks at every object of the upper, or at every known one.
 constexpr auto kLongPatience = std::chrono::minutes(30);
 /// More than a report of 100,000 projects takes.
@@ -27,6 +31,28 @@ Status send_request(int fd, const std::string& request) {
   const ssize_t sent = ::send(fd, line.data(), line.size(), MSG_NOSIGNAL);
   if (sent < 0) return fail_errno();
   return static_cast<std::size_t>(sent) == line.size() ? Status{} : fail(EIO);
+}
+
+/// The process that listens at the other end, which must be of whom the caller means.
+Result<pid_t> server_at(int fd, const ControlAsk& how) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return fail_errno();
+  if (peer.uid != how.owner.value_or(::geteuid())) return fail(EPERM);
+  return peer.pid;
+}
+
+/// Returns when there is an answer, or when it is worth waiting for one: a server that was stopped
+/// gives none, but one may be stopped for a moment, by who looks at it with a debugger.
+Status await_stopped(int fd, pid_t server, Clock::duration patience) {
+  pollfd ready{fd, POLLIN, 0};
+  const auto most = std::min(patience, Clock::duration(kStopped));
+  const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(most).count();
+  int polled = 0;
+  do {
+    polled = ::poll(&ready, 1, static_cast<int>(wait));
+  } while (polled < 0 && errno == EINTR);
+  return polled == 0 && process_is_stopped(server) ? Status(fail(ETIMEDOUT)) : Status{};
 }
 
 /// Up to and with `end`, or the empty line that ends an answer.
@@ -96,22 +122,42 @@ std::string ControlReply::value(const std::string& key) const {
   return {};
 }
 
-Result<ControlReply> control_request(const std::string& path, const std::string& request) {
+bool process_is_stopped(pid_t pid) {
+  if (pid <= 0) return false;
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  // The name before it may hold anything.
+  const auto state = line.rfind(") ");
+  return state != std::string::npos && state + 2 < line.size() &&
+         (line[state + 2] == 'T' || line[state + 2] == 't');
+}
+
+Result<ControlReply> control_request(const std::string& path, const std::string& request,
+                                     const ControlAsk& how) {
   if (request.find('\n') != std::string::npos) return fail(EINVAL);
   TRY(fd, connect_socket(path));
   auto answer = [&]() -> Result<std::string> {
+    TRY(server, server_at(fd, how));
     CHECK_OK(send_request(fd, request));
     const bool longer = request.starts_with("check ") || request == "refresh";
-    return receive_answer(fd, longer ? Clock::duration(kLongPatience) : kPatience);
+    const auto patience = how.patience ? Clock::duration(*how.patience)
+                          : longer     ? Clock::duration(kLongPatience)
+                                       : kPatience;
+    CHECK_OK(await_stopped(fd, server, patience));
+    return receive_answer(fd, patience);
   }();
   ::close(fd);
   if (!answer) return fail(answer.error());
   return parse_answer(*answer);
 }
 
-Result<EventStream> EventStream::open(const std::string& path, ControlReply& reply) {
+Result<EventStream> EventStream::open(const std::string& path, ControlReply& reply,
+                                      const ControlAsk& how) {
   TRY(fd, connect_socket(path));
   EventStream stream(fd);
+  TRY(server, server_at(fd, how));
+  static_cast<void>(server);
   CHECK_OK(send_request(fd, "watch"));
   TRY(head, receive_answer(fd, kPatience, "ok\n"));
   TRY(parsed, parse_answer(head));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ namespace troot::fusefs {
 namespace {
 
 constexpr int kBacklog = 16;
+constexpr time_t kConnectPatience_s = 1;
 
 /// A directory's descriptor and a name in it.
 struct Location {
@@ -50,8 +52,13 @@ Result<int> connect_at(const Location& at) {
   TRY(address, address_of(at));
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail_errno();
-  if (::connect(fd, generic(address), sizeof(address)) == 0) return fd;
-  const int error = errno;
+  // One that accepts nobody any more lets who comes wait for ever once its backlog is full.
+  const timeval patience{kConnectPatience_s, 0};
+  if (::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0 &&
+      ::connect(fd, generic(address), sizeof(address)) == 0) {
+    return fd;
+  }
+  const int error = errno == EAGAIN ? ETIMEDOUT : errno;
   ::close(fd);
   return fail(error);
 }

@@ -30,7 +30,8 @@ class BoundSocket {
   std::string name_;
 };
 
-/// A connected descriptor, the caller's to close. Errors: those of connect(2).
+/// A connected descriptor, the caller's to close. Errors: those of connect(2); ETIMEDOUT: it is
+/// there and accepts nobody.
 [[nodiscard]] Result<int> connect_socket(const std::string& path);
 
 }  // namespace troot::fusefs

@@ -83,25 +83,18 @@ Status copy_data(const Caller& caller, const DataSource& s, int to, Copied how) 
     if (cloned.error() == EOPNOTSUPP) s.cannot_clone.store(true, std::memory_order_relaxed);
   }
   Follower follower(to, how);
-  off_t written = 0;
-  for (off_t at = 0; at < s.size;) {
-    off_t data = at, hole = s.size;
-    if (s.sparse) {
-      const auto next = posix::seek(s.fd, at, SEEK_DATA);
-      if (!next) {
-        if (next.error() == ENXIO) break;
-        return fail(next.error());
-      }
-      data = *next;
-      TRY(end, posix::seek(s.fd, data, SEEK_HOLE));
-      hole = end;
-    }
-    TRY(reached, copy_extent(caller, s.fd, to, data, std::min(hole, s.size), follower));
-    written = reached;
-    at = hole;
+  if (s.parts == nullptr) {
+    TRY(written, copy_extent(caller, s.fd, to, 0, s.size, follower));
+    // What a lower file lost meanwhile was not written.
+    return written == s.size && s.there <= s.size ? Status{} : posix::truncate(to, s.size);
   }
-  // A hole at the end was not written, nor was what a lower file lost meanwhile.
-  return written == s.size && s.there <= s.size ? Status{} : posix::truncate(to, s.size);
+  // The size first: behind the end of a file XFS allocates more than it is asked for.
+  if (s.there != s.size) CHECK_OK(posix::truncate(to, s.size));
+  for (const PageRange& part : *s.parts) {
+    const off_t end = std::min<off_t>(part.end() * quota::kPageSize, s.size);
+    CHECK_OK(copy_extent(caller, s.fd, to, part.first * quota::kPageSize, end, follower));
+  }
+  return {};
 }
 
 }  // namespace troot::fusefs

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "fusefs/format.h"
 #include "fusefs/overlay.h"
 #include "fusefs/posix.h"
 
@@ -15,7 +16,9 @@ struct DataSource {
   int fd = -1;
   off_t size = 0;      ///< what is brought along, from the start
   bool whole = false;  ///< that is all of the file
-  bool sparse = false;
+  /// Null: it is dense. Else these pages are copied and no others: what the file system says of
+  /// data may become more while it is read.
+  const std::vector<PageRange>* parts = nullptr;
   off_t there = 0;  ///< the size of the target before
 };
 

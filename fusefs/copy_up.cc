@@ -10,6 +10,7 @@
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
+#include "fusefs/name_charge.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -26,11 +27,13 @@ struct Source {
   off_t size = 0;         ///< what is brought along
   off_t whole = 0;        ///< of what `fd` reads
   std::int64_t pages = 0;
+  std::vector<PageRange> parts;       ///< of a sparse file, what is copied
   std::unique_ptr<DataBelow> below;   ///< the data stays where it is
   std::unique_ptr<IndexEntry> index;  ///< it has several names
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
   [[nodiscard]] DataSource data(Core& core) const {
-    return {core.cannot_clone, fd ? fd->get() : -1, size, size == whole, sparse()};
+    return {core.cannot_clone, fd ? fd->get() : -1, size, size == whole,
+            sparse() ? &parts : nullptr};
   }
 };
 
@@ -89,6 +92,7 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
            0,
            0,
            0,
+           {},
            nullptr,
            nullptr};
   if (goes_along(s, how)) take_along(s, how.along->set);
@@ -116,8 +120,9 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   }
   s.pages = quota::pages_of(s.size);
   if (static_cast<off_t>(sx.stx_blocks) * 512 < static_cast<off_t>(sx.stx_size)) {
-    TRY(held, allocated_pages(s.fd->get(), nullptr, 0, s.pages));
-    s.pages = held;
+    TRY(parts, data_ranges(s.fd->get(), s.pages));
+    s.pages = count_of(parts);
+    s.parts = std::move(parts);
   }
   return s;
 }
@@ -174,6 +179,13 @@ Status keep_origin(Core& core, Inode* inode, const Spot& spot, const struct stat
   return core.links.put(key_of(made), record);
 }
 
+/// What is copied is charged, without its xattrs.
+std::int64_t charge_of(const Inode* inode, const Source& s) {
+  if (inode->is_dir()) return quota::kDirectoryBytes;
+  if (inode->is_symlink()) return quota::symlink_charge(static_cast<std::int64_t>(s.sx.stx_size));
+  return s.pages * quota::kPageSize;
+}
+
 /// What came out of the stage.
 struct Built {
   struct statx sx {};
@@ -215,9 +227,58 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, c
   CHECK_OK(posix::set_times(spot.fd, spot.name, s.atime, s.mtime));
   b.account.loaded = true;
   b.account.key = key_of(made);
-  b.account.data_bytes = inode->is_dir() ? quota::kDirectoryBytes : s.pages * quota::kPageSize;
+  b.account.data_bytes = charge_of(inode, s);
+  if (b.flags & Inode::kSparse) {
+    // A clone brings unwritten extents along, and holes that were told as data.
+    TRY(pages, all_pages({opened.get(), core.space, s.size, nullptr}));
+    b.account.data_bytes = pages * quota::kPageSize;
+  }
   return b;
 }
+
+/// The object's place, locked alone; and below the lock of its parent's names, so that nobody makes
+/// or removes one there, which would move the parent's times, while these are put back.
+class Place {
+ public:
+  Place(Core& core, Inode* inode) : core_(core) {
+    while (!lock(inode)) {
+    }
+  }
+  ~Place() {
+    loc_.unlock();
+    if (parent_ == nullptr) return;
+    names_.unlock();
+    unref(core_, parent_, Inode::kPin);
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+
+ private:
+  static Inode* parent_of(Inode* inode) {
+    return inode->has(Inode::kDead | Inode::kDetached) ? nullptr : inode->parent;
+  }
+  /// False: it moved meanwhile.
+  bool lock(Inode* inode) {
+    {
+      std::shared_lock loc(inode->loc);
+      parent_ = parent_of(inode);
+      if (parent_ != nullptr) pin(parent_);
+    }
+    if (parent_ != nullptr) names_ = std::unique_lock(parent_->dir->lock);
+    loc_ = std::unique_lock(inode->loc);
+    if (parent_of(inode) == parent_) return true;
+    loc_.unlock();
+    if (parent_ == nullptr) return false;
+    names_.unlock();
+    unref(core_, parent_, Inode::kPin);
+    return false;
+  }
+
+  Core& core_;
+  Inode* parent_ = nullptr;
+  std::unique_lock<decltype(DirData::lock)> names_;
+  std::unique_lock<decltype(Inode::loc)> loc_;
+};
 
 /// Puts the finished object to its name. One with an entry in the index goes there first, where its
 /// other names find it from then on.
@@ -229,8 +290,8 @@ Status put_in_place(Core& core, Inode* inode, const Source& s, Staged& staged, i
   return status;
 }
 
-/// Publishes beside the siblings; the parent's times stay what they were. The caller holds loc
-/// alone.
+/// Publishes beside the siblings; the parent's times stay what they were. The caller holds a Place;
+/// who sets the parent's times takes its `charge`.
 Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
   if (inode->has(Inode::kDetached)) {
     CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
@@ -239,6 +300,7 @@ Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
     return {};
   }
   TRY(parent, dir_fd(core, inode->parent, kUpper));
+  std::lock_guard times(inode->parent->dir->charge);
   TRY(before, posix::stat_at(parent->get(), "."));
   CHECK_OK(put_in_place(core, inode, s, staged, parent->get()));
   (void)posix::set_times(parent->get(), ".", time_of(before.stx_atime), time_of(before.stx_mtime));
@@ -258,6 +320,7 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
     inode->dir->layers.push_front(kUpper);
     std::lock_guard charge(inode->dir->charge);
     inode->dir->account = b.account;
+    inode->dir->name_bytes = 0;
   } else {
     FileData& data = file_data(inode);
     std::lock_guard io(data.io);
@@ -285,40 +348,46 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
 /// The whole of one copy-up; ancestors are in the upper. The caller holds Inode::copy_up.
 Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
   TRY(source, look(core, inode, how));
-  const std::int64_t bytes =
-      inode->is_dir() ? quota::kDirectoryBytes : source.pages * quota::kPageSize;
-  TRY(reservation, reserve(core, quota::kDefaultProject, {bytes, 1}, how.enforce));
+  TRY(reservation,
+      reserve(core, quota::kDefaultProject, {charge_of(inode, source), 1}, how.enforce));
   const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1 || source.index;
   Staged staged(core);
   Fd opened;
   CHECK_OK(build(core, caller, inode, source, staged, opened));
   TRY(built, dress(core, inode, source, staged, opened, keeps_ino));
-  TRY(more, reserve(core, quota::kDefaultProject, {built.account.xattr_bytes, 0}, how.enforce));
+  const std::int64_t data_bytes = std::min(bytes, built.account.data_bytes);
+  TRY(more,
+      reserve(core, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0}, how.enforce));
   // Data that was safe below must be safe above before it takes the other's place.
   if (source.fd && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
   Intent intent(core);
   {
-    std::unique_lock loc(inode->loc);
+    const Place place(core, inode);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
     // In the parking place it is found by the next mount anyway.
-    if (!inode->has(Inode::kDetached))
+    NameCharge name(core);
+    if (!inode->has(Inode::kDetached)) {
       built.account.said = intent.appear(inode->parent, inode->name->view());
+      CHECK_OK(name.hold(intent, inode->parent, NameCharge::of(inode->name->view()), how.enforce));
+    }
     if (auto status = publish(core, inode, source, staged); !status) {
       // An entry that could not be taken out again counts: other names find it there.
       if (source.index && is_in_index(core, *source.index, built.account.key)) {
-        reservation.claim();
+        reservation.claim({data_bytes, 1});
         more.claim();
         record(core, built.account);
       }
       return status;
     }
+    name.keep();
     take_over(core, inode, source, built, keeps_ino);
     // A write follows nearly always, where the data was brought.
+    if (inode->is_file() && core.config.noatime) posix::leave_atime(opened.get());
     if (inode->is_file() && !inode->has(Inode::kMetacopy))
       (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(opened));
     if (goes_along(source, how)) how.along->done = true;
   }
-  reservation.claim();
+  reservation.claim({data_bytes, 1});
   more.claim();
   record(core, built.account);
   return {};

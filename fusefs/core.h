@@ -23,6 +23,7 @@
 #include "fusefs/overlay.h"
 #include "fusefs/own_reader.h"
 #include "fusefs/posix.h"
+#include "fusefs/space.h"
 #include "fusefs/streams.h"
 #include "fusefs/writeback_ahead.h"
 #include "quota/mutex.h"
@@ -88,9 +89,7 @@ struct Overlay::Core {
   std::atomic<dev_t> hidden_device{0};
   Inode* root = nullptr;
   bool read_only = false;
-  /// The upper's file system allocates behind the end of files by itself (XFS), also where a write
-  /// then leaves a gap.
-  bool fills_gaps = false;
+  SpaceKind space = SpaceKind::kAsked;  ///< what the upper's file system says of allocation
   WhiteoutForm whiteouts = WhiteoutForm::kDevice;
   bool closed = false;
   std::atomic<bool> checks_cancelled{false};
@@ -239,6 +238,7 @@ void detach(Core& core, Inode* dir, Name* name, Inode* inode);
 struct Examined {
   Account account;
   off_t size = 0;
+  std::int64_t name_bytes = 0;  ///< of a directory: what its names count
   std::vector<PageRange> preallocated;
   std::uint32_t flags = 0;  ///< Inode::Flag bits
 };
@@ -252,11 +252,6 @@ struct Examined {
 [[nodiscard]] Result<Account*> account_held(Core& core, Inode* inode);
 /// The FileData of an upper object that is not a directory, made if need be.
 [[nodiscard]] FileData& file_data(Inode* inode);
-/// Pages of [first, end) that are allocated in a sparse file: data by SEEK_DATA, and preallocated
-/// ranges.
-[[nodiscard]] Result<std::int64_t> allocated_pages(int fd,
-                                                   const std::vector<PageRange>* preallocated,
-                                                   std::int64_t first, std::int64_t end);
 /// The charge of the user's xattrs of an object. `upper`: whether ours are escaped there.
 [[nodiscard]] Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
                                                     const std::string& list);
@@ -326,13 +321,20 @@ void remove_tree(int dirfd, const char* name) noexcept;
 // -------------------------------------------------------------------------------------
 /// Changes the size of an upper file. The caller holds loc shared and FileData::io.
 [[nodiscard]] Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size);
-/// Marks an upper file as sparse on disk before it becomes so. The caller holds FileData::io and
-/// loc.
+/// Marks an upper file as sparse on disk before it becomes so; from then on it is charged what the
+/// disk says. The caller holds FileData::io and loc.
 [[nodiscard]] Status mark_sparse(Core& core, Inode* inode, FileData& data);
 /// Growth of an upper file by writing [offset, offset + length): reserves, trims, runs `put`,
 /// settles.
+enum class Leaves { kData, kHoles };
+struct Growing {
+  off_t offset = 0;
+  std::size_t length = 0;
+  quota::Enforce how = quota::Enforce::kLimits;
+  Leaves leaves = Leaves::kData;  ///< kHoles: what is put may have some, so the disk is asked
+};
 using Put = std::function<Result<std::size_t>(int fd, off_t offset, std::size_t length)>;
-[[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length,
-                                       quota::Enforce how, const Put& put);
+[[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, const Growing& growing,
+                                       const Put& put);
 
 }  // namespace troot::fusefs

@@ -1,19 +1,40 @@
-// What owns it: the allocation of file space: fallocate, holes, and copies between files.
+// The allocation of file space: fallocate, holes, and copies between files.
 //
-// Unwritten extents look like holes to SEEK_DATA, so what was preallocated is kept in the file's
-// alloc xattr and counted besides (docs/FORMAT.md).
+// What a file holds is asked from the disk (fusefs/space.h). The record of preallocated ranges, in
+// the file's alloc xattr, tells what was allocated behind the end on purpose where the file system
+// allocates there by itself, and what is unwritten where it cannot be asked (docs/FORMAT.md).
 #include <linux/falloc.h>
 
 #include <algorithm>
 
 #include "fusefs/file.h"
 #include "fusefs/intent.h"
+#include "fusefs/settle.h"
 
 namespace troot::fusefs {
 namespace {
 
+/// As many ranges as the xattr holds. Where the disk is asked a record that is too wide does no
+/// harm, so the nearest are joined. Where st_blocks is the sum the smallest are left out: a write
+/// there reserves what it then does not use.
+std::vector<PageRange> fitted(SpaceKind kind, std::vector<PageRange> ranges) {
+  while (ranges.size() > kMaxRanges) {
+    std::size_t least = 1;
+    const auto cost = [&](std::size_t i) {
+      return kind == SpaceKind::kExact ? ranges[i].count : ranges[i].first - ranges[i - 1].end();
+    };
+    for (std::size_t i = 2; i < ranges.size(); ++i) {
+      if (cost(i) < cost(least)) least = i;
+    }
+    if (kind != SpaceKind::kExact)
+      ranges[least - 1].count = ranges[least].end() - ranges[least - 1].first;
+    ranges.erase(ranges.begin() + static_cast<std::ptrdiff_t>(least));
+  }
+  return ranges;
+}
+
 Status store_ranges(Core& core, Inode* inode, FileData& data, std::vector<PageRange> ranges) {
-  if (ranges.size() > kMaxRanges) return fail(EOPNOTSUPP);
+  ranges = fitted(core.space, std::move(ranges));
   TRY(at, where(core, inode));
   CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.alloc.c_str(), encode_ranges(ranges)));
   inode->set(Inode::kSparse);
@@ -54,92 +75,108 @@ std::vector<PageRange> without(const FileData& data, PageRange cut) {
   return out;
 }
 
-/// Puts the record of preallocated ranges back to what it was.
-Status take_back(Core& core, Inode* inode, FileData& data, bool was_sparse,
-                 std::vector<PageRange> before) {
-  if (was_sparse) return store_ranges(core, inode, data, std::move(before));
-  TRY(at, where(core, inode));
-  CHECK_OK(posix::remove_xattr(at.fd(), at.text(), core.x.alloc.c_str()));
-  inode->clear(Inode::kSparse);
-  data.preallocated.reset();
-  return {};
+/// What a refused fallocate has done all the same is taken back as far as the disk lets it be.
+/// `before`: what was held of the pages from `first` on, `size`: of the file.
+void take_back(const SpaceOf& file, const std::vector<PageRange>& before, std::int64_t first,
+               std::int64_t end) {
+  const auto now = posix::stat_fd(file.fd);
+  const bool grown = now && static_cast<off_t>(now->stx_size) > file.size;
+  for (const PageRange& hole : gaps_in(before, first, end)) {
+    (void)posix::allocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                          hole.first * quota::kPageSize, hole.count * quota::kPageSize);
+  }
+  const std::int64_t behind = quota::pages_of(file.size);
+  if (end <= behind && !grown) return;
+  // ext4 frees nothing behind the end but by a truncation, which takes all that is there.
+  const auto still = held_ranges(file, std::max(first, behind), end);
+  const auto others = held_pages(file, behind, std::max(first, behind));
+  const bool alone = others && *others == 0 && (before.empty() || before.back().end() <= behind);
+  if (grown || (alone && still && !still->empty())) (void)posix::truncate(file.fd, file.size);
 }
 
-/// `range` without what is preallocated on purpose.
-std::vector<PageRange> unclaimed(const FileData& data, PageRange range) {
-  std::vector<PageRange> out;
-  std::int64_t at = range.first;
-  if (data.preallocated) {
-    for (const PageRange& r : *data.preallocated) {
-      if (r.end() <= at || r.first >= range.end()) continue;
-      if (r.first > at) out.push_back({at, r.first - at});
-      at = std::max(at, r.end());
-    }
+/// A dense file that stays dense: what is asked for begins where it ends, or lies inside.
+Status preallocate_dense(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset,
+                         off_t length) {
+  const std::int64_t had = quota::pages_of(data.size), end = quota::pages_of(offset + length);
+  TRY(reservation, reserve(core, data.account.project,
+                           {std::max<std::int64_t>(0, end - had) * quota::kPageSize, 0}));
+  if (auto status = posix::allocate(fd, mode, offset, length); !status) {
+    // To the same size too: ext4 leaves what it allocated behind it.
+    if (end > had) (void)posix::truncate(fd, data.size);
+    settle_failed(core, inode, data, fd, std::nullopt, reservation, Undo::kSize);
+    return status;
   }
-  if (at < range.end()) out.push_back({at, range.end() - at});
-  return out;
+  if ((mode & FALLOC_FL_KEEP_SIZE) == 0) data.size = std::max(data.size, offset + length);
+  set_pages(core, data, quota::pages_of(data.size), reservation);
+  return {};
 }
 
 /// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
 Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset,
                    off_t length) {
   const std::int64_t first = offset / quota::kPageSize, end = quota::pages_of(offset + length);
-  std::int64_t held = 0;
-  if (inode->has(Inode::kSparse)) {
-    TRY(pages, allocated_pages(fd, data.preallocated.get(), first, end));
-    held = pages;
-  } else {
-    held = std::max<std::int64_t>(0, std::min(end, quota::pages_of(data.size)) - first);
-  }
-  const std::int64_t grown = (end - first - held) * quota::kPageSize;
-  TRY(reservation, reserve(core, data.account.project, {grown, 0}));
-  std::vector<PageRange> ranges = with(data, {first, end - first});
-  if (ranges.size() > kMaxRanges) return fail(EOPNOTSUPP);
-  // The record comes first: after a crash in between, pages that are not there are charged until a
-  // recount looks, never the other way round.
-  std::vector<PageRange> before;
-  if (data.preallocated) before = *data.preallocated;
-  const bool was_sparse = inode->has(Inode::kSparse);
-  CHECK_OK(store_ranges(core, inode, data, std::move(ranges)));
+  const std::int64_t had = quota::pages_of(data.size);
+  const bool keeps = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  if (!inode->has(Inode::kSparse) && (end <= had || (!keeps && first <= had)))
+    return preallocate_dense(core, inode, data, fd, mode, offset, length);
+  if (!inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(core, inode, data));
+  TRY(held, held_ranges(space_of(core, data, fd), first, end));
+  const Held before{first, end, count_of(held)};
+  TRY(reservation,
+      reserve(core, data.account.project, {(end - first - before.pages) * quota::kPageSize, 0}));
+  // The record comes first: after a crash in between more is looked for than is there, never the
+  // other way round.
+  std::vector<PageRange> record_before;
+  if (data.preallocated) record_before = *data.preallocated;
+  CHECK_OK(store_ranges(core, inode, data, with(data, {first, end - first})));
+  // Of a file that keeps its size the last page alone is looked after.
+  const Gap gap(core, inode, data, fd, keeps ? std::min(first, had) : first);
   if (auto status = posix::allocate(fd, mode, offset, length); !status) {
-    if (take_back(core, inode, data, was_sparse, std::move(before))) return status;
-    // The record stays, and what it says is charged.
-    reservation.claim();
-    data.account.data_bytes += grown;
-    record(core, data.account);
+    take_back(space_of(core, data, fd), held, first, end);
+    (void)store_ranges(core, inode, data, std::move(record_before));
+    // All of it: a truncation may have taken more with it.
+    settle_failed(core, inode, data, fd, std::nullopt, reservation, Undo::kSize);
     return status;
   }
-  if ((mode & FALLOC_FL_KEEP_SIZE) == 0) {
-    keep_hole(core, data, fd, quota::pages_of(data.size), first);
-    data.size = std::max(data.size, offset + length);
-  }
-  if (grown == 0) return {};
-  reservation.claim();
-  data.account.data_bytes += grown;
-  record(core, data.account);
+  if (!keeps) data.size = std::max(data.size, offset + length);
+  const std::int64_t skipped = gap.keep(data);
+  settle_part(core, inode, data, fd, {first, end, before.pages - skipped}, reservation);
   return {};
 }
 
+/// ext4 does nothing for a punch behind the end of a file, and says that it did. A truncation to
+/// the size that the file has frees all that lies there: right where all of it was meant.
+void free_behind(const FileData& data, const SpaceOf& file, std::int64_t first, std::int64_t end) {
+  const std::int64_t behind = quota::pages_of(data.size);
+  if (end <= behind) return;
+  const auto meant = held_pages(file, std::max(first, behind), end);
+  if (!meant || *meant == 0) return;
+  const auto all = held_pages(file, behind, INT64_MAX / quota::kPageSize / 2);
+  if (all && *all == *meant) (void)posix::truncate(file.fd, data.size);
+}
+
 Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off_t length) {
-  // Only whole pages go; the edges are zeroed and stay.
+  // Whole pages go, and the last one of the file if the hole goes on behind it; the edges are
+  // zeroed and stay.
+  const off_t stop = offset + length;
   const std::int64_t first = quota::pages_of(offset);
-  const std::int64_t end = (offset + length) / quota::kPageSize;
-  if (!inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(core, inode, data));
-  std::int64_t held = 0;
-  if (end > first) {
-    TRY(pages, allocated_pages(fd, data.preallocated.get(), first, end));
-    held = pages;
+  const std::int64_t end = stop >= data.size ? quota::pages_of(stop) : stop / quota::kPageSize;
+  const bool frees = end > first && first < quota::pages_of(data.size);
+  if (frees && !inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(core, inode, data));
+  Held before{offset / quota::kPageSize, quota::pages_of(stop), 0};
+  if (inode->has(Inode::kSparse)) {
+    TRY(pages, held_pages(space_of(core, data, fd), before.first, before.end));
+    before.pages = pages;
   }
-  CHECK_OK(posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length));
-  if (end <= first) return {};
-  auto status = cut_ranges(core, inode, data, {first, end - first});
-  // What the record still claims stays charged; a hole too many for it is no failure.
-  if (!status) {
-    TRY(still, allocated_pages(fd, data.preallocated.get(), first, end));
-    held -= still;
-    if (status.error() == EOPNOTSUPP) status = {};
+  const auto status =
+      posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  quota::Reservation none;
+  if (inode->has(Inode::kSparse)) {
+    if (status) free_behind(data, space_of(core, data, fd), first, end);
+    // A record that cannot be changed stays as it was, on disk and here, and is obeyed.
+    if (status && end > first) (void)cut_ranges(core, inode, data, {first, end - first});
+    settle_part(core, inode, data, fd, before, none);
   }
-  give_back(core, data, held);
   return status;
 }
 
@@ -153,24 +190,6 @@ Status lose_privileges(Core& core, const Caller& caller, Inode* inode) {
 }
 
 }  // namespace
-
-void keep_hole(const Core& core, const FileData& data, int fd, std::int64_t first,
-               std::int64_t end) {
-  if (!core.fills_gaps || end <= first) return;
-  for (const PageRange& hole : unclaimed(data, {first, end - first})) {
-    // Where that is refused the pages stay, and a recount charges them.
-    (void)posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                          hole.first * quota::kPageSize, hole.count * quota::kPageSize);
-  }
-}
-
-void give_back(Core& core, FileData& data, std::int64_t pages) {
-  if (pages <= 0) return;
-  const std::int64_t bytes = pages * quota::kPageSize;
-  data.account.data_bytes -= bytes;
-  if (core.quota) core.quota->release(data.account.project, {bytes, 0});
-  record(core, data.account);
-}
 
 Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut) {
   if (!data.preallocated) return {};
@@ -230,10 +249,11 @@ Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off
   CHECK_OK(lose_privileges(core, caller, target));
   constexpr std::size_t kMost = std::size_t{64} << 20;
   length = std::min({length, static_cast<std::size_t>(size - from_offset), kMost});
-  return grow(core, target, to_offset, length, quota::Enforce::kLimits,
-              [&](int out, off_t at, std::size_t n) {
-                return posix::copy_range(fd->get(), from_offset, out, at, n);
-              });
+  // Holes of the source may become holes of the target.
+  const Growing growing{to_offset, length, quota::Enforce::kLimits, Leaves::kHoles};
+  return grow(core, target, growing, [&](int out, off_t at, std::size_t n) {
+    return posix::copy_range(fd->get(), from_offset, out, at, n);
+  });
 }
 
 }  // namespace troot::fusefs

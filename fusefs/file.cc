@@ -6,6 +6,7 @@
 
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
+#include "fusefs/settle.h"
 
 namespace troot::fusefs {
 namespace {
@@ -15,39 +16,40 @@ struct Growth {
   std::int64_t first = 0;      ///< first page touched
   std::int64_t end = 0;        ///< one past the last
   std::int64_t new_pages = 0;  ///< of these, not allocated yet
+  [[nodiscard]] Held before() const { return {first, end, end - first - new_pages}; }
 };
 
-Result<std::int64_t> new_pages(Inode* inode, const FileData& data, int fd, std::int64_t first,
-                               std::int64_t end) {
+Result<std::int64_t> new_pages(const Core& core, Inode* inode, const FileData& data, int fd,
+                               std::int64_t first, std::int64_t end) {
   if (!inode->has(Inode::kSparse))
     return std::max<std::int64_t>(0, end - quota::pages_of(data.size));
-  TRY(held, allocated_pages(fd, data.preallocated.get(), first, end));
+  TRY(held, held_pages(space_of(core, data, fd), first, end));
   return (end - first) - held;
 }
 
 /// The largest end of a write from page `first` that allocates no more than `room` pages.
-Result<std::int64_t> end_within(Inode* inode, const FileData& data, int fd, const Growth& g,
-                                std::int64_t room) {
+Result<std::int64_t> end_within(const Core& core, Inode* inode, const FileData& data, int fd,
+                                const Growth& g, std::int64_t room) {
   if (!inode->has(Inode::kSparse)) return quota::pages_of(data.size) + room;
-  std::int64_t low = g.first, high = g.end;  // low fits, high does not
-  while (high - low > 1) {
-    const std::int64_t middle = low + (high - low) / 2;
-    TRY(pages, new_pages(inode, data, fd, g.first, middle));
-    (pages <= room ? low : high) = middle;
+  TRY(held, held_ranges(space_of(core, data, fd), g.first, g.end));
+  std::int64_t left = room;
+  for (const PageRange& gap : gaps_in(held, g.first, g.end)) {
+    if (gap.count > left) return gap.first + left;
+    left -= gap.count;
   }
-  return low;
+  return g.end;
 }
 
-/// After a growth that went as planned the charge is known; after a short one the disk is asked.
-Result<std::int64_t> settled_pages(Inode* inode, const FileData& data, int fd, const Growth& g,
-                                   off_t end, bool whole) {
-  if (whole) return g.new_pages;
-  if (!inode->has(Inode::kSparse)) {
-    return std::max<std::int64_t>(0, quota::pages_of(end) - quota::pages_of(data.size));
-  }
-  TRY(all,
-      allocated_pages(fd, data.preallocated.get(), 0, std::max(g.end, quota::pages_of(data.size))));
-  return std::max<std::int64_t>(0, all - data.account.data_bytes / quota::kPageSize);
+/// After a growth the charge is known where all went as planned; else the disk is asked.
+void settle_growth(Core& core, Inode* inode, FileData& data, int fd, const Growth& g,
+                   std::int64_t skipped, bool known, quota::Reservation& paid) {
+  Held before = g.before();
+  before.pages -= skipped;
+  const bool sparse = inode->has(Inode::kSparse);
+  if (!sparse || !known || core.space == SpaceKind::kExact)
+    return settle_part(core, inode, data, fd, before, paid);
+  const std::int64_t more = g.new_pages + skipped;
+  set_pages(core, data, data.account.data_bytes / quota::kPageSize + more, paid);
 }
 
 }  // namespace
@@ -58,11 +60,17 @@ Status mark_sparse(Core& core, Inode* inode, FileData& data) {
   TRY(at, where(core, inode));
   CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.alloc.c_str(), value));
   inode->set(Inode::kSparse);
+  if (!data.account.loaded || inode->has(Inode::kPassed)) return {};
+  // It was charged by its size, and what was copied into it may have had holes.
+  TRY(fd, file_fd(core, inode));
+  quota::Reservation none_held;
+  settle_whole(core, inode, data, fd->get(), none_held);
   return {};
 }
 
-Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t length,
-                         quota::Enforce how, const Put& put) {
+Result<std::size_t> grow(Core& core, Inode* inode, const Growing& growing, const Put& put) {
+  const off_t offset = growing.offset;
+  std::size_t length = growing.length;
   if (length == 0) return std::size_t{0};
   if (offset < 0 || offset > INT64_MAX - static_cast<off_t>(length)) return fail(EFBIG);
   FileData& data = file_data(inode);
@@ -77,17 +85,18 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
   if (!inode->has(Inode::kSparse) && g.first > quota::pages_of(data.size))
     CHECK_OK(mark_sparse(core, inode, data));
   loc.unlock();
-  TRY(wanted, new_pages(inode, data, fd->get(), g.first, g.end));
+  TRY(wanted, new_pages(core, inode, data, fd->get(), g.first, g.end));
   g.new_pages = wanted;
   quota::Reservation reservation;
   if (g.new_pages > 0 && core.quota) {
-    auto held = core.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, how);
+    auto held =
+        core.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, growing.how);
     const Errno refused = held ? Errno(EDQUOT) : held.error();
     if (held) reservation = std::move(*held);
     const std::int64_t room = reservation.held().bytes / quota::kPageSize;
     if (room < g.new_pages) {
       // Without any room the pages that are there already still take their part.
-      TRY(end, end_within(inode, data, fd->get(), g, room));
+      TRY(end, end_within(core, inode, data, fd->get(), g, room));
       const off_t fits = end * quota::kPageSize - offset;
       if (fits <= 0) return fail(refused);
       length = std::min(length, static_cast<std::size_t>(fits));
@@ -95,18 +104,17 @@ Result<std::size_t> grow(Core& core, Inode* inode, off_t offset, std::size_t len
       g.new_pages = room;
     }
   }
-  TRY(done, put(fd->get(), offset, length));
-  if (done == 0) return done;
-  if (!core.config.volatile_upper) core.ahead.wrote(inode, data);
-  const off_t end = offset + static_cast<off_t>(done);
-  keep_hole(core, data, fd->get(), quota::pages_of(data.size), g.first);
-  TRY(pages, settled_pages(inode, data, fd->get(), g, end, done == length));
-  data.size = std::max(data.size, end);
-  if (pages > 0) {
-    reservation.claim({pages * quota::kPageSize, 0});
-    data.account.data_bytes += pages * quota::kPageSize;
-    record(core, data.account);
+  const Gap gap(core, inode, data, fd->get(), g.first);
+  const auto done = put(fd->get(), offset, length);
+  if (!done) {
+    settle_failed(core, inode, data, fd->get(), g.before(), reservation, Undo::kSize);
+    return done;
   }
+  if (*done == 0) return done;
+  if (!core.config.volatile_upper) core.ahead.wrote(inode, data);
+  data.size = std::max(data.size, offset + static_cast<off_t>(*done));
+  const bool known = *done == length && growing.leaves == Leaves::kData;
+  settle_growth(core, inode, data, fd->get(), g, gap.keep(data), known, reservation);
   return done;
 }
 
@@ -158,7 +166,8 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
     TRY(killed, kill_privileges(core, inode));
     written.suid_killed = killed;
   }
-  TRY(n, grow(core, inode, offset, from.size(), how, [&](int fd, off_t at, std::size_t length) {
+  const Growing growing{offset, from.size(), how, Leaves::kData};
+  TRY(n, grow(core, inode, growing, [&](int fd, off_t at, std::size_t length) {
         auto done = posix::pwrite(fd, from.first(length), at);
         if (done)
           core.streams.passed(FdCache::key(inode->slot, kUpper), fd, at, *done,
@@ -172,43 +181,47 @@ Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t of
   return written;
 }
 
+namespace {
+
+Status extend(Core& core, Inode* inode, FileData& data, int fd, off_t size) {
+  if (!inode->has(Inode::kSparse) && quota::pages_of(size) > quota::pages_of(data.size))
+    CHECK_OK(mark_sparse(core, inode, data));
+  const Gap gap(core, inode, data, fd, quota::pages_of(size));
+  quota::Reservation none;
+  if (auto status = posix::truncate(fd, size); !status) {
+    settle_failed(core, inode, data, fd, std::nullopt, none, Undo::kSize);
+    return status;
+  }
+  data.size = size;
+  const std::int64_t more = gap.keep(data);
+  if (more != 0) set_pages(core, data, data.account.data_bytes / quota::kPageSize + more, none);
+  return {};
+}
+
+}  // namespace
+
 Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size) {
   TRY(account, account_held(core, inode));
   TRY(fd, file_fd(core, inode));
   const Intent intent(core, inode, *account);
-  if (size > data.size) {
-    if (!inode->has(Inode::kSparse) && quota::pages_of(size) > quota::pages_of(data.size)) {
-      CHECK_OK(mark_sparse(core, inode, data));
-    }
-    CHECK_OK(posix::truncate(fd->get(), size));
-    keep_hole(core, data, fd->get(), quota::pages_of(data.size), quota::pages_of(size));
-    data.size = size;
-    return {};
-  }
-  std::int64_t freed = 0;
-  const std::int64_t first = quota::pages_of(size);
-  std::int64_t end = quota::pages_of(data.size);
+  if (size > data.size) return extend(core, inode, data, fd->get(), size);
   const bool sparse = inode->has(Inode::kSparse);
-  if (!sparse) {
-    freed = end - first;
-  } else {
-    if (data.preallocated) end = std::max(end, data.preallocated->back().end());
-    TRY(held, allocated_pages(fd->get(), data.preallocated.get(), first, end));
-    freed = held;
+  // The page of the new end too: what is zeroed there may be allocated.
+  Held before{size / quota::kPageSize, INT64_MAX / quota::kPageSize / 2, 0};
+  if (sparse && core.space != SpaceKind::kExact) {
+    TRY(held, held_pages(space_of(core, data, fd->get()), before.first, before.end));
+    before.pages = held;
   }
-  CHECK_OK(posix::truncate(fd->get(), size));
+  quota::Reservation none;
+  if (auto status = posix::truncate(fd->get(), size); !status) {
+    settle_failed(core, inode, data, fd->get(), before, none, Undo::kNothing);
+    return status;
+  }
   data.size = size;
-  Status status;
-  if (sparse) {
-    status = forget_ranges(core, inode, data, first);
-    // What the record still claims stays charged.
-    if (!status) {
-      TRY(still, allocated_pages(fd->get(), data.preallocated.get(), first, end));
-      freed -= still;
-    }
-  }
-  give_back(core, data, freed);
-  return status;
+  // A record that cannot be changed stays as it was, on disk and here, and is obeyed.
+  if (sparse) (void)forget_ranges(core, inode, data, quota::pages_of(size));
+  settle_part(core, inode, data, fd->get(), before, none);
+  return {};
 }
 
 Status forget_ranges(Core& core, Inode* inode, FileData& data, std::int64_t first) {

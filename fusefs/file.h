@@ -21,13 +21,6 @@ namespace troot::fusefs {
 [[nodiscard]] Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from,
                                             off_t from_offset, NodeId to, off_t to_offset,
                                             std::size_t length);
-/// Pages [first, end) were skipped by an extension of the file: sees to it that they are a hole,
-/// but for what was preallocated. What XFS had allocated behind the end by itself lies there else,
-/// and counts as data as soon as somebody has read it. The caller holds FileData::io.
-void keep_hole(const Core& core, const FileData& data, int fd, std::int64_t first,
-               std::int64_t end);
-/// Takes pages that are no longer held off the charge. The caller holds FileData::io.
-void give_back(Core& core, FileData& data, std::int64_t pages);
 /// Takes `cut` out of the preallocated ranges, in memory and on disk. The caller holds FileData::io
 /// and loc.
 [[nodiscard]] Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut);

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "fusefs/index.h"
+#include "fusefs/name_charge.h"
 #include "fusefs/readdir.h"
 #include "fusefs/whiteout.h"
 
@@ -300,7 +301,7 @@ class Flattener {
     Name* entry = dir->dir->names.find(name);
     const std::unique_lock loc(inode->loc);
     if (entry == nullptr || entry->layer == kUpper) return {};
-    return add_alias(core_, inode, fd->get(), entry);
+    return add_alias(core_, inode, dir, fd->get(), entry);
   }
 
   /// Puts a whiteout that the other reader knows where it would show a name.
@@ -310,7 +311,12 @@ class Flattener {
       CHECK_OK(ensure_upper_dir(core_, dir, quota::Enforce::kLimits));
       TRY(fd, dir_fd(core_, dir, kUpper));
       // Over one of the other form, if that is what it would show.
+      const bool there = posix::stat_at(fd->get(), name.c_str()).has_value();
+      Intent intent(core_);
+      NameCharge charge(core_);
+      CHECK_OK(charge.hold(intent, dir, there ? 0 : NameCharge::of(name), quota::Enforce::kForce));
       CHECK_OK(replace_by_whiteout(core_, fd->get(), name.c_str()));
+      charge.keep();
     }
     tell(What::kWhiteout);
     return {};
@@ -336,8 +342,13 @@ class Flattener {
       Step step(path_, child.name);
       if (act_) {
         TRY(fd, dir_fd_held(core_, dir, kUpper));
+        Intent intent(core_);
+        NameCharge charge(core_);
+        CHECK_OK(
+            charge.hold_held(intent, dir, -NameCharge::of(child.name), quota::Enforce::kForce));
         auto gone = posix::unlink(fd->get(), child.name.c_str());
         if (!gone && !(gone.error() == ENOENT)) return gone;
+        if (gone) charge.keep();
       }
       tell(What::kUnneeded);
       step.up();

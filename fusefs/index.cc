@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "fusefs/intent.h"
+#include "fusefs/name_charge.h"
 
 namespace troot::fusefs {
 namespace {
@@ -118,9 +119,13 @@ Status say_nlink(Core& core, Inode* inode, NlinkBase base) {
                           encode_index(record));
 }
 
-Status add_alias(Core& core, Inode* inode, int dirfd, Name* name) {
+Status add_alias(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name) {
+  Intent intent(core);
+  NameCharge charge(core);
+  CHECK_OK(charge.hold(intent, dir, NameCharge::of(name->view()), quota::Enforce::kForce));
   CHECK_OK(say_nlink(core, inode, NlinkBase::kNone));
   CHECK_OK(posix::link(core.index.get(), file_data(inode).index->name.c_str(), dirfd, name->text));
+  charge.keep();
   name->flags |= Name::kBelow;
   name->layer = kUpper;
   return {};

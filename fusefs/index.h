@@ -46,7 +46,7 @@ enum class NlinkBase {
 
 /// Gives an indexed object its link in the upper for a name that it has in a lower layer only. The
 /// caller holds the lock of the name's directory, and loc, alone.
-[[nodiscard]] Status add_alias(Core& core, Inode* inode, int dirfd, Name* name);
+[[nodiscard]] Status add_alias(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name);
 /// A name is gone from the union, and its link from the upper. With the last one the object is
 /// parked. The caller holds loc, alone.
 void drop_alias(Core& core, Inode* inode) noexcept;

@@ -42,7 +42,7 @@ struct Account {
   bool inherit = false;
   bool loaded = false;
   quota::Epoch said = 0;         ///< the journal names it up to this epoch (fusefs/intent.h)
-  std::int64_t data_bytes = 0;   ///< pages of data, or 4096 of a directory
+  std::int64_t data_bytes = 0;   ///< pages of data, or of a directory's names
   std::int64_t xattr_bytes = 0;  ///< the charge of the user's xattrs
   quota::InodeKey key;
   [[nodiscard]] std::int64_t bytes() const { return data_bytes + xattr_bytes; }
@@ -134,8 +134,10 @@ struct DirData {
   std::unique_ptr<Moved> moved;  ///< likewise; null nearly always
   /// Likewise: the layers whose part has an opaque xattr, where whiteouts may be xattrs.
   std::unique_ptr<std::vector<std::uint16_t>> marked;
-  SmallMutex charge;  ///< guards account; a leaf, taken with loc held
+  SmallMutex charge;  ///< guards account and name_bytes; a leaf, taken with loc held
   Account account;
+  /// What the names on disk in the upper count (quota/unit.h); valid when account.loaded.
+  std::int64_t name_bytes = 0;
   std::atomic<quota::Epoch> said{0};  ///< the journal has its place, and its ancestors', up to here
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };

@@ -90,13 +90,15 @@ void LinkStore::tidy() {
   MutexLock lock(mutex_);
   auto fd = posix::open_at(dir_.get(), ".", O_RDONLY | O_DIRECTORY);
   if (!fd) return;
-  std::vector<std::string> left;
+  std::vector<std::string> files;
   (void)posix::list(fd->get(), [&](const DirName& d) {
-    const auto key = parse_name(d.name);
-    if (!key || !records_.contains(*key)) left.emplace_back(d.name);
+    files.emplace_back(d.name);
     return true;
   });
-  for (const std::string& name : left) (void)posix::unlink(fd->get(), name.c_str());
+  for (const std::string& name : files) {
+    const auto key = parse_name(name);
+    if (!key || !records_.contains(*key)) (void)posix::unlink(fd->get(), name.c_str());
+  }
 }
 
 }  // namespace troot::fusefs

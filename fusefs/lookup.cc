@@ -132,7 +132,8 @@ Status lock_loaded(Core& core, Inode* dir) {
   return {};
 }
 
-Status lock_loaded_shared(Core& core, Inode* dir) {
+// It returns with the lock, which no attribute can say of a Status.
+Status lock_loaded_shared(Core& core, Inode* dir) NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
     dir->dir->lock.lock_shared();
     if (dir->dir->loaded) return {};

@@ -11,6 +11,7 @@
 #include "fusefs/copy_data.h"
 #include "fusefs/escape.h"
 #include "fusefs/intent.h"
+#include "fusefs/settle.h"
 
 namespace troot::fusefs {
 
@@ -32,12 +33,14 @@ struct Transfer {
   Fd to;
   struct statx sx {};  ///< of the upper object
   DataSource source;
+  std::vector<PageRange> parts;  ///< of a sparse file, what is copied
   std::int64_t pages = 0;
+  [[nodiscard]] bool sparse() const { return pages < quota::pages_of(source.size); }
 };
 
 Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
   std::shared_lock loc(inode->loc);
-  Transfer t{nullptr, Fd(), {}, {core.cannot_clone}, 0};
+  Transfer t{nullptr, Fd(), {}, {core.cannot_clone}, {}, 0};
   TRY(at, where(core, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(to, posix::open_at(at.fd(), at.text(), O_RDWR));
@@ -54,23 +57,35 @@ Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
   t.source.there = static_cast<off_t>(sx.stx_size);
   t.pages = quota::pages_of(t.source.size);
   if (static_cast<off_t>(below.stx_blocks) * 512 < whole && t.pages > 0) {
-    TRY(held, allocated_pages(t.source.fd, nullptr, 0, t.pages));
-    t.pages = held;
+    TRY(parts, data_ranges(t.source.fd, t.pages));
+    t.pages = count_of(parts);
+    t.parts = std::move(parts);
   }
-  t.source.sparse = t.pages < quota::pages_of(t.source.size);
   return t;
 }
 
 /// All that can fail before the xattr goes.
-Status fill(Core& core, const Caller& caller, const Transfer& t) {
+Status fill(Core& core, const Caller& caller, Transfer& t) {
+  t.source.parts = t.sparse() ? &t.parts : nullptr;
   CHECK_OK(t.source.size == 0
                ? posix::truncate(t.to.get(), 0)
                : copy_data(caller, t.source, t.to.get(),
                            core.config.volatile_upper ? Copied::kCached : Copied::kSynced));
-  if (t.source.sparse)
+  if (t.sparse())
     CHECK_OK(posix::set_xattr(t.to.get(), "", core.x.alloc.c_str(), encode_ranges({})));
   CHECK_OK(posix::set_times(t.to.get(), "", time_of(t.sx.stx_atime), time_of(t.sx.stx_mtime)));
   return core.config.volatile_upper ? Status{} : posix::fsync(t.to.get(), true);
+}
+
+/// The charge of what was brought: of a sparse file what the disk says.
+Status claim_brought(Core& core, Inode* inode, FileData& data, const Transfer& t,
+                     quota::Reservation& paid) {
+  if (t.sparse()) {
+    settle_whole(core, inode, data, t.to.get(), paid);
+  } else {
+    set_pages(core, data, t.pages, paid);
+  }
+  return {};
 }
 
 }  // namespace
@@ -103,21 +118,14 @@ Status bring_data(Core& core, const Caller& caller, Inode* inode, const CopyUp& 
   // What is said of a file with data of its own does not matter any more.
   if (data.below->redirected) (void)posix::remove_xattr(t.to.get(), "", core.x.redirect.c_str());
   core.files.drop(FdCache::key(inode->slot, data_layer(inode)));
-  if (t.source.sparse) inode->set(Inode::kSparse);
+  if (t.sparse()) inode->set(Inode::kSparse);
   inode->clear(Inode::kMetacopy);
   data.below.reset();
   data.size = t.source.size;
-  if (bytes == 0) return {};
-  if (account->project == project) {
-    reservation.claim();
-  } else {
-    // It moved meanwhile, and the data is there.
-    TRY(forced, reserve(core, account->project, {bytes, 0}, quota::Enforce::kForce));
-    forced.claim();
-  }
-  account->data_bytes = bytes;
-  record(core, *account);
-  return {};
+  if (account->project == project) return claim_brought(core, inode, data, t, reservation);
+  // It moved meanwhile, and the data is there.
+  TRY(forced, reserve(core, account->project, {bytes, 0}, quota::Enforce::kForce));
+  return claim_brought(core, inode, data, t, forced);
 }
 
 bool redirect_too_long(Inode* inode) {

@@ -14,6 +14,7 @@
 #include "fusefs/inherit.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
+#include "fusefs/name_charge.h"
 #include "fusefs/staging.h"
 
 namespace troot::fusefs {
@@ -110,6 +111,8 @@ Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirf
   account.key = key_of(made.sx);
   account.project = project.project;
   account.xattr_bytes = wanted.xattr_bytes();
+  if (inode->is_symlink())
+    account.data_bytes = quota::symlink_charge(static_cast<std::int64_t>(made.sx.stx_size));
   if (inode->is_dir()) {
     account.inherit = project.inherit;
     account.data_bytes = quota::kDirectoryBytes;
@@ -120,6 +123,7 @@ Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirf
   }
   record(core, account);
   if (made.opened.valid() && inode->is_file()) {
+    if (core.config.noatime) posix::leave_atime(made.opened.get());
     (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(made.opened));
   }
   std::shared_lock loc(inode->loc);
@@ -158,6 +162,11 @@ class NewName {
     return {};
   }
   [[nodiscard]] Name* get() const { return name_; }
+  /// What it adds to the names on disk: nothing in the place of a whiteout.
+  [[nodiscard]] std::int64_t growth() const {
+    const bool there = fresh_ == nullptr && name_->layer == kUpper;
+    return there ? 0 : NameCharge::of(name_->view());
+  }
   void keep(mode_t mode) {
     name_->flags &= static_cast<unsigned char>(~Name::kWhiteout);
     if (name_->layer != kUpper) name_->flags |= Name::kBelow;  // it may be back
@@ -192,14 +201,18 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
   const Override& want = wanted.owner;
   TRY(dirfd, dir_fd(core, dir, kUpper));
   const bool is_dir = S_ISDIR(object.mode);
-  TRY(reservation, reserve(core, project.project,
-                           {(is_dir ? quota::kDirectoryBytes : 0) + wanted.xattr_bytes(), 1}));
+  const std::int64_t bytes =
+      is_dir ? quota::kDirectoryBytes
+             : quota::symlink_charge(static_cast<std::int64_t>(object.target.size()));
+  TRY(reservation, reserve(core, project.project, {bytes + wanted.xattr_bytes(), 1}));
   const bool plain = core.ids.presented()
                          ? core.ids.plain(want, core.disk_uid, core.disk_gid)
                          : want.uid == core.disk_uid && want.gid == core.disk_gid &&
                                (want.mode & ~object.mode) == 0;
   Intent intent(core);
   const quota::Epoch said = intent.appear(dir, text);
+  NameCharge charge(core);
+  CHECK_OK(charge.hold(intent, dir, name.growth(), quota::Enforce::kLimits));
   Made made;
   const bool hides = name.get()->whiteout() || (is_dir && name.get()->covers());
   if (plain && !wanted.has_acl() && !project.inherit && !hides) {
@@ -211,6 +224,7 @@ Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::strin
     made = std::move(built);
     CHECK_OK(publish_new(core, staged, dirfd->get(), name.get(), is_dir));
   }
+  charge.keep();
   name.keep(want.mode);
   reservation.claim();
   Inode* unseen = nullptr;
@@ -315,6 +329,8 @@ Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId
     // Its charge stays what it is; but this may be the only place where it can be found again.
     Intent intent(core);
     (void)intent.appear(dir, text);
+    NameCharge charge(core);
+    CHECK_OK(charge.hold(intent, dir, name.growth(), quota::Enforce::kLimits));
     std::unique_lock loc(inode->loc);
     TRY(at, where(core, inode));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
@@ -333,6 +349,7 @@ Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId
       if (indexed) ++file_data(inode).index->nlink;
       mark_linked(core, inode, sx);
     }
+    charge.keep();
     name.keep(static_cast<mode_t>(inode->type) << 12);
     entry = linked_entry(core, inode);
     if (entry) inode->refs.fetch_add(1, std::memory_order_acq_rel);

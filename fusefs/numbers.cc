@@ -113,7 +113,7 @@ void Numbers::take_line(std::string_view line) {
 
 void Numbers::write_line(const std::string& line, LinesOutlive what) {
   if (!dir_.valid()) return;
-  const auto write = [&]() -> Status {
+  const auto write = [&]() REQUIRES(mutex_) -> Status {
     std::string text = line + "\n";
     if (!file_.valid()) {
       TRY(made, posix::create(dir_.get(), kFile, O_RDWR | O_TRUNC, 0600));

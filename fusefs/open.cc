@@ -11,7 +11,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "fusefs/index.h"
@@ -116,6 +119,40 @@ bool lock_soon(int fd) {
   return true;
 }
 
+/// The process that has a lock on what is open; 0: not known (/proc/locks shows those of our pid
+/// namespace alone).
+pid_t lock_holder(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return 0;
+  std::ifstream locks("/proc/locks");
+  pid_t found = 0;
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, strictness, mode, place;
+    long pid = 0;
+    if (!(words >> number >> kind >> strictness >> mode >> pid >> place) || kind != "FLOCK")
+      continue;
+    unsigned major_number = 0, minor_number = 0;
+    unsigned long long of = 0;
+    if (std::sscanf(place.c_str(), "%x:%x:%llu", &major_number, &minor_number, &of) != 3 ||
+        of != st.st_ino || pid <= 0)
+      continue;
+    found = static_cast<pid_t>(pid);
+    // The kernel's number of a device is not the one that btrfs shows.
+    if (makedev(major_number, minor_number) == st.st_dev) break;
+  }
+  return found;
+}
+
+std::string in_use(int fd) {
+  const pid_t pid = lock_holder(fd);
+  if (pid == 0) return ": in use by another mount; unmount that first, or give this one its own";
+  const std::string text = std::to_string(pid);
+  return ": in use by another mount, which process " + text +
+         " serves; unmount that first (where mount(8) shows none: kill " + text +
+         "), or give this one its own";
+}
+
 /// An exclusive flock on a directory, so that no second server writes to it.
 tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::string& path) {
   auto fd = posix::open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY);
@@ -126,9 +163,7 @@ tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::strin
   if (!fd) return refuse_errno(option + " " + path, fd.error());
   if (!lock_soon(fd->get())) {
     if (errno == EWOULDBLOCK) {
-      return refuse(option + " " + path +
-                        ": in use by another mount; unmount that first, or give this one its own",
-                    EBUSY);
+      return refuse(option + " " + path + in_use(fd->get()), EBUSY);
     }
     return refuse_errno(option + " " + path + ": flock", Errno(errno));
   }
@@ -192,7 +227,8 @@ Refusal open_upper(Core& core) {
   }
   struct statfs fs {};
   const bool known = ::fstatfs(core.lock_upper.get(), &fs) == 0;
-  core.fills_gaps = known && fs.f_type == XFS_SUPER_MAGIC;
+  if (known && fs.f_type == XFS_SUPER_MAGIC) core.space = SpaceKind::kGuesses;
+  if (known && fs.f_type == TMPFS_MAGIC) core.space = SpaceKind::kExact;
   if (known && (fs.f_flags & ST_RDONLY)) {
     return refuse(
         "upperdir " + c.upper +

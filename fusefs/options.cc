@@ -271,6 +271,8 @@ Parsed apply_option(MountOptions& o, std::string_view option) {
   }
   if (contains(kMountFlags, option)) {
     o.mount_flags.emplace_back(option);
+    // The kernel leaves access times to us.
+    if (option == "atime" || option == "noatime") o.config.noatime = option == "noatime";
   } else if (contains(kAlreadySo, option) || name.starts_with("x-") || name == "comment") {
     // Nothing to do: see kAlreadySo.
   } else if (contains(kNotImplemented, name)) {

@@ -155,6 +155,10 @@ tl::expected<void, FlattenError> Overlay::flatten(FlattenMode mode, const Flatte
 void Overlay::hide_device(dev_t device) {
   core_->hidden_device.store(device, std::memory_order_relaxed);
 }
+void Overlay::drop_descriptors() noexcept {
+  core_->files.clear();
+  core_->dirs.clear();
+}
 bool Overlay::read_only() const noexcept { return core_->read_only; }
 void Overlay::on_stale(std::function<void(NodeId)> stale) { core_->stale = std::move(stale); }
 

@@ -71,6 +71,7 @@ struct Config {
   /// override_stat of lower layers is presented in all of them, not only where a layer's root says
   /// that it has it.
   bool override_stat = false;
+  bool noatime = false;         ///< reading a file of the upper leaves its access time alone
   bool acl = true;              ///< false: POSIX ACLs are neither shown nor set
   bool volatile_upper = false;  ///< no fsync ever
   bool quota = true;            ///< account at all
@@ -298,6 +299,8 @@ class Overlay {
   void distrust() noexcept;
   /// Objects of this device (our own mount, once it is there) are never shown or entered.
   void hide_device(dev_t device);
+  /// Closes what is open and not in use.
+  void drop_descriptors() noexcept;
   [[nodiscard]] bool read_only() const noexcept;
   /// `stale` hears of inodes whose attributes changed without the kernel having asked for it: the
   /// directory of an object that was copied up. Called with locks held: it must only take note.

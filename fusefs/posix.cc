@@ -3,13 +3,16 @@
 #include "fusefs/posix.h"
 
 #include <dirent.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
 #include <atomic>
+#include <concepts>
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -27,6 +30,23 @@ namespace {
 
 Hook g_hook;
 std::function<void()> g_look_hook;
+std::function<void()> g_reclaim;
+
+/// A descriptor by `open`; where the process has as many as it may, once more after idle ones were
+/// closed.
+template <std::invocable Open>
+int open_or_reclaim(Open&& open) {
+  int fd = open();
+  for (int tries = 0; fd < 0 && (errno == EMFILE || errno == ENFILE) && tries < 3; ++tries) {
+    if (!g_reclaim) {
+      errno = EMFILE;
+      break;
+    }
+    g_reclaim();
+    fd = open();
+  }
+  return fd;
+}
 
 /// Calls the hook at the end of a look.
 struct Look {
@@ -36,14 +56,20 @@ struct Look {
   }
 };
 
-/// The hook's verdict on the call about to be made; sets errno when it refuses.
-bool refused(const char* call) {
+/// The hook's verdict on the call about to be made; sets errno when it refuses. `part`: what it
+/// does of its work before, if a part was asked for.
+template <typename Part>
+bool refused(const char* call, const Part& part) {
   if (!g_hook) [[likely]]
     return false;
   const int error = g_hook(call);
   if (error == 0) return false;
-  errno = error;
+  if (error & kPartly) part();
+  errno = error & ~kPartly;
   return true;
+}
+bool refused(const char* call) {
+  return refused(call, [] {});
 }
 
 Status done(int rc) {
@@ -52,6 +78,8 @@ Status done(int rc) {
 }
 
 #define HOOKED(call, expression) (refused(call) ? -1 : (expression))
+#define HOOKED_PART(call, part, expression) \
+  (refused(call, [&] { (void)!(part); }) ? -1 : (expression))
 
 // The *xattrat calls (Linux 6.13) do in one step what otherwise needs a path through /proc.
 constexpr long kSetxattrat = 463, kGetxattrat = 464, kListxattrat = 465, kRemovexattrat = 466;
@@ -140,10 +168,12 @@ Result<std::string> read_growing(Call call) {
 }  // namespace
 
 void set_hook(Hook hook) { g_hook = std::move(hook); }
+void set_reclaim(std::function<void()> reclaim) { g_reclaim = std::move(reclaim); }
 void set_look_hook(std::function<void()> hook) { g_look_hook = std::move(hook); }
 
 Result<Fd> open_at(int dirfd, const char* name, int flags) {
-  const int fd = ::openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+  const int fd =
+      open_or_reclaim([&] { return ::openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW); });
   if (fd < 0) return fail_errno();
   return Fd(fd);
 }
@@ -153,6 +183,12 @@ Result<Fd> open_noatime(int dirfd, const char* name, int flags) {
   // EPERM: only the owner may leave the access time alone.
   if (!fd && fd.error() == EPERM) fd = open_at(dirfd, name, flags);
   return fd;
+}
+
+void leave_atime(int fd) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  // Only the owner may, as above.
+  if (flags >= 0) (void)::fcntl(fd, F_SETFL, flags | O_NOATIME);
 }
 
 namespace {
@@ -233,6 +269,37 @@ Result<off_t> seek(int fd, off_t offset, int whence) {
   return at;
 }
 
+Status extents(int fd, off_t offset, off_t length, MapOf when,
+               const std::function<void(std::uint64_t, std::uint64_t)>& each) {
+  constexpr unsigned kAtOnce = 64;
+  alignas(fiemap) char space[sizeof(fiemap) + kAtOnce * sizeof(fiemap_extent)];
+  auto* const map = reinterpret_cast<fiemap*>(space);
+  std::uint64_t at = static_cast<std::uint64_t>(offset);
+  const std::uint64_t end = at + static_cast<std::uint64_t>(length);
+  while (at < end) {
+    std::memset(space, 0, sizeof(fiemap));
+    map->fm_start = at;
+    map->fm_length = end - at;
+    map->fm_extent_count = kAtOnce;
+    map->fm_flags = when == MapOf::kWritten ? FIEMAP_FLAG_SYNC : 0;
+    if (::ioctl(fd, FS_IOC_FIEMAP, map) < 0) {
+      if (errno == EFBIG) return {};  // files do not reach as far here
+      return fail_errno();
+    }
+    for (unsigned i = 0; i < map->fm_mapped_extents; ++i) {
+      const fiemap_extent& e = map->fm_extents[i];
+      each(std::max<std::uint64_t>(at, e.fe_logical),
+           std::min<std::uint64_t>(end, e.fe_logical + e.fe_length));
+      if (e.fe_flags & FIEMAP_EXTENT_LAST) return {};
+    }
+    if (map->fm_mapped_extents < kAtOnce) return {};
+    const fiemap_extent& last = map->fm_extents[kAtOnce - 1];
+    if (last.fe_logical + last.fe_length <= at) return fail(EINVAL);  // it does not go on
+    at = last.fe_logical + last.fe_length;
+  }
+  return {};
+}
+
 Result<std::uint64_t> cached_pages(int fd, off_t begin, off_t length) {
   // The structures of linux/mman.h, which older headers do not have.
   struct {
@@ -268,7 +335,8 @@ Result<Fd> open_handle(int mount_fd, int type, std::string_view handle) {
   h->handle_bytes = static_cast<unsigned>(handle.size());
   h->handle_type = type;
   std::memcpy(h->f_handle, handle.data(), handle.size());
-  const int fd = ::open_by_handle_at(mount_fd, h, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = open_or_reclaim(
+      [&] { return ::open_by_handle_at(mount_fd, h, O_PATH | O_CLOEXEC | O_NOFOLLOW); });
   if (fd < 0) return fail_errno();
   return Fd(fd);
 }
@@ -278,8 +346,9 @@ bool readable(int dirfd, const char* name) {
 }
 
 Result<Fd> create(int dirfd, const char* name, int flags, mode_t mode) {
-  const int fd =
-      HOOKED("openat", ::openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+  const int fd = open_or_reclaim([&] {
+    return HOOKED("openat", ::openat(dirfd, name, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode));
+  });
   if (fd < 0) return fail_errno();
   return Fd(fd);
 }
@@ -309,7 +378,8 @@ Status rename(int from_dirfd, const char* from, int to_dirfd, const char* to, un
 }
 
 Result<std::size_t> pwrite(int fd, std::span<const std::byte> from, off_t offset) {
-  if (refused("pwrite")) return fail_errno();
+  if (refused("pwrite", [&] { (void)!::pwrite(fd, from.data(), from.size() / 2, offset); }))
+    return fail_errno();
   std::size_t put = 0;
   while (put < from.size()) {
     const ssize_t n =
@@ -326,18 +396,22 @@ Result<std::size_t> pwrite(int fd, std::span<const std::byte> from, off_t offset
 
 Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset,
                                std::size_t length) {
-  const ssize_t n =
-      HOOKED("copy_file_range", ::copy_file_range(from, &from_offset, to, &to_offset, length, 0));
+  const ssize_t n = HOOKED_PART(
+      "copy_file_range", ::copy_file_range(from, &from_offset, to, &to_offset, length / 2, 0),
+      ::copy_file_range(from, &from_offset, to, &to_offset, length, 0));
   if (n < 0) return fail_errno();
   return static_cast<std::size_t>(n);
 }
 
 Status clone(int from, int to) { return done(HOOKED("ficlone", ::ioctl(to, FICLONE, from))); }
 
-Status truncate(int fd, off_t size) { return done(HOOKED("ftruncate", ::ftruncate(fd, size))); }
+Status truncate(int fd, off_t size) {
+  return done(HOOKED_PART("ftruncate", ::ftruncate(fd, size), ::ftruncate(fd, size)));
+}
 
 Status allocate(int fd, int mode, off_t offset, off_t length) {
-  return done(HOOKED("fallocate", ::fallocate(fd, mode, offset, length)));
+  return done(HOOKED_PART("fallocate", ::fallocate(fd, mode, offset, length / 2 + 1),
+                          ::fallocate(fd, mode, offset, length)));
 }
 
 Status chmod(int dirfd, const char* name, mode_t mode) {
@@ -357,17 +431,19 @@ Status set_times(int dirfd, const char* name, const timespec& atime, const times
 
 Status set_xattr(int dirfd, const char* name, const char* xattr, std::string_view value,
                  int flags) {
-  if (refused("setxattr")) return fail_errno();
-  const long rc = xattr_call(
-      dirfd, name,
-      [&] {
-        XattrArgs args{reinterpret_cast<std::uint64_t>(value.data()),
-                       static_cast<std::uint32_t>(value.size()), static_cast<std::uint32_t>(flags)};
-        return ::syscall(kSetxattrat, dirfd, name, at_flags(name), xattr, &args, sizeof args);
-      },
-      [&](const char* p) { return ::setxattr(p, xattr, value.data(), value.size(), flags); },
-      [&](const char* p) { return ::lsetxattr(p, xattr, value.data(), value.size(), flags); });
-  return done(rc < 0 ? -1 : 0);
+  const auto set = [&] {
+    return xattr_call(
+        dirfd, name,
+        [&] {
+          XattrArgs args{reinterpret_cast<std::uint64_t>(value.data()),
+                         static_cast<std::uint32_t>(value.size()),
+                         static_cast<std::uint32_t>(flags)};
+          return ::syscall(kSetxattrat, dirfd, name, at_flags(name), xattr, &args, sizeof args);
+        },
+        [&](const char* p) { return ::setxattr(p, xattr, value.data(), value.size(), flags); },
+        [&](const char* p) { return ::lsetxattr(p, xattr, value.data(), value.size(), flags); });
+  };
+  return done(HOOKED("setxattr", set()) < 0 ? -1 : 0);
 }
 
 Status remove_xattr(int dirfd, const char* name, const char* xattr) {

@@ -68,20 +68,28 @@ class CName {
 
 namespace posix {
 
+/// Added to the errno of a hook: the call does a part first.
+inline constexpr int kPartly = 1 << 16;
 /// Called with the name of each changing call before it is made; returns 0 to go on or the errno to
-/// fail with.
+/// fail with. With kPartly added the call does a part first, as a full disk does it: half of what
+/// is written, copied or allocated and all of a truncation. Others do nothing of it.
 using Hook = std::function<int(const char* call)>;
 /// Installs a hook (tests only; not thread-safe against running calls). Empty: none.
 void set_hook(Hook hook);
 /// Installs what is called after each look at an object (statx, listxattr, getxattr), so that
 /// something else can happen between two looks (as set_hook). Empty: nothing.
 void set_look_hook(std::function<void()> hook);
+/// Installs what closes descriptors that nobody uses, called where the process may have no more
+/// (as set_hook); it takes no lock above those of FdCache. Empty: nothing.
+void set_reclaim(std::function<void()> reclaim);
 
 // ---- looking -----------------------------------------------------------------------------------
 /// openat with O_CLOEXEC | O_NOFOLLOW added; for looking only (no O_CREAT, no O_TRUNC).
 [[nodiscard]] Result<Fd> open_at(int dirfd, const char* name, int flags);
 /// A file or directory for reading without touching its access time, where that is allowed.
 [[nodiscard]] Result<Fd> open_noatime(int dirfd, const char* name, int flags);
+/// The same for one that is open.
+void leave_atime(int fd) noexcept;
 /// statx with the basic fields and the birth time; does not follow, does not ask remote servers
 /// again.
 [[nodiscard]] Result<struct statx> stat_at(int dirfd, const char* name);
@@ -93,6 +101,14 @@ void set_look_hook(std::function<void()> hook);
 [[nodiscard]] Status list(int readable_dirfd, const std::function<bool(const DirName&)>& each);
 [[nodiscard]] Result<std::size_t> pread(int fd, std::span<std::byte> into, off_t offset);
 [[nodiscard]] Result<off_t> seek(int fd, off_t offset, int whence);
+enum class MapOf {
+  kNow,
+  kWritten  ///< after all of the file was written out
+};
+/// Where [offset, offset + length) of a file has space, in bytes of the file: unwritten extents and
+/// delayed allocation too (FIEMAP). EOPNOTSUPP, ENOTTY, EINVAL: the file system does not say.
+[[nodiscard]] Status extents(int fd, off_t offset, off_t length, MapOf when,
+                             const std::function<void(std::uint64_t, std::uint64_t)>& each);
 /// How many pages of the range the file system has in its cache (cachestat(2), Linux 6.5). ENOSYS
 /// before.
 [[nodiscard]] Result<std::uint64_t> cached_pages(int fd, off_t begin, off_t length);

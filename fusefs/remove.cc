@@ -8,6 +8,7 @@
 
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
+#include "fusefs/name_charge.h"
 #include "fusefs/namei.h"
 #include "fusefs/staging.h"
 #include "fusefs/whiteout.h"
@@ -16,8 +17,9 @@ namespace troot::fusefs {
 namespace {
 
 /// Finds the shown name `text` in `dir` with the directory locked and, since something will be
-/// written there, in the upper. Returns with dir->dir->lock held alone.
-Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) {
+/// written there, in the upper. Returns with dir->dir->lock held alone, which no attribute can say
+/// of a Result.
+Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
     CHECK_OK(lock_loaded(core, dir));
     Name* name = dir->dir->names.find(text);
@@ -44,9 +46,8 @@ Status take_out(Core& core, int dirfd, const Name* name, int to_dirfd, const cha
 }
 
 /// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
-Status unlink_object(Core& core, Inode* inode, int dirfd, Name* name) {
+Status take_off(Core& core, Inode* inode, int dirfd, const Name* name) {
   if (inode->has(Inode::kIndexed)) {
-    if (name->layer != kUpper) CHECK_OK(add_alias(core, inode, dirfd, name));
     CHECK_OK(say_nlink(core, inode, NlinkBase::kLinks));
     CHECK_OK(remove_link(core, dirfd, name));
     drop_alias(core, inode);
@@ -60,6 +61,18 @@ Status unlink_object(Core& core, Inode* inode, int dirfd, Name* name) {
     return {};
   }
   return remove_link(core, dirfd, name);
+}
+
+/// The same, with what the name is charged in its directory.
+Status unlink_object(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name) {
+  if (inode->has(Inode::kIndexed) && name->layer != kUpper)
+    CHECK_OK(add_alias(core, inode, dir, dirfd, name));
+  Intent intent(core);
+  NameCharge charge(core);
+  CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
+  CHECK_OK(take_off(core, inode, dirfd, name));
+  charge.keep();
+  return {};
 }
 
 /// Whether a name is one of several of a lower object: those that stay will show one less, which
@@ -190,7 +203,7 @@ Status remove_name(Core& core, NodeId parent, std::string_view text) {
       } else if (!dirfd) {
         status = fail(dirfd.error());
       } else if (!again) {
-        status = unlink_object(core, inode, (*dirfd)->get(), name);
+        status = unlink_object(core, inode, dir, (*dirfd)->get(), name);
         if (status) detach(core, dir, name, inode);
       }
     }
@@ -243,7 +256,10 @@ Status remove_dir(Core& core, NodeId parent, std::string_view text) {
     }
     Intent intent(core);
     if (account != nullptr) intent.bury(*account, dir, text);
+    NameCharge charge(core);
+    CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
     CHECK_OK(rmdir_object(core, inode, dirfd->get(), name));
+    charge.keep();
     bury(core, inode, last, account);
     if (account != nullptr && intent.outdated()) intent.bury(*account, dir, text);
     detach(core, dir, name, inode);

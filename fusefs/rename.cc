@@ -6,6 +6,7 @@
 #include "fusefs/index.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
+#include "fusefs/name_charge.h"
 #include "fusefs/namei.h"
 #include "fusefs/whiteout.h"
 
@@ -71,6 +72,7 @@ class Rename {
   Status swap_places();
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
+  Status charge_names(Intent& intent, NameCharge& gains, NameCharge& loses);
   Result<bool> move_on_disk();
   [[nodiscard]] Target target() const;
   void move_in_memory(bool whiteout_left);
@@ -106,7 +108,7 @@ Status Rename::fit_links(End& end) {
   if (end.inode == nullptr || !end.inode->has(Inode::kIndexed)) return {};
   std::unique_lock loc(end.inode->loc);
   if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
-  return add_alias(core_, end.inode, end.fd->get(), end.name);
+  return add_alias(core_, end.inode, end.dir, end.fd->get(), end.name);
 }
 
 /// A file whose data lies below says where, before it moves. No other loc is held alone meanwhile:
@@ -238,13 +240,33 @@ Status Rename::clear_victim() {
   if (names.size() == 0) return {};
   TRY(fd, dir_fd(core_, to_.inode, kUpper));
   CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y"));
+  Intent intent(core_);
   while (Name* name = names.next_after(0)) {
-    if (name->whiteout()) CHECK_OK(posix::unlink(fd->get(), name->text));
+    if (name->whiteout()) {
+      NameCharge charge(core_);
+      const std::int64_t goes = name->layer == kUpper ? NameCharge::of(name->view()) : 0;
+      CHECK_OK(charge.hold(intent, to_.inode, -goes, quota::Enforce::kForce));
+      CHECK_OK(posix::unlink(fd->get(), name->text));
+      charge.keep();
+    }
     names.take(name);
     free_name(name);
     core_.name_count.fetch_sub(1, std::memory_order_relaxed);
   }
   return {};
+}
+
+/// The names on disk that a move adds and takes away. Within one directory only what is more counts
+/// against the limit.
+Status Rename::charge_names(Intent& intent, NameCharge& gains, NameCharge& loses) {
+  const bool there = to_.name != nullptr && to_.name->layer == kUpper;
+  const std::int64_t more = there ? 0 : NameCharge::of(to_.text);
+  const std::int64_t fewer = NameCharge::of(from_.text);
+  // What was shorter cannot be refused: the directory is as large as it was, or smaller.
+  const bool fits = from_.dir == to_.dir && !from_.below() && more <= fewer;
+  CHECK_OK(
+      gains.hold(intent, to_.dir, more, fits ? quota::Enforce::kForce : quota::Enforce::kLimits));
+  return loses.hold(intent, from_.dir, -fewer, quota::Enforce::kForce);
 }
 
 /// What the upper has at the target.
@@ -329,13 +351,6 @@ Status Rename::move() {
   if (to_.inode != nullptr && to_.inode->is_dir()) {
     TRY(st, attr(core_, to_.inode));
     last = st;
-    if (to_.inode->in_upper()) {
-      std::shared_lock loc(to_.inode->loc);
-      std::lock_guard charge(account_lock(to_.inode));
-      TRY(account, account_held(core_, to_.inode));
-      victim_account = *account;
-      charged = true;
-    }
   }
   to_.dir->dir->names.reserve();
   CHECK_OK(fit_dir(from_.inode, to_));
@@ -343,7 +358,16 @@ Status Rename::move() {
   if (to_.inode != nullptr && to_.inode->is_dir())
     victim_names = std::unique_lock(to_.inode->dir->lock);
   CHECK_OK(clear_victim());
+  if (victim_names.owns_lock() && to_.inode->in_upper()) {
+    std::shared_lock loc(to_.inode->loc);
+    std::lock_guard charge(account_lock(to_.inode));
+    TRY(account, account_held(core_, to_.inode));
+    victim_account = *account;
+    charged = true;
+  }
   Intent intent(core_);
+  NameCharge gains(core_), loses(core_);
+  CHECK_OK(charge_names(intent, gains, loses));
   const auto say = [&] {
     intent.move(from_.inode, to_.dir, to_.text);
     if (charged) intent.bury(victim_account, to_.dir, to_.text);
@@ -352,6 +376,8 @@ Status Rename::move() {
   {
     const LocPair locs(from_.inode, to_.inode);
     TRY(whiteout_left, move_on_disk());
+    gains.keep();
+    if (!whiteout_left) loses.keep();
     if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
     move_in_memory(whiteout_left);
   }

@@ -24,6 +24,7 @@
 #include <cstring>
 
 #include "fusefs/device.h"
+#include "fusefs/mount_watch.h"
 #include "fusefs/ops.h"
 #include "fusefs/passthrough.h"
 #include "fusefs/session_notifier.h"
@@ -37,6 +38,8 @@ namespace {
 
 /// How long a mount that was detached may stay in use before its connection is cut.
 constexpr int kDetachPatience_ms = 3000;
+/// How often it is looked whether anybody still uses a mount that is in its namespace no more.
+constexpr int kDetachedLook_ms = 500;
 
 tl::unexpected<UsageError> cannot_mount(std::string message) {
   return tl::unexpected<UsageError>(UsageError{std::move(message), kExitCannot});
@@ -57,7 +60,8 @@ std::string& last_complaint() {
 }
 
 /// libfuse's own messages go to our log.
-void log_from_libfuse(fuse_log_level level, const char* format, va_list args) {
+[[gnu::format(printf, 2, 0)]] void log_from_libfuse(fuse_log_level level, const char* format,
+                                                    va_list args) {
   std::array<char, 512> line{};
   (void)std::vsnprintf(line.data(), line.size(), format, args);
   std::string_view text(line.data());
@@ -218,7 +222,11 @@ class FuseSession final : public Session {
 
     const sigset_t signals = end_signals();
     const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC);
-    if (!wait({signal_fd, end_fd_, gone_fd_}, -1)) {
+    if (const End end = wait_for_end(signal_fd); end == End::kUnmounted) {
+      // Whoever has a copy of it in another namespace uses nothing of it. All descriptors are
+      // closed soon, which ends the connection.
+      spdlog::info("unmounted; copies in other mount namespaces are cut off");
+    } else if (end == End::kAsked) {
       unmount();
       if (!wait({gone_fd_}, kDetachPatience_ms))
         spdlog::warn("the mount is still in use; its connection is cut");
@@ -264,6 +272,31 @@ class FuseSession final : public Session {
     }
     if (!rings_taken_ && options_.io_uring == IoUring::kOn) spdlog::warn("io_uring=on: {}", why);
     return rings_taken_;
+  }
+
+  enum class End {
+    kGone,       ///< the connection, with the last mount and the last user
+    kUnmounted,  ///< our mount, and nobody uses it
+    kAsked,
+  };
+  End wait_for_end(int signal_fd) {
+    auto watch = mounted_ && device_number_ ? MountWatch::of(*device_number_) : std::nullopt;
+    std::array<pollfd, 4> polled{{{signal_fd, POLLIN, 0},
+                                  {end_fd_, POLLIN, 0},
+                                  {gone_fd_, POLLIN, 0},
+                                  {watch ? watch->fd() : -1, POLLPRI, 0}}};
+    int unused = 0;  // looks one after the other
+    bool detached = false;
+    for (;;) {
+      if (::poll(polled.data(), polled.size(), detached ? kDetachedLook_ms : -1) < 0) continue;
+      gone_ = polled[2].revents != 0;
+      if (gone_) return End::kGone;
+      if (polled[0].revents != 0 || polled[1].revents != 0) return End::kAsked;
+      detached = watch && !watch->there();
+      // Who opens by a path that he walks may be between two looks.
+      unused = detached && !watch->in_use() ? unused + 1 : 0;
+      if (unused >= 3) return End::kUnmounted;
+    }
   }
 
   /// Waits for one of the descriptors. True: the mount is gone, which is the last of them.

@@ -125,6 +125,9 @@ Status change_owner(Core& core, Inode* inode, const Former& former, const SetAtt
 
 Status change_times(Core& core, Inode* inode, const SetAttr& set) {
   TRY(at, where(core, inode));
+  // A copy-up below a directory puts back what it found here.
+  std::unique_lock<decltype(DirData::charge)> times;
+  if (inode->is_dir()) times = std::unique_lock(inode->dir->charge);
   return posix::set_times(at.fd(), at.text(), set.atime.value_or(kOmit), set.mtime.value_or(kOmit));
 }
 
@@ -241,6 +244,10 @@ Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const 
   if (inode->has(Inode::kDead)) return set_dead_attr(inode, set);  // removed meanwhile
   CHECK_OK(above);
   if (!along.done) {
+    // Who brings the data puts the times back that it found.
+    std::unique_lock<decltype(Inode::copy_up)> bringing;
+    if ((set.atime || set.mtime) && inode->has(Inode::kMetacopy))
+      bringing = std::unique_lock(inode->copy_up);
     std::shared_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
     CHECK_OK(change(core, inode, set));

@@ -233,6 +233,12 @@ Result<Books::Deltas> Books::write(const Noted& records) {
     if (before == after) continue;
     if (before) add(*before, -Usage{before->bytes, 1});
     if (after) add(*after, {after->bytes, 1});
+    if (after && after->bytes < 0) {
+      spdlog::error(
+          "ledger {}: inode {} would be charged {} bytes; the next mount counts the upper", dir_,
+          keys[i].ino, after->bytes);
+      distrust();
+    }
     changes.inodes.emplace_back(keys[i], after);
   }
   if (changes.inodes.empty()) return deltas;

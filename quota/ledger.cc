@@ -13,9 +13,11 @@
 #include <rocksdb/write_batch.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdarg>
 #include <cstring>
@@ -113,6 +115,13 @@ auto guarded(Body&& body) -> decltype(body()) {
   }
 }
 
+/// Fewer where the process may have few; RocksDB takes no less than 20.
+int most_open_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMaxOpenFiles;
+  return static_cast<int>(std::clamp<rlim_t>(limit.rlim_cur / 8, 20, kMaxOpenFiles));
+}
+
 /// A server idles with these in a few megabytes and opens a clean ledger in a few milliseconds.
 rocksdb::Options small_options() {
   rocksdb::Options options;
@@ -121,7 +130,7 @@ rocksdb::Options small_options() {
   options.write_buffer_size = kWriteBuffer_bytes;
   options.max_write_buffer_number = 2;
   options.compression = rocksdb::kNoCompression;
-  options.max_open_files = kMaxOpenFiles;
+  options.max_open_files = most_open_files();
   options.max_file_opening_threads = 1;
   options.max_background_jobs = 1;
   options.max_bytes_for_level_base = 8 << 20;

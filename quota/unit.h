@@ -7,10 +7,14 @@
 namespace troot::quota {
 
 inline constexpr std::int64_t kPageSize = 4096;
-/// A directory is charged one page, a symlink and a special file none.
+/// What a directory is charged at least. A special file is charged none.
 inline constexpr std::int64_t kDirectoryBytes = kPageSize;
-/// A user's own xattrs are free up to this many bytes (names and values) per inode.
-inline constexpr std::int64_t kFreeXattrBytes = 1024;
+/// A name counts its length and this in its directory.
+inline constexpr std::int64_t kNameBytes = 16;
+/// The target of a symlink is free up to this length: file systems keep it in the inode.
+inline constexpr std::int64_t kFreeTargetBytes = 59;
+/// A user's own xattrs are free up to this many bytes (names and values) per inode, likewise.
+inline constexpr std::int64_t kFreeXattrBytes = 128;
 
 /// The number of pages that `size_bytes` bytes from offset 0 take. Never negative.
 [[nodiscard]] constexpr std::int64_t pages_of(std::int64_t size_bytes) noexcept {
@@ -23,6 +27,16 @@ inline constexpr std::int64_t kFreeXattrBytes = 1024;
 /// The charge in bytes of `xattr_bytes` bytes of a user's xattrs (sum of name and value lengths).
 [[nodiscard]] constexpr std::int64_t xattr_charge(std::int64_t xattr_bytes) noexcept {
   return xattr_bytes <= kFreeXattrBytes ? 0 : dense_charge(xattr_bytes - kFreeXattrBytes);
+}
+
+/// The charge in bytes of a directory whose upper names count `name_bytes` bytes: the sum of their
+/// lengths and kNameBytes for each. At least one page.
+[[nodiscard]] constexpr std::int64_t directory_charge(std::int64_t name_bytes) noexcept {
+  return name_bytes <= kPageSize ? kDirectoryBytes : dense_charge(name_bytes);
+}
+/// The charge in bytes of a symlink with a target of `target_bytes` bytes.
+[[nodiscard]] constexpr std::int64_t symlink_charge(std::int64_t target_bytes) noexcept {
+  return target_bytes <= kFreeTargetBytes ? 0 : dense_charge(target_bytes);
 }
 
 }  // namespace troot::quota

@@ -12,9 +12,15 @@ readonly build_packages=(
   libcli11-dev nlohmann-json3-dev libseccomp-dev catch2
 )
 readonly run_packages=(fuse3 uidmap util-linux passwd)
-# What the tests use besides: chattr, setfattr, setfacl, setcap, unshare, mount, strace; and programs that people run.
-readonly test_packages=(e2fsprogs attr acl libcap2-bin mount kmod procps git strace rsync sqlite3 fakeroot)
-# Wanted for the lint only, installed where the distribution has them; the lint says loudly what it left out.
+# What the tests use besides: chattr, setfattr, setfacl, setcap, unshare, mount, strace; other file systems to lie on, the
+# stock quota tools to be compared with; and programs that people run.
+readonly test_packages=(
+  e2fsprogs btrfs-progs xfsprogs quota attr acl libcap2-bin mount kmod procps git strace rsync sqlite3 fakeroot
+)
+# Parts of util-linux that some releases have in a package of its own, and some do not have.
+readonly more_packages=(util-linux-extra)
+# Wanted for the lint only, installed where the distribution has them; the lint says loudly what it left out. Another
+# version of clang-format would not do: each finds other things well formatted.
 readonly lint_packages=(clang-format-14 shellcheck)
 
 note() { printf '%s\n' "$*"; }
@@ -73,16 +79,23 @@ apt_install() {
     apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends "$@" </dev/null >/dev/null
 }
 
-# install_wanted PACKAGE...: the same, but what the distribution does not have is left out without an error.
+# install_wanted PURPOSE PACKAGE...: the same, but what the distribution does not have is left out, and named.
 install_wanted() {
-  local package available=()
-  can_be_root || return 0
+  local purpose=$1 package available=() absent=()
+  shift
   for package in $(missing_packages "$@"); do
-    if apt-cache show "$package" >/dev/null 2>&1; then available+=("$package"); fi
+    if can_be_root && apt-cache show "$package" >/dev/null 2>&1; then
+      available+=("$package")
+    else
+      absent+=("$package")
+    fi
   done
-  [ "${#available[@]}" -gt 0 ] || return 0
-  note "Installing for the lint: ${available[*]}"
-  apt_install "${available[@]}" || note "could not install ${available[*]}; the lint will skip what needs them"
+  if [ "${#available[@]}" -gt 0 ]; then
+    note "Installing for $purpose: ${available[*]}"
+    apt_install "${available[@]}" || absent+=("${available[@]}")
+  fi
+  [ "${#absent[@]}" -eq 0 ] ||
+    note "NOT INSTALLED, wanted for $purpose: ${absent[*]}; what needs them is skipped, and named at the end"
 }
 
 # Ordinary users need /dev/fuse open to them, as every distribution's udev rule has it.

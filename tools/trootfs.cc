@@ -3,7 +3,6 @@
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "fusefs/control.h"
 #include "fusefs/daemon.h"
 #include "fusefs/handover.h"
+#include "fusefs/limits.h"
 #include "fusefs/options.h"
 #include "fusefs/overlay.h"
 #include "fusefs/passthrough.h"
@@ -53,15 +53,6 @@ tl::expected<void, UsageError> open_log(const MountOptions& options) {
   log->flush_on(spdlog::level::warn);
   spdlog::set_default_logger(std::move(log));
   return {};
-}
-
-/// The server holds a descriptor for each file in use: the usual soft limit of 1024 is for
-/// select(2).
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 tl::unexpected<UsageError> cannot(const char* what, int error) {
@@ -140,7 +131,9 @@ tl::expected<void, UsageError> open_and_serve(Start& start, Daemon& daemon) {
     if (tells) say("counting the upper: " + std::to_string(seen) + " objects so far");
   });
   if (!overlay) return tl::unexpected(UsageError{overlay.error().message, kExitCannot});
+  posix::set_reclaim([&overlay] { (*overlay)->drop_descriptors(); });
   auto done = serve(**overlay, start, daemon);
+  posix::set_reclaim({});
   if (auto closed = (*overlay)->close(); !closed && done)
     return cannot("closing", closed.error().value());
   return done;
@@ -151,6 +144,7 @@ tl::expected<void, UsageError> prepare(Start& start) {
   if (auto resolved = resolve_paths(start.options); !resolved) return resolved;
   const bool real_root = is_real_root();
   apply_defaults(start.options, real_root);
+  if (auto fit = fit_limits(start.options); !fit) return fit;
   if (start.options.passthrough && !real_root) {
     start.options.passthrough = false;
     say("note: " + no_passthrough("only real root may give files to the kernel"));
@@ -175,7 +169,6 @@ int mount_and_serve(MountOptions options) {
   // server does keep what it was given: its socket, and a lock that ends with it.)
   if (!start.options.foreground && start.socket < 0) (void)::close_range(STDERR_FILENO + 1, ~0U, 0);
   block_end_signals();
-  raise_descriptor_limit();
   // The kernel has applied the callers' umask to the modes that come with requests.
   ::umask(0);
 

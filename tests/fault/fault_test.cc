@@ -117,6 +117,30 @@ TEST_CASE("every call of every operation may fail") {
   WARN(runs << " faults in " << scenarios().size() << " scenarios");
 }
 
+TEST_CASE("a call that does a part before it fails leaves ledger and upper equal") {
+  int runs = 0;
+  for (const Scenario& s : scenarios()) {
+    INFO("scenario: " << s.name);
+    for (const int error : {ENOSPC, EDQUOT, EIO}) {
+      bool fired = true;
+      for (int at = 1; fired; ++at) {
+        INFO("call " << at << " fails with " << error);
+        Rig rig;
+        begin(rig, s);
+        {
+          Hand hand(rig);
+          const Trip trip({error | posix::kPartly, false}, at);
+          (void)s.act(hand);
+          fired = trip.fired();
+        }
+        rig.check_invariant();
+        ++runs;
+      }
+    }
+  }
+  WARN(runs << " calls that did a part");
+}
+
 TEST_CASE("what cannot be removed when it is forgotten stays charged until it can be") {
   Rig rig;
   fill_lower(rig.lower());

@@ -12,6 +12,7 @@ import time
 import zlib
 
 from harness import Failure, Skip, check, equal, run, write
+from machine import complete, copy_over
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TZ": "UTC",
@@ -30,10 +31,10 @@ def need(*programs):
 
 def sh(script, where, base, seconds=80):
     """A script in `where`; its status, and what it said with the directory's own name taken out."""
-    done = subprocess.run(["sh", "-ec", script], cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=seconds,
-                          env=ENVIRONMENT | {"HOME": base, "ROOT": where, "BASE": base,
-                                             "WHICH": os.path.basename(where)})
+    done = complete(["sh", "-ec", script], seconds, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=ENVIRONMENT | {"HOME": base, "ROOT": where, "BASE": base,
+                                       "WHICH": os.path.basename(where)})
     return done.returncode, done.stdout.decode("utf-8", "surrogateescape").replace(where, "ROOT")
 
 
@@ -131,7 +132,7 @@ class Beside:
         self.begun = time.time_ns()
         os.mkdir(self.plain)
         for lower in reversed(bed.lowers):
-            run("cp", "-a", lower + "/.", self.plain)
+            copy_over(lower, self.plain)
         self.same("what the lowers hold")
 
     def both(self, script, what, status=0):

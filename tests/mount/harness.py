@@ -21,6 +21,7 @@ import time
 import traceback
 
 from control_link import ask
+from machine import Child, Patience, complete, copy_over, disk_directory
 from mount_table import holders, leave_others, mounted, own_mounts
 
 FILE_SYSTEM = os.environ.get("TROOT_TEST_FS", "trootfs")
@@ -165,17 +166,16 @@ def overlay_xattr(path, key):
 
 
 def wait_until(condition, seconds, what):
-    end = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not condition():
-        if time.monotonic() > end:
-            raise Failure(f"{what}: not within {seconds} s")
+        if patience.over():
+            raise Failure(f"{what}: not within {seconds} s of an idle machine")
         time.sleep(0.02)
 
 
 def run(*command, seconds=60, check_status=True, **named):
     """A program with a time limit; its output as text."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=seconds, **named)
+    done = complete(command, seconds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **named)
     done.stdout, done.stderr = (x.decode("utf-8", "replace") for x in (done.stdout, done.stderr))
     if check_status and done.returncode != 0:
         raise Failure(f"{' '.join(map(str, command))}: status {done.returncode}: {done.stderr.strip()}")
@@ -281,9 +281,12 @@ class Bed:
         if not compiler:
             raise Skip("no C compiler")
         library = os.path.join(self.base, source + ".so")
-        here = os.path.dirname(os.path.abspath(__file__))
-        run(compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, os.path.join(here, source), "-ldl")
+        run(compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, self.source(source), "-ldl")
         return library
+
+    def source(self, name):
+        """A file that lies beside the tests, where the ordinary user can read it too."""
+        return os.path.join(self.binaries, name)
 
     def trootfs_command(self, *options):
         joined = ",".join([self.layer_options(), *options])
@@ -303,23 +306,23 @@ class Bed:
         if self.mode == "root":
             options.append("allow_other")
         log = open(self.log, "ab")
-        self.server = subprocess.Popen(self.trootfs_command(*options), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        self.server = Child(self.trootfs_command(*options), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        cwd="/", env={**os.environ, **self.environment})
         log.close()
-        end = time.monotonic() + SERVER_SECONDS
+        patience = Patience(SERVER_SECONDS)
         ready = [lambda: mounted(self.mnt)]
         if "upperdir=" in self.layer_options():
             ready.append(self.answers)
         while not all(condition() for condition in ready):
             if self.server.poll() is not None:
                 raise Failure(f"trootfs ended with {self.server.returncode}: {self.server_says()}")
-            if time.monotonic() > end:
+            if patience.over():
                 raise Failure(f"trootfs did not mount within {SERVER_SECONDS} s: {self.server_says()}")
             time.sleep(0.005)
 
     def _mount_native(self):
         for lower in reversed(self.lowers):
-            run("cp", "-a", lower + "/.", self.mnt)
+            copy_over(lower, self.mnt)
 
     def _mount_overlay(self):
         run("mount", "-t", "overlay", "overlay", "-o", self.layer_options(), self.mnt)
@@ -338,9 +341,9 @@ class Bed:
         if FILE_SYSTEM == "native" or not mounted(self.mnt):
             return
         command = ["umount", self.mnt] if os.getuid() == 0 else ["fusermount3", "-u", self.mnt]
-        end = time.monotonic() + 10
+        patience = Patience(10)
         while (done := run(*command, check_status=False)).returncode != 0:
-            if time.monotonic() > end:
+            if patience.over():
                 raise Failure(f"{' '.join(command)}: {done.stderr.strip()}")
             time.sleep(0.1)
         if self.server:
@@ -410,21 +413,26 @@ class Bed:
     # -- what must hold in the end
 
     def recount(self):
-        """(bytes, inodes) of the upper by the charging unit, for dense files."""
-        total_bytes = total_inodes = 0
+        """(bytes, inodes) of what lies in the upper by the charging unit, without xattrs, for dense files; and the bytes
+        of its root."""
+        total_bytes = total_inodes = root_bytes = 0
         seen = set()
         for directory, subdirectories, files in os.walk(self.upper):
-            for name in subdirectories + files:
+            listed = subdirectories + files
+            own = max(PAGE, pages(sum(len(os.fsencode(name)) + 16 for name in listed)))
+            if directory == self.upper:
+                root_bytes = own
+            else:
+                total_bytes += own
+            for name in listed:
                 status = os.lstat(os.path.join(directory, name))
                 if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0 or status.st_ino in seen:
                     continue
                 seen.add(status.st_ino)
                 total_inodes += 1
-                if stat.S_ISDIR(status.st_mode):
-                    total_bytes += PAGE
-                elif stat.S_ISREG(status.st_mode):
+                if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) and status.st_size > 59:
                     total_bytes += pages(status.st_size)
-        return total_bytes, total_inodes
+        return total_bytes, total_inodes, root_bytes
 
     def check_work_clean(self):
         """Nothing staged or parked may stay in work/ once nobody serves it."""
@@ -436,9 +444,9 @@ class Bed:
     def check_recount(self):
         """The ledger's total is what lies in the upper (dense files only; the upper's root may count or not)."""
         status = self.status()
-        total_bytes, total_inodes = self.recount()
+        total_bytes, total_inodes, root_bytes = self.recount()
         got = (status["used_bytes"], status["used_inodes"])
-        check(got in ((total_bytes, total_inodes), (total_bytes + PAGE, total_inodes + 1)),
+        check(got in ((total_bytes, total_inodes), (total_bytes + root_bytes, total_inodes + 1)),
               f"used {got}, but the upper holds {(total_bytes, total_inodes)} (bytes, inodes)")
 
 
@@ -514,11 +522,11 @@ def has_user_xattrs(path):
 
 
 def store_directory(kind):
-    """`memory` where tmpfs keeps user xattrs (Linux 6.6), else disk. TROOT_TEST_STORE=disk decides for all."""
+    """`memory` where tmpfs keeps user xattrs (Linux 6.6), else a disk if root runs the tests or /var/tmp is one. TROOT_TEST_STORE=disk decides for all."""
     kind = kind or os.environ.get("TROOT_TEST_STORE", "memory")
     if kind == "memory" and os.path.isdir("/dev/shm") and has_user_xattrs("/dev/shm"):
         return "/dev/shm"
-    return "/var/tmp"
+    return disk_directory()
 
 
 def why_not(each, mode):
@@ -622,9 +630,11 @@ def run_case(each, mode, binaries, account):
         child(each, mode, base, binaries, account, out)
         os._exit(0)
     os.close(out)
-    data, end = b"", time.monotonic() + each.seconds
+    data, patience = b"", Patience(each.seconds)
     while True:
-        ready, _, _ = select.select([back], [], [], max(0, end - time.monotonic()))
+        ready, _, _ = select.select([back], [], [], max(0, patience.left()))
+        if not ready and not patience.over():
+            continue
         if not ready:
             break
         chunk = os.read(back, 65536)
@@ -635,7 +645,7 @@ def run_case(each, mode, binaries, account):
     clean_up(base, pid)
     os.waitpid(pid, 0)
     if not data:
-        return {"result": "fail", "text": f"no answer within {each.seconds} s"}
+        return {"result": "fail", "text": f"no answer within {each.seconds} s of an idle machine"}
     return json.loads(data)
 
 
@@ -649,15 +659,16 @@ def main():
     account, failed = None, 0
     top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     binaries = os.environ.get("TROOT_BIN", os.path.join(top, "build", "release", "bin"))
-    staged = None
-    if FILE_SYSTEM == "trootfs":
-        if not os.path.exists(os.path.join(binaries, "trootfs")):
-            sys.exit(f"there is no {binaries}/trootfs: build it, or set TROOT_BIN to the directory that has it")
-        # The build may lie where the ordinary user cannot look.
-        staged = tempfile.mkdtemp(prefix="troot-bin-", dir="/var/tmp")
-        os.chmod(staged, 0o755)
-        for program in ("trootfs", "troot"):
-            shutil.copy(os.path.join(binaries, program), staged)
+    needed = [os.path.join(binaries, program) for program in ("trootfs", "troot") if FILE_SYSTEM == "trootfs"]
+    if needed and not os.path.exists(needed[0]):
+        sys.exit(f"there is no {needed[0]}: build it, or set TROOT_BIN to the directory that has it")
+    # The checkout and the build may lie where the ordinary user cannot look.
+    staged = tempfile.mkdtemp(prefix="troot-bin-", dir="/var/tmp")
+    os.chmod(staged, 0o755)
+    here = os.path.dirname(os.path.abspath(__file__))
+    needed += [os.path.join(here, name) for name in os.listdir(here) if name.endswith((".c", ".expected"))]
+    for path in needed:
+        os.chmod(shutil.copy(path, staged), 0o755)
     try:
         account = Account()
         for number, (each, mode) in enumerate(chosen, 1):
@@ -666,7 +677,7 @@ def main():
                 print(f"ok {title} # SKIP {reason}", flush=True)
                 continue
             start = time.monotonic()
-            answer = run_case(each, mode, staged or "", account)
+            answer = run_case(each, mode, staged, account)
             took = time.monotonic() - start
             if answer["result"] == "skip":
                 print(f"ok {title} # SKIP {answer['text']}", flush=True)
@@ -679,6 +690,5 @@ def main():
     finally:
         if account:
             account.remove()
-        if staged:
-            shutil.rmtree(staged, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
     sys.exit(1 if failed else 0)

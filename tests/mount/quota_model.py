@@ -7,7 +7,7 @@ import errno
 
 PAGE = 4096
 MARGIN = 64 << 20
-FREE_XATTR = 1024
+FREE_XATTR = 128
 LIMITS, MAPPING = "limits", "mapping"
 
 

@@ -11,6 +11,7 @@ import time
 
 from beside import ENVIRONMENT, Beside, halve, need, rich, sh, snapshot
 from harness import case, check, equal, main, read, write
+from machine import Child, Patience, complete
 
 DICE = random.Random(5)
 
@@ -185,13 +186,14 @@ class Writer:
     """A client that commits and says so; what it said is what must be there."""
 
     def __init__(self, path, first, synchronous):
-        self.process = subprocess.Popen([sys.executable, "-c", CLIENT, path, str(first), synchronous], env=ENVIRONMENT,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = Child([sys.executable, "-c", CLIENT, path, str(first), synchronous], env=ENVIRONMENT,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def started(self):
         """Waits for its first commit, which a busy machine may keep it from for a while."""
-        ready, _, _ = select.select([self.process.stdout], [], [], 30)
-        check(ready, "the client commits nothing")
+        patience = Patience(30)
+        while not select.select([self.process.stdout], [], [], max(0, patience.left()))[0]:
+            check(not patience.over(), "the client commits nothing")
 
     def killed(self):
         """Ends it; the last commit it said."""
@@ -202,8 +204,9 @@ class Writer:
 
 def inspect(path, acknowledged, what):
     """Whole, every acknowledged commit there, at most one more."""
-    words = subprocess.run(["sqlite3", "-cmd", ".timeout 20000", path, "pragma integrity_check; select count(*), max(n), (select n from total) from t"],
-                           env=ENVIRONMENT, capture_output=True, timeout=30, check=False)
+    words = complete(["sqlite3", "-cmd", ".timeout 20000", path,
+                      "pragma integrity_check; select count(*), max(n), (select n from total) from t"], 30,
+                     env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     text = words.stdout.decode() + words.stderr.decode()
     lines = text.split("\n")
     equal(lines[0], "ok", f"{what}: integrity_check ({text})")

@@ -169,12 +169,11 @@ def probe(m):
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         raise Skip("no C compiler")
-    here = os.path.dirname(os.path.abspath(__file__))
-    run(compiler, "-O1", "-w", "-o", m.base + "/quotaprobe", here + "/quotaprobe.c")
+    run(compiler, "-O1", "-w", "-o", m.base + "/quotaprobe", m.source("quotaprobe.c"))
     os.mkdir(m("t"))
     setquota = f"{m.binaries}/troot setquota -P %d %d %d %d %d {m.mnt}"
     answers = run(m.base + "/quotaprobe", m("t"), setquota).stdout.splitlines()
-    with open(here + "/quotaprobe.expected", encoding="ascii") as file:
+    with open(m.source("quotaprobe.expected"), encoding="ascii") as file:
         wanted = file.read().splitlines()
     # A short last O_DIRECT write is as good as none.
     answers = [a.replace("1044480 bytes", "983040 bytes") if a.startswith("O_DIRECT") else a for a in answers]

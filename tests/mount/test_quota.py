@@ -217,7 +217,12 @@ def unit(m):
     costs(PAGE, "one byte", lambda: write(m("one"), "x"))
     costs(2 * PAGE, "4097 bytes", lambda: write(m("two"), pattern(4097)))
     costs(PAGE, "a directory", lambda: os.mkdir(m("d")))
-    costs(0, "a symlink", lambda: os.symlink("x" * 3000, m("s")))
+    costs(0, "a symlink that fits into an inode", lambda: os.symlink("x" * 59, m("s")))
+    costs(PAGE, "a longer one", lambda: os.symlink("x" * 60, m("s2")))
+    costs(-PAGE, "its end", lambda: os.unlink(m("s2")))
+    costs(0, "128 bytes of xattrs", lambda: os.setxattr(m("one"), "user.a", b"v" * 122))
+    costs(PAGE, "one more", lambda: os.setxattr(m("one"), "user.a", b"v" * 123))
+    costs(-PAGE, "none", lambda: os.removexattr(m("one"), "user.a"))
     costs(0, "a fifo", lambda: os.mkfifo(m("p")))
     costs(0, "a hard link", lambda: os.link(m("two"), m("d/two")))
     costs(0, "a whiteout", lambda: os.unlink(m("file")))
@@ -234,6 +239,78 @@ def unit(m):
     top = sum(os.lstat(os.path.join(directory, n)).st_blocks * 512 for directory, d, f in os.walk(m("")) for n in d + f
               if os.path.lexists(os.path.join(m.upper, os.path.relpath(os.path.join(directory, n), m.mnt))))
     equal(top, m.used() - start, "the sum of st_blocks over upper objects")
+    m.check_recount()
+
+
+def many_lower(m):
+    lower = m.lower
+    os.mkdir(os.path.join(lower, "many"))
+    for i in range(100):
+        write(os.path.join(lower, "many", f"{i:03}" + "w" * 200), "x")
+    os.symlink("y" * 100, os.path.join(lower, "link"))
+
+
+def name_pages(directory):
+    """What the names that lie in an upper directory count."""
+    return max(PAGE, pages(sum(len(os.fsencode(n)) + 16 for n in os.listdir(directory))))
+
+
+@case("the unit: names count in their directory: files, links, whiteouts, copies, moves; and less when they go",
+      options=["size=100M"], lower=many_lower, **trootfs)
+def names_count(m):
+    os.mkdir(m("d"))
+    write(m("d/one"), "")
+
+    def holds(what, *directories):
+        for directory in directories:
+            shown, wanted = os.lstat(m(directory)).st_blocks * 512, name_pages(os.path.join(m.upper, directory))
+            equal(shown, wanted, f"{directory} after {what}")
+        m.check_recount()
+
+    for i in range(200):
+        os.link(m("d/one"), m(f"d/{i:03}" + "n" * 250))
+    check(os.lstat(m("d")).st_blocks > 100, "hard links are no tunnel")
+    holds("hard links", "d")
+    for i in range(100):
+        os.unlink(m(f"many/{i:03}" + "w" * 200))
+    holds("whiteouts", "many")
+    os.mkdir(m("e"))
+    for i in range(0, 200, 2):
+        os.rename(m(f"d/{i:03}" + "n" * 250), m(f"e/{i:03}" + "m" * 100))
+    holds("moves", "d", "e")
+    for i in range(1, 200, 2):
+        os.rename(m(f"d/{i:03}" + "n" * 250), m(f"d/{i:03}"))
+    holds("shorter names", "d")
+    os.chmod(m("e"), 0o755)
+    os.lchown(m("link"), -1, os.getgid())
+    holds("a symlink that was copied up", ".")
+    for i in range(100):
+        write(m(f"many/{i:03}" + "w" * 200), "")
+    holds("files in the place of whiteouts", "many")
+    for i in range(100):
+        os.unlink(m(f"many/{i:03}" + "w" * 200))
+        os.unlink(m(f"e/{2 * i:03}" + "m" * 100))
+    holds("removals", "many", "e")
+    os.rmdir(m("e"))
+    os.rmdir(m("many"))
+    holds("the end of directories", ".")
+
+
+@case("rule 5: at the limit a directory takes no more names, and gives them back", options=["size=64K"], lower=many_lower,
+      **trootfs)
+def names_at_the_limit(m):
+    os.mkdir(m("d"))
+    made = 0
+    try:
+        for made in range(1000):
+            os.mkfifo(m(f"d/{made:03}" + "n" * 250))
+    except OSError as e:
+        equal(e.errno, errno.EDQUOT, "at the limit")
+    check(made < 300, f"{made} names of 253 bytes below a limit of 64K")
+    for i in range(100):
+        os.unlink(m(f"many/{i:03}" + "w" * 200))  # whiteouts: by force
+    for i in range(made):
+        os.unlink(m(f"d/{i:03}" + "n" * 250))
     m.check_recount()
 
 

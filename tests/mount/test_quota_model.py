@@ -18,8 +18,8 @@ import struct
 import time
 
 from actors import Actor
-from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PAGE, RENAME_EXCHANGE, Failure, case, check, equal, fallocate,
-                     in_process, main, names, pattern, renameat2, wait_until, write)
+from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PAGE, RENAME_EXCHANGE, Failure, Patience, case, check, equal,
+                     fallocate, in_process, main, names, pattern, renameat2, wait_until, write)
 from quota_model import Node, Project, Refused, World, pages
 
 trootfs = {"on": ("trootfs",)}
@@ -359,7 +359,7 @@ class Driver:
 
     def compare(self, numbers, what):
         """Usage, peak and failcnt of these projects; a FORGET on its way is waited for."""
-        end = time.monotonic() + 10
+        patience = Patience(10)
         for number in sorted(numbers):
             project = self.world.projects[number]
             wanted = (project.bytes.used, project.inodes.used, project.bytes.peak, project.inodes.peak, project.failcnt,
@@ -370,7 +370,7 @@ class Driver:
                                                    "margin_bytes"))
                 if got == wanted:
                     break
-                if got[:2] == wanted[:2] or time.monotonic() > end:
+                if got[:2] == wanted[:2] or patience.over():
                     raise Failure(f"operation {self.count}, {what}: project {number} has (bytes, inodes, peaks, failcnt, "
                                   f"margin) {got}, expected {wanted}, after{self.story({group_of(number)})}")
 

@@ -12,6 +12,7 @@ import time
 
 import test_slow
 from harness import CASES, PAGE, Failure, Skip, case, check, equal, in_process, mounted, names, pattern, read, run, wait_until, write
+from machine import lock_directory
 
 CASES.clear()  # those of test_slow have a test of their own
 CLIENTS = test_slow.CLIENTS
@@ -28,7 +29,7 @@ def switched(value):
         raise Skip("this kernel has no FUSE over io_uring (Linux 6.14 with CONFIG_FUSE_IO_URING)")
     if read("/proc/sys/kernel/io_uring_disabled").strip() != b"0":
         raise Skip("io_uring is disabled by kernel.io_uring_disabled")
-    lock = os.open("/run/lock/troot-enable-uring", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    lock = os.open(lock_directory() + "/troot-enable-uring", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = read(SWITCH)

@@ -233,6 +233,8 @@ def beside_xfs(m):
             device = next(line.split()[0] for line in file if line.split()[1] == point)
 
         def translate(text):
+            # A line that newer releases have about a part of XFS that we lack.
+            text = text.replace("Realtime Blocks max warnings: 0\n", "")
             return text.replace(point, m.mnt).replace(device, "/dev/loop0")
         for words in ("report -p", "report -p -b", "report -p -i", "report -p -bi", "report -p -h", "report -p -ih", "report -p -bih",
                       "report -p -N", "report -p -n", "report -p -t", "report -pN -bih", "state -p", "dump -p"):
@@ -254,7 +256,7 @@ def options(m):
             ("quota -P", 1, "name or id is missing"), ("quota -P nosuch", 1, "nosuch does not exist"),
             ("quota -PA 5", 1, "over the network"), ("quota -P --always-resolve 5", 1, "5 does not exist"),
             ("setquota -P 5 1 2 3", 1, "too few words"), ("setquota -P -r 5 0 0 0 0 .", 1, "over the network"),
-            ("setquota -P 5 12Q 0 0 0 .", 1, "not an amount"), ("setquota -P 5 0 0 0 12Q .", 1, "not a count"),
+            ("setquota -P 5 12Q 0 0 0 .", 1, "not an amount"), ("setquota -P 5 0 0 0 12Q .", 1, "not an amount"),
             ("setquota -P -t soon 1 .", 1, "not a time"), ("setquota -P --always-resolve 5 0 0 0 0 .", 1, "5 does not exist"),
             ("quotaon -P", 1, "a mount point, or -a, is missing"), ("quotaon .", 1, "use -P"),
             ("quotaoff -P -x account .", 1, "only 'enforce'"), ("quotaon -P /proc", 1, "not on a mount of trootfs")):
@@ -363,6 +365,13 @@ def allocate(m):
     check("name a project, or total" in typed(m, "troot quota set . --limit 1M", status=2), "not the whole mount")
     check("not a directory" in typed(m, "troot quota set d/f --limit 1M", status=2), "not a file")
     check("nothing to set" in typed(m, "troot quota set d", status=2), "nothing to set")
+    typed(m, "mkdir chosen && mkdir chosen/in")
+    check("chosen is project 77 now, with 1 objects in it" in typed(m, "troot quota set chosen 77 --limit 1M"), "the one named")
+    equal(typed(m, "lsattr -pd chosen/in"), "   77 -------------------P-- chosen/in\n", "and what is in it")
+    check("chosen is in project 77" in typed(m, "troot quota set chosen 78 --limit 1M", status=2), "not taken from another")
+    equal((m.project(77)["bhard"], m.project(78).get("bhard", 0)), (MIB, 0), "limits of the one, none of the other")
+    typed(m, "troot quota set . 79 --limit 1M")
+    equal((m.project(79)["bhard"], m.project(79)["used_inodes"]), (MIB, 0), "the mount's root names the mount alone")
     check("agree" in typed(m, "troot quota check ."), "check")
     m.remount()
     equal((m.project(1001)["bhard"], m.project(1002)["bhard"]), (MIB, MIB), "kept")

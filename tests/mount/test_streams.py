@@ -4,9 +4,9 @@ the host itself has cached of a lower file stays. On a disk, since tmpfs is noth
 import os
 import platform
 import re
-import subprocess
 
 from harness import Skip, case, check, equal
+from machine import cached_bytes
 
 on_disk = {"on": ("trootfs",), "store": "disk", "automount": False, "hash_lowers": False}
 MIB = 1 << 20
@@ -17,9 +17,7 @@ ATTEMPTS = 3  # or much, when the machine is short of memory or somebody drops t
 
 def cached(path):
     """MiB of the file in the cache of its own file system."""
-    out = subprocess.run(["fincore", "--bytes", "--noheadings", "--output", "RES", path], check=True, capture_output=True,
-                         text=True, timeout=30).stdout
-    return int(out) / MIB
+    return cached_bytes(path) / MIB
 
 
 def make(path):

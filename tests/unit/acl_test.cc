@@ -12,7 +12,7 @@ namespace {
 struct Line {
   unsigned tag, perm, id = 0xffffffff;
 };
-constexpr unsigned kUserObj = 1, kUser = 2, kGroupObj = 4, kGroup = 8, kMask = 16, kOther = 32;
+constexpr unsigned kUserObj = 1, kUser = 2, kGroupObj = 4, kMask = 16, kOther = 32;
 
 std::string acl(const std::vector<Line>& lines) {
   std::string text("\2\0\0\0", 4);

@@ -331,6 +331,8 @@ TEST_CASE("a mount that cannot be says why in one line") {
   REQUIRE_FALSE(second);
   CHECK(second.error().error == EBUSY);
   CHECK(second.error().message.find("in use by another mount") != std::string::npos);
+  // Who holds it, and the way out.
+  CHECK(second.error().message.find("kill " + std::to_string(::getpid())) != std::string::npos);
   f.overlay.reset();
   Config c = f.config;
   c.lowers = {f.dir / "absent"};

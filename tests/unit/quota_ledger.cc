@@ -99,6 +99,23 @@ TEST_CASE("records: overwritten, moved, erased before and after a settle") {
   CHECK(audited(*quota).empty());
 }
 
+TEST_CASE(
+    "a charge below zero can be read, is mended by a right one, and makes the next open count") {
+  const TempDir dir;
+  {
+    const auto quota = counted(dir.path());
+    quota->record({1, 1}, {proj(1), -kPage});
+    CHECK(audited(*quota) == std::map<std::uint32_t, Usage>{{1, {-kPage, 1}}});
+    const InodeKey key{1, 1};
+    CHECK(quota->records(std::span(&key, 1), Quota::Records::kSettled));
+    quota->record({1, 1}, {proj(1), kPage});
+    CHECK(audited(*quota) == std::map<std::uint32_t, Usage>{{1, {kPage, 1}}});
+    REQUIRE(quota->close());
+  }
+  const FakeClock clock;
+  CHECK(on_disk(dir.path(), clock)->recount() == Recount::kUnclean);
+}
+
 TEST_CASE("without a flush the thread settles by itself") {
   const TempDir dir;
   const auto quota = counted(dir.path());

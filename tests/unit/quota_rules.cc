@@ -15,8 +15,14 @@ TEST_CASE("the unit: whole pages, small xattrs free") {
   CHECK(pages_of(4097) == 2);
   CHECK(pages_of(INT64_MAX) == INT64_MAX / 4096 + 1);
   CHECK(dense_charge(5000) == 8192);
-  CHECK(xattr_charge(1024) == 0);
-  CHECK(xattr_charge(1025) == 4096);
+  CHECK(xattr_charge(128) == 0);
+  CHECK(xattr_charge(129) == 4096);
+  CHECK(xattr_charge(128 + 4097) == 8192);
+  CHECK(symlink_charge(59) == 0);
+  CHECK(symlink_charge(60) == 4096);
+  CHECK(directory_charge(0) == 4096);
+  CHECK(directory_charge(4096) == 4096);
+  CHECK(directory_charge(4097) == 8192);
 }
 
 TEST_CASE("rule 5: a hard limit is reached exactly and never passed") {

@@ -17,6 +17,9 @@ import tempfile
 import time
 import traceback
 
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "mount"))
+from machine import Child, Patience, complete
+
 CASE_SECONDS = 120
 MIB = 1 << 20
 CASES = []
@@ -41,10 +44,10 @@ def equal(got, wanted, what):
 
 
 def wait_until(condition, what, seconds=10):
-    until = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not condition():
-        if time.monotonic() > until:
-            raise Failure(f"not within {seconds} s: {what}")
+        if patience.over():
+            raise Failure(f"not within {seconds} s of an idle machine: {what}")
         time.sleep(0.02)
 
 
@@ -105,7 +108,7 @@ class User:
         named.setdefault("cwd", self.home)
         named.setdefault("env", self.environment)
         named.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(words, start_new_session=True, **self.identity(), **named)
+        return Child(words, start_new_session=True, **self.identity(), **named)
 
     def run(self, *words, text=None, seconds=60, **named):
         """(status, stdout, stderr)."""
@@ -151,10 +154,10 @@ class User:
     def close(self):
         if os.path.isdir(self.store + "/worlds"):
             for world in os.listdir(self.store + "/worlds"):
-                subprocess.run(["troot", "rm", "--force", world], env=self.environment, cwd="/", timeout=60,
-                               capture_output=True, **self.identity())
+                complete(["troot", "rm", "--force", world], 60, env=self.environment, cwd="/", stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, **self.identity())
         # Plain removal, as the owner, must do for all that a store holds.
-        removed = subprocess.run(["rm", "-rf", self.home + "/data"], **self.identity(), timeout=60, capture_output=True)
+        removed = complete(["rm", "-rf", self.home + "/data"], 60, stderr=subprocess.PIPE, **self.identity())
         shutil.rmtree(self.home, ignore_errors=True)
         if self.made:
             # What a failed case left running; the user is this case's own. userdel refuses one with processes.
@@ -220,6 +223,17 @@ def host_untouched(user, world, before, *trees, marks):
         check(account or others or path.startswith(PACKAGE_RECORDS), f"the host's {path} is not what it was")
 
 
+def limit(patience):
+    """Raises Failure in this process when the time is over."""
+    def look(*_):
+        if patience.over():
+            raise Failure(f"took over {patience.seconds} s of an idle machine")
+        signal.alarm(int(patience.left()) + 1)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.alarm(patience.seconds)
+
+
 def run_case(function, mode, binaries, seconds):
     """(word, reason), the case run in a child that is given up after `seconds`."""
     reader, writer = os.pipe()
@@ -227,8 +241,7 @@ def run_case(function, mode, binaries, seconds):
     if child == 0:
         os.setpgid(0, 0)
         # What a time limit raises, so that the user and the store go all the same.
-        signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(Failure(f"took over {seconds} s")))
-        signal.alarm(seconds)
+        limit(Patience(seconds))
         verdict = "ok"
         user = None
         try:
@@ -240,7 +253,7 @@ def run_case(function, mode, binaries, seconds):
             verdict = f"not ok {failure}"
         except BaseException:  # noqa: a broken case is a failed one
             verdict = "not ok " + traceback.format_exc()
-        signal.alarm(60)
+        limit(Patience(60))
         try:
             if user and verdict.startswith("not ok"):
                 show_logs(user)

@@ -19,8 +19,25 @@ def healthy(u):
     equal([f["what"] for f in findings if f["verdict"] == "fail"], [], "failures")
     ids = next(f for f in findings if f["what"] == "id range")
     equal(ids["verdict"], "warn" if u.mode == "one" else "ok", "the id range")
-    check(u.mode != "one" or "usermod" in ids["cure"], "its cure")
+    check(u.mode != "one" or "uidmap" in ids["cure"] and f"echo {u.made}:" in ids["cure"] and "sshd" in ids["detail"], "its cure")
     check("\033" not in out and "\033[32m" in u.troot("--color", "always", "doctor"), "colour")
+
+
+@case("ping: doctor names the sysctl where it is closed")
+def closed_ping(u):
+    if os.getuid() != 0:
+        raise Skip("needs root")
+    with open("/proc/sys/net/ipv4/ping_group_range", encoding="ascii") as file:
+        was = file.read()
+    script = ("echo 1 0 > /proc/sys/net/ipv4/ping_group_range && "
+              f"exec setpriv --reuid {u.uid} --regid {u.gid} --clear-groups troot doctor --json")
+    done = subprocess.run(["unshare", "-n", "sh", "-c", script], env=u.environment, cwd="/", capture_output=True, text=True,
+                          timeout=60)
+    found = next(f for f in json.loads(done.stdout) if f["what"] == "ping")
+    equal(found["verdict"], "warn", f"ping ({found})")
+    check("net.ipv4.ping_group_range" in found["cure"], str(found))
+    with open("/proc/sys/net/ipv4/ping_group_range", encoding="ascii") as file:
+        equal(file.read(), was, "the host's own sysctl")
 
 
 def on_a_host(u, prepare, command):

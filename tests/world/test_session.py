@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from bed import Failure, Skip, case, check, equal, main, servers, wait_until
+from machine import Patience, slowness
 
 EVERY = ("one", "range", "root")
 
@@ -81,7 +82,7 @@ def shared(u):
     equal(u.status("w1")["sessions"], 1, "sessions")
     equal(u.status("w1")["state"], "running", "state")
     equal(u.shell("w1", "cat /srv/one"), "one\n", "the second terminal reads the first's")
-    equal(u.shell("w2", "ls /srv | wc -l"), "0\n", "the other world's /srv")
+    u.shell("w2", "test ! -e /srv/one")
     u.shell("w1", "echo two > /srv/two")
     equal(first.communicate(timeout=20)[0], "two\n", "the first terminal reads the second's")
     check(not os.path.exists("/srv/one"), "/srv/one on the host")
@@ -110,7 +111,7 @@ def last_one_out(u):
     u.world("w")
     started = time.monotonic()
     u.shell("w", "sleep 1000 & trap '' TERM; (trap '' TERM HUP; sleep 1000) & echo left")
-    check(time.monotonic() - started < 20, "leaving took long")
+    check(time.monotonic() - started < 20 * slowness(), "leaving took long")
     equal(servers(u), [], "servers")
     equal(u.status("w")["state"], "stopped", "state")
 
@@ -136,10 +137,11 @@ class Screen:
         self.text = ""
 
     def expect(self, word, seconds=20):
-        until = time.monotonic() + seconds
+        patience = Patience(seconds)
         while word not in self.text:
-            left = until - time.monotonic()
-            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+            if not select.select([self.fd], [], [], max(0, patience.left()))[0]:
+                if not patience.over():
+                    continue
                 raise Failure(f"no {word!r} on the terminal: {self.text!r}")
             try:
                 self.text += os.read(self.fd, 4096).decode(errors="replace")

@@ -29,6 +29,12 @@ def bad_input(u):
     u.refused(2, "nonsense", says=["nonsense"])
     u.refused(2, says=["--help"])
     u.refused(2, "list", "--nonsense", says=["--nonsense"])
+    # An option that is not there is named before what is missing, and the help is the command's own.
+    for command in ("create", "status", "rm", "stop", "quota", "refresh"):
+        for option in ("-x", "--nonsense", "--nonsense=1"):
+            u.refused(2, command, option, says=[option.split("=")[0] + " is not an option", f"troot {command} --help"])
+    equal(u.run("troot", "quota", "set", "--nonsense")[::2],
+          (2, "troot quota: --nonsense is not an option (troot quota set --help)\n"), "an option of a verb")
     equal(u.troot("list", "-q"), "w\n", "worlds made by bad input")
 
 
@@ -58,7 +64,8 @@ def flattened(u):
     u.refused(2, "flatten", says=["-o"])
     u.refused(2, "flatten", "-o", "lowerdir=/etc", says=["upperdir"])
     u.shell("w", "mv /etc/skel /etc/skel2 && echo more >> /etc/skel2/.bashrc && touch -d 2001-01-01 /etc/hosts.allow /etc/hostname")
-    show = ("cd /etc && find skel2 hostname -printf '%p %M %u %g %s %T@\\n' | sort && cat skel2/.* hostname 2> /dev/null | md5sum;"
+    show = ("cd /etc && find skel2 hostname -printf '%p %M %u %g %T@ ' '(' -type d -printf '\\n' -o -printf '%s\\n' ')' | sort &&"
+            " cat skel2/.* hostname 2> /dev/null | md5sum;"
             " ls -d skel")
     before = u.shell("w", show, status=2)
     running = u.popen("troot", "exec", "w", "sleep", "60")
@@ -133,7 +140,7 @@ def run(u):
     equal(u.troot("list", "-q"), "", "worlds after run --rm")
     u.troot("run", "--rm", "--", "sh", "-c", "exit 5", status=5)
     u.troot("run", "--name", "kept", "--limit", "50M", "--", "touch", "/srv/x")
-    equal(u.shell("kept", "ls /srv"), "x\n", "in the world that is kept")
+    u.shell("kept", "test -e /srv/x")
     equal(u.status("kept")["limit_bytes"], 50 << 20, "its limit")
     u.refused(125, "run", "--rm", "--name", "kept", "true", says=["kept"])
 

@@ -122,9 +122,17 @@ cli::Outcome<std::uint32_t> choose_id(const Server& server, const Projects& name
 }  // namespace
 
 cli::Outcome<Assigned> assign_project(const Server& server, const Projects& names,
-                                      const std::string& directory) {
+                                      const std::string& directory,
+                                      std::optional<std::uint32_t> wanted) {
   TAKE(top, open_directory(directory));
   TAKE(attributes, attributes_of(top, directory));
+  if (wanted && attributes.fsx_projid != 0 && attributes.fsx_projid != *wanted) {
+    const std::string id = std::to_string(*wanted);
+    return cli::usage(directory + " is in project " + std::to_string(attributes.fsx_projid) +
+                      ": leave " + id + " out to set that one, name the mount point (" +
+                      server.place().point + ") to set project " + id + ", or chattr -R -p " + id +
+                      " " + directory + " first");
+  }
   if ((attributes.fsx_xflags & FS_XFLAG_PROJINHERIT) != 0 && attributes.fsx_projid != 0)
     return Assigned{attributes.fsx_projid, 0, 0};
   std::error_code error;
@@ -132,7 +140,11 @@ cli::Outcome<Assigned> assign_project(const Server& server, const Projects& name
   if (error) return cli::failure(directory + ": " + error.message());
   if (real == server.place().point)
     return cli::usage(directory + " is the whole mount: name a project, or total");
-  TAKE(project, choose_id(server, names, real, attributes));
+  std::uint32_t project = wanted.value_or(0);
+  if (!wanted) {
+    TAKE(chosen, choose_id(server, names, real, attributes));
+    project = chosen;
+  }
   Walk walk(project);
   if (auto done = walk.directory(top, directory); !done) {
     // Without the flag another try begins where this one did.

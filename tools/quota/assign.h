@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "tools/quota/projects.h"
@@ -19,7 +20,9 @@ struct Assigned {
 /// it, the one that it has without handing it down, or a new id that neither the mount nor
 /// /etc/projid knows, which is then set on the tree. Blame::kUsage: it is no directory, or the root
 /// of the mount, which the total limits.
-[[nodiscard]] cli::Outcome<Assigned> assign_project(const Server& server, const Projects& names,
-                                                    const std::string& directory);
+/// With `wanted`: that one; Blame::kUsage where the directory has another already.
+[[nodiscard]] cli::Outcome<Assigned> assign_project(
+    const Server& server, const Projects& names, const std::string& directory,
+    std::optional<std::uint32_t> wanted = std::nullopt);
 
 }  // namespace troot::quota_tools

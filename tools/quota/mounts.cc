@@ -220,6 +220,7 @@ cli::Outcome<Place> find_place(const std::string& path) {
   place.point = mount != nullptr ? mount->point : path;
   place.device = mount != nullptr && mount->source.starts_with('/') ? mount->source : place.point;
   place.control = found.control;
+  if (mount != nullptr) place.owner = mount->user;
   return place;
 }
 

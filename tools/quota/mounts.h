@@ -27,6 +27,7 @@ struct Place {
   std::string point;    ///< the mount point
   std::string device;   ///< as reports call it: the source where that is a path, else the point
   std::string control;  ///< the server's socket
+  std::optional<uid_t> owner{};  ///< whose server it is; absent: the caller's
 };
 
 /// Pure: the lines of `text`, those that make no sense left out.

@@ -111,9 +111,10 @@ cli::Outcome<std::optional<Words>> parse_tool(const Call& call, const char* help
   return std::optional<Words>(std::move(words));
 }
 
-cli::Outcome<std::vector<Server>> servers_of(const Call& call, Where where, const Words& points) {
+cli::Outcome<std::vector<Server>> servers_of(const Call& call, Where where, const Words& points,
+                                             bool verbose) {
   std::vector<Server> servers;
-  if (where == Where::kEverywhere) servers = all_servers(call.tool);
+  if (where == Where::kEverywhere) servers = all_servers(call.tool, verbose);
   if (where == Where::kPoints && points.empty())
     return cli::failure("a mount point, or -a, is missing (" + call.tool + " --help)");
   for (const auto& point : points) {

@@ -46,6 +46,7 @@ enum class Where { kPoints, kEverywhere };
 /// The servers behind mount points, of which there must be one, or of every mount of trootfs that
 /// answers (-a).
 [[nodiscard]] cli::Outcome<std::vector<Server>> servers_of(const Call& call, Where where,
-                                                           const Words& points);
+                                                           const Words& points,
+                                                           bool verbose = false);
 
 }  // namespace troot::quota_tools

@@ -61,7 +61,7 @@ cli::Outcome<int> quota(const Call& call) {
   }
   std::vector<Server> servers;
   if (mounts.empty()) {
-    servers = all_servers(call.tool);
+    servers = all_servers(call.tool, options.verbose);
   } else {
     TAKE(named, servers_of(call, Where::kPoints, mounts));
     servers = std::move(named);

@@ -32,7 +32,7 @@ cli::Outcome<int> quotaon(const Call& call) {
                           flag('v', "verbose", verbose),
                           {'x', "xfs-command", Value::kRequired, &take_xfs_command}}));
   if (!words) return 0;
-  TAKE(servers, servers_of(call, all ? Where::kEverywhere : Where::kPoints, *words));
+  TAKE(servers, servers_of(call, all ? Where::kEverywhere : Where::kPoints, *words, verbose));
   bool any_on = false;
   for (const Server& server : servers) {
     const Place& place = server.place();

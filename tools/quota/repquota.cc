@@ -53,7 +53,8 @@ cli::Outcome<int> repquota(const Call& call) {
                       return {};
                     }}}));
   if (!words) return 0;
-  TAKE(servers, servers_of(call, all ? Where::kEverywhere : Where::kPoints, *words));
+  TAKE(servers,
+       servers_of(call, all ? Where::kEverywhere : Where::kPoints, *words, options.verbose));
   const Projects names = Projects::of_machine();
   std::string text;
   for (const Server& server : servers) {

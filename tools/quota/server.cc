@@ -54,9 +54,16 @@ Row row_of(const Line& line) {
 cli::Problem unreachable(const Place& place, Errno error) {
   switch (error.value()) {
     case EACCES:
-    case EPERM:
       return {cli::Blame::kFailure,
               place.point + ": only the mount's owner and root may ask its server"};
+    case EPERM:
+      return {cli::Blame::kFailure,
+              place.point + ": who listens at " + place.control + " is not the mount's owner"};
+    case ETIMEDOUT:
+      return {cli::Blame::kFailure,
+              place.point +
+                  ": its server does not answer; is it stopped? (kill -CONT lets it go "
+                  "on)"};
     case ENOENT:
     case ECONNREFUSED:
       return {cli::Blame::kFailure, place.point + ": no server answers at " + place.control +
@@ -67,7 +74,7 @@ cli::Problem unreachable(const Place& place, Errno error) {
 }
 
 cli::Outcome<fusefs::ControlReply> Server::ask(const std::string& request) const {
-  auto reply = fusefs::control_request(place_.control, request);
+  auto reply = fusefs::control_request(place_.control, request, {.owner = place_.owner});
   if (!reply) return tl::unexpected(unreachable(place_, reply.error()));
   if (reply->error != 0) return cli::failure(place_.point + ": " + reply->text);
   return std::move(*reply);
@@ -122,9 +129,14 @@ cli::Outcome<Server> server_of_target(const std::string& word) {
   return Server({word, word, world.run("control")});
 }
 
-std::vector<Server> all_servers(const std::string& tool) {
+std::vector<Server> all_servers(const std::string& tool, bool verbose) {
   std::vector<Server> servers;
+  unsigned others = 0;
   for (const Mount& mount : trootfs_mounts()) {
+    if (::geteuid() != 0 && mount.user && *mount.user != ::geteuid()) {
+      ++others;
+      continue;
+    }
     auto server = server_of(mount.point);
     auto state = server ? server->state() : tl::unexpected(server.error());
     if (state) {
@@ -133,6 +145,8 @@ std::vector<Server> all_servers(const std::string& tool) {
       std::fprintf(stderr, "%s: %s\n", tool.c_str(), state.error().text.c_str());
     }
   }
+  if (verbose && others != 0)
+    std::fprintf(stderr, "%s: %u mounts of other users are left out\n", tool.c_str(), others);
   return servers;
 }
 

@@ -63,7 +63,8 @@ class Server {
 [[nodiscard]] cli::Outcome<Server> server_of(const std::string& path);
 [[nodiscard]] cli::Outcome<Server> server_of_target(const std::string& word);
 
-/// All servers that answer. One that does not gets a line on stderr, which begins with `tool`.
-[[nodiscard]] std::vector<Server> all_servers(const std::string& tool);
+/// All servers that answer. One of the caller's that does not gets a line on stderr, which begins
+/// with `tool`; those of other users, whom they would refuse, one line together if `verbose`.
+[[nodiscard]] std::vector<Server> all_servers(const std::string& tool, bool verbose);
 
 }  // namespace troot::quota_tools

@@ -43,6 +43,21 @@ cli::Outcome<int> quota_verb(const Call& call) {
   return verbs().at(verb)(rest);
 }
 
+std::string explain_words(const CLI::App& app, const Words& words, const CLI::ParseError& wrong,
+                          const std::string& help) {
+  for (const std::string& word : words) {
+    if (word == "--") break;
+    if (word.size() < 2 || word[0] != '-') continue;
+    const bool letter = word[1] != '-';
+    // -1 and the like may be meant as a number.
+    if (letter && word[1] >= '0' && word[1] <= '9') continue;
+    const std::string name = letter ? word.substr(0, 2) : word.substr(0, word.find('='));
+    if (app.get_option_no_throw(name) == nullptr)
+      return name + " is not an option (" + help + " --help)";
+  }
+  return std::string(wrong.what()) + " (" + help + " --help)";
+}
+
 cli::Outcome<int> parse_verb(CLI::App& app, const Call& call,
                              const std::function<cli::Outcome<int>()>& body) {
   try {
@@ -51,7 +66,7 @@ cli::Outcome<int> parse_verb(CLI::App& app, const Call& call,
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& wrong) {
-    return cli::usage(std::string(wrong.what()) + " (" + call.tool + " --help)");
+    return cli::usage(explain_words(app, call.words, wrong, call.tool));
   }
   return body();
 }

@@ -19,6 +19,10 @@ inline constexpr const char* kTotal = "total";
 inline constexpr const char* kTargetHelp =
     "A mount point or anything below one, or a running world";
 inline constexpr const char* kProjectHelp = "A project's id or name, or total: the whole mount";
+/// What is wrong with `words` as one line: an option that is not there before anything that is
+/// missing. `help`: the command that tells more.
+[[nodiscard]] std::string explain_words(const CLI::App& app, const Words& words,
+                                        const CLI::ParseError& wrong, const std::string& help);
 /// Parses a verb's words and runs `body`; --help prints and is a success.
 [[nodiscard]] cli::Outcome<int> parse_verb(CLI::App& app, const Call& call,
                                            const std::function<cli::Outcome<int>()>& body);

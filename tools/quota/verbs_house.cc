@@ -223,7 +223,7 @@ cli::Outcome<int> verb_list(const Call& call) {
   return parse_verb(app, call, [&]() -> cli::Outcome<int> {
     Json all = Json::array();
     std::vector<std::vector<std::string>> cells;
-    for (const Server& server : all_servers(call.tool)) {
+    for (const Server& server : all_servers(call.tool, false)) {
       const auto state = server.state();
       // One that went meanwhile is not listed.
       if (!state) continue;

@@ -1,6 +1,7 @@
 // What owns it: the verbs of `troot quota` that change, in the house's own style: set, reset-peak.
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 
 #include <CLI/CLI.hpp>
 
@@ -50,8 +51,19 @@ cli::Outcome<std::string> grace_words(const Changes& changes) {
 /// new one for the directory.
 cli::Outcome<std::optional<std::uint32_t>> project_for(const Server& server, const Words& typed,
                                                        const Projects& names, const Call& call) {
-  if (typed.size() == 2) return project_or_total(typed[1], names);
-  TAKE(assigned, assign_project(server, names, typed[0]));
+  std::optional<std::uint32_t> wanted;
+  if (typed.size() == 2) {
+    TAKE(named, project_or_total(typed[1], names));
+    // A directory within the mount is meant as that project's; anything else only names the mount.
+    std::error_code error;
+    const bool within =
+        named && *named != 0 && std::filesystem::is_directory(typed[0], error) &&
+        std::filesystem::canonical(typed[0], error).string() != server.place().point &&
+        server.place().point != typed[0];
+    if (!within) return named;
+    wanted = named;
+  }
+  TAKE(assigned, assign_project(server, names, typed[0], wanted));
   const std::string which = "project " + std::to_string(assigned.project);
   if (assigned.objects == 0) {
     note(call, typed[0] + " is in " + which);
@@ -125,7 +137,7 @@ cli::Outcome<int> reset_peak(const std::string& target, const Words& words, bool
 cli::Outcome<int> verb_set(const Call& call) {
   CLI::App app(
       "Set limits, grace periods and the parent of a project, at once. A directory without PROJECT "
-      "is given a project of its own, if it has none",
+      "is given a project of its own, if it has none; with PROJECT, that one",
       call.tool);
   std::string target, project;
   Changes changes;

@@ -33,7 +33,8 @@ enum class End { kTold, kLost };
 
 cli::Outcome<Watched> subscribe(const Server& server) {
   fusefs::ControlReply reply;
-  auto stream = fusefs::EventStream::open(server.place().control, reply);
+  auto stream =
+      fusefs::EventStream::open(server.place().control, reply, {.owner = server.place().owner});
   if (!stream) return tl::unexpected(unreachable(server.place(), stream.error()));
   if (reply.error != 0) return cli::failure(server.place().point + ": " + reply.text);
   return Watched{server.place(), std::move(*stream)};
@@ -95,7 +96,7 @@ std::optional<End> serve(const Call& call, const WatchWords& words, Watched& wat
 cli::Outcome<int> watch(const Call& call, const WatchWords& words) {
   std::vector<Server> servers;
   if (words.target.empty()) {
-    servers = all_servers(call.tool);
+    servers = all_servers(call.tool, false);
     if (servers.empty()) return cli::failure("there is no mount of trootfs whose server answers");
   } else {
     TAKE(server, server_of_target(words.target));

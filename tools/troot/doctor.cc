@@ -40,8 +40,9 @@ std::string rendered(const std::vector<Finding>& findings) {
 }
 
 Outcome<int> doctor(bool json) {
-  TAKE(store, Store::of_user());
-  const auto findings = probe_all(store.path());
+  TAKE(path, Store::path_of_user());
+  const auto store = Store::of_user();
+  const auto findings = probe_all(path, store ? "" : store.error().text);
   std::string out;
   if (json) {
     nlohmann::json all = nlohmann::json::array();

@@ -1,11 +1,13 @@
 // What owns it: the command line of troot: finds the command, runs it, turns what went wrong into
 // one line and an exit code: 2 for what was typed, 1 for what happened; 125 for both where the code
 // is otherwise the run command's own.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 
 #include "tools/quota/tool.h"
+#include "tools/quota/verbs.h"
 #include "tools/troot/command.h"
 #include "tools/troot/render.h"
 #include "tools/troot/session.h"
@@ -105,7 +107,11 @@ int troot_main(int argc, char** argv) {
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& wrong) {
-    return report({Blame::kUsage, std::string(wrong.what()) + " (troot --help)"}, session);
+    const CLI::App* command = words.command.empty() ? &app : app.get_subcommand(words.command);
+    const auto at = std::find(words.ours.begin(), words.ours.end(), words.command);
+    const quota_tools::Words own(at == words.ours.end() ? at : at + 1, words.ours.end());
+    const std::string help = words.command.empty() ? "troot" : "troot " + words.command;
+    return report({Blame::kUsage, quota_tools::explain_words(*command, own, wrong, help)}, session);
   }
   set_color(color);
   const Outcome<int> result = typed.action();

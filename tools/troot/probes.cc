@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <linux/io_uring.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -15,10 +17,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <span>
 
@@ -42,6 +46,7 @@ namespace {
 namespace fs = boost::filesystem;
 
 constexpr std::uint64_t kLittleDisk_bytes = 1ULL << 30;
+constexpr std::uint64_t kFirstSubid = 100'000;
 
 std::string words(int error) { return std::strerror(error); }
 
@@ -150,6 +155,37 @@ Finding fresh_proc() {
           words(error < 0 ? -error : error) + "; worlds share the host's process ids", ""};
 }
 
+/// The line that gives `user` ids which nobody has, with the package that maps them.
+std::string free_range_cure(const std::string& user) {
+  std::uint64_t first = kFirstSubid;
+  for (const char* path : {"/etc/subuid", "/etc/subgid"}) {
+    std::ifstream in(path);
+    for (std::string line; std::getline(in, line);) {
+      const auto owner = line.substr(0, line.find(':'));
+      for (const IdRange& range : parse_subids(line, owner, static_cast<uid_t>(-1)))
+        first = std::max<std::uint64_t>(first, std::uint64_t{range.first} + range.count);
+    }
+  }
+  const std::string entry = user + ":" + std::to_string(first) + ":65536";
+  return "sudo apt-get install uidmap && echo " + entry +
+         " | sudo tee -a /etc/subuid /etc/subgid   # then stop and start the world";
+}
+
+/// A program inside asks by the socket that needs no privilege, which the host allows by group.
+Finding ping() {
+  const int error = in_child(namespace_flags(), last_plan(), [] {
+    const UniqueFd raw(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP));
+    if (raw.valid()) return 0;
+    const UniqueFd plain(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP));
+    return plain.valid() ? 0 : errno;
+  });
+  if (error == 0) return {"ping", Verdict::kOk, "works in worlds", ""};
+  return {"ping", Verdict::kWarn,
+          "does not work in worlds: net.ipv4.ping_group_range leaves your group out (" +
+              words(error < 0 ? -error : error) + ")",
+          "sudo sysctl net.ipv4.ping_group_range='0 2147483647'"};
+}
+
 Finding id_range() {
   const std::vector<IdPlan> plans = id_plans();
   if (plans.front().mode == IdMode::kRoot)
@@ -158,15 +194,18 @@ Finding id_range() {
   const std::string user = entry != nullptr ? entry->pw_name : std::to_string(::getuid());
   if (plans.front().mode == IdMode::kOne) {
     return {"id range", Verdict::kWarn,
-            "no subordinate ids in /etc/subuid and /etc/subgid; worlds have one id",
-            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + user};
+            "no subordinate ids in /etc/subuid and /etc/subgid; worlds have one id: what becomes "
+            "another user inside fails (sshd, postgres, sudo -u)",
+            free_range_cure(user)};
   }
   const int error = in_child(namespace_flags(), plans.front(), [] { return 0; });
   if (error == 0)
     return {"id range", Verdict::kOk, std::to_string(plans.front().id_count()) + " ids", ""};
-  return {"id range", Verdict::kWarn,
-          "newuidmap and newgidmap do not map the subordinate ids; worlds have one id",
-          "sudo apt-get install uidmap"};
+  return {
+      "id range", Verdict::kWarn,
+      "newuidmap and newgidmap do not map the subordinate ids; worlds have one id: what becomes "
+      "another user inside fails (sshd, postgres, sudo -u)",
+      "sudo apt-get install uidmap"};
 }
 
 Finding seccomp_filter() {
@@ -265,10 +304,14 @@ std::vector<Finding> store_findings(const std::string& store) {
 
 }  // namespace
 
-std::vector<Finding> probe_all(const std::string& store) {
-  std::vector<Finding> found{server_program(), fuse_device(),    namespaces(),
-                             fuse_mount(),     passthrough(),    fresh_proc(),
-                             id_range(),       seccomp_filter(), fuse_over_io_uring()};
+std::vector<Finding> probe_all(const std::string& store, const std::string& refusal) {
+  std::vector<Finding> found{server_program(), fuse_device(),       namespaces(), fuse_mount(),
+                             passthrough(),    fresh_proc(),        id_range(),   seccomp_filter(),
+                             ping(),           fuse_over_io_uring()};
+  if (!refusal.empty()) {
+    found.push_back({"store", Verdict::kFail, refusal, ""});
+    return found;
+  }
   for (auto& finding : store_findings(store)) found.push_back(std::move(finding));
   return found;
 }

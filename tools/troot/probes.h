@@ -20,7 +20,8 @@ struct Finding {
   std::string cure;    ///< the line to paste; empty where there is none
 };
 
-/// All of them, in the order in which a world needs them. `store` is where the store is or will be.
-[[nodiscard]] std::vector<Finding> probe_all(const std::string& store);
+/// All of them, in the order in which a world needs them. `store` is where the store is or will be;
+/// `refusal`: why no world is to be kept there.
+[[nodiscard]] std::vector<Finding> probe_all(const std::string& store, const std::string& refusal);
 
 }  // namespace troot::cli

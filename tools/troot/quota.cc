@@ -6,6 +6,7 @@
 
 #include "fusefs/control.h"
 #include "tools/troot/command.h"
+#include "tools/troot/ending.h"
 #include "tools/troot/size.h"
 #include "tools/troot/state.h"
 
@@ -33,20 +34,29 @@ Outcome<std::string> typed_limits(const QuotaWords& words) {
   return request;
 }
 
-Done tell_server(const World& world, const std::string& limits) {
+/// False: the world ended meanwhile, so that the next server is to be told.
+Outcome<bool> tell_server(const World& world, const std::string& limits) {
   const auto reply = fusefs::control_request(world.run("control"), "limit" + limits);
+  // What init writes down in the end is the old limit unless it was still at its work by now.
+  if (!is_running(world)) return false;
+  if (!reply && reply.error() == ETIMEDOUT)
+    return failure(hung_text(world, "server", stopped_server(world)));
   if (!reply)
     return failure_errno("the server of world '" + world.name() + "'", reply.error().value());
   if (reply->error != 0)
     return failure("the server of world '" + world.name() + "': " + reply->text);
-  return {};
+  return true;
 }
 
 Done change(const World& world, const QuotaWords& words) {
   TAKE(limits, typed_limits(words));
   TAKE(lock, world.lock());
   // A running server keeps its limits itself; what is typed for a stopped world waits for the next.
-  if (is_running(world)) return tell_server(world, limits);
+  if (is_running(world)) {
+    TAKE(told, tell_server(world, limits));
+    if (told) return {};
+  }
+  NEED(wait_for_server(world));
   TAKE(settings, world.load());
   if (!words.limit.empty()) {
     TAKE(bytes, parse_size("limit", words.limit));
@@ -67,7 +77,16 @@ Outcome<int> quota(const QuotaWords& words) {
   TAKE(world, store.find(words.name));
   if (!words.limit.empty() || !words.inodes.empty()) NEED(change(world, words));
   NEED(world.load());
-  const WorldView now = view(world);
+  WorldView now = view(world);
+  // What was set is what holds, though the world may just be ending and say the former limit.
+  if (!words.limit.empty()) {
+    TAKE(bytes, parse_size("limit", words.limit));
+    now.limit_bytes = static_cast<std::int64_t>(bytes);
+  }
+  if (!words.inodes.empty()) {
+    TAKE(count, parse_count("inodes", words.inodes));
+    now.limit_inodes = static_cast<std::int64_t>(count);
+  }
   if (words.json) {
     const nlohmann::json json{
         {"name", now.name}, {"limit_bytes", now.limit_bytes}, {"limit_inodes", now.limit_inodes}};

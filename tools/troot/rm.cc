@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "tools/troot/command.h"
-#include "tools/troot/start.h"
+#include "tools/troot/ending.h"
 #include "tools/troot/state.h"
 
 namespace troot::cli {
@@ -15,10 +15,13 @@ struct RmWords {
 
 Done remove(const World& world, bool force) {
   TAKE(lock, world.lock());
-  const auto sessions = count_sessions(world);
-  if (sessions && !force) {
-    return failure("world '" + world.name() + "' is in use by " + std::to_string(*sessions) +
-                   (*sessions == 1 ? " session" : " sessions") + " (troot stop " + world.name() +
+  const Presence presence = force ? Presence{} : presence_of(world);
+  if (presence.state != Presence::State::kStopped) {
+    const std::string how = presence.state == Presence::State::kRunning
+                                ? "is in use by " + std::to_string(presence.sessions) +
+                                      (presence.sessions == 1 ? " session" : " sessions")
+                                : "runs and does not answer";
+    return failure("world '" + world.name() + "' " + how + " (troot stop " + world.name() +
                    ", or troot rm --force " + world.name() + ")");
   }
   NEED(stop_world(world));

@@ -3,9 +3,9 @@
 #include <memory>
 #include <random>
 
+#include "tools/troot/ending.h"
 #include "tools/troot/new_world.h"
 #include "tools/troot/session.h"
-#include "tools/troot/start.h"
 
 namespace troot::cli {
 namespace {

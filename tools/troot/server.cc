@@ -120,8 +120,8 @@ Outcome<Server> start_server(const Store& store, const World& world, const Setti
   if (program.empty())
     return failure("trootfs is neither beside troot nor in PATH (install both together)");
   const std::string log_path = world.run("server.log");
-  const UniqueFd log(
-      ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+  const UniqueFd log(::open(
+      log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!log.valid()) return failure_errno(log_path);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "tools/troot/environment.h"
 #include "tools/troot/process.h"
@@ -24,6 +26,9 @@
 
 namespace troot::cli {
 namespace {
+
+/// How often a world is started anew that ends as it is entered.
+constexpr int kAttempts = 5;
 
 /// What is passed on to the command. The terminal's own signals reach it without us.
 constexpr int kForwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
@@ -93,8 +98,10 @@ sigset_t watched_signals() {
   ::_exit(0);
 }
 
-Outcome<pid_t> start_command(const Session& session, const std::string& world,
-                             const std::vector<std::string>& command, const sigset_t& mask) {
+/// Nothing: the world ended before there was a command in it.
+Outcome<std::optional<pid_t>> start_command(const Session& session, const std::string& world,
+                                            const std::vector<std::string>& command,
+                                            const sigset_t& mask) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return failure_errno("socketpair");
@@ -107,11 +114,14 @@ Outcome<pid_t> start_command(const Session& session, const std::string& world,
   const Message message = receive_message(report.get(), -1);
   while (::waitpid(joiner, nullptr, 0) < 0 && errno == EINTR) {
   }
-  if (message.word.empty()) return failure("the world ended");
+  if (message.word.empty()) return std::optional<pid_t>();
   char* end = nullptr;
   const long pid = std::strtol(message.word.c_str(), &end, 10);
-  if (*end != '\0') return failure(message.word);
-  return static_cast<pid_t>(pid);
+  if (*end == '\0') return std::optional<pid_t>(static_cast<pid_t>(pid));
+  // Init lets go of its connections before its pid namespace refuses whoever comes.
+  pollfd init{session.init.get(), POLLIN, 0};
+  if (::poll(&init, 1, 0) > 0) return std::optional<pid_t>();
+  return failure(message.word);
 }
 
 /// True when the terminal sent it, to the whole foreground group, of which the command may be a
@@ -137,14 +147,16 @@ int wait_for(pid_t command, const sigset_t& watched, const Terminal& terminal) {
   }
 }
 
-Outcome<int> run_in_session(const Session& session, const std::string& world,
-                            const std::vector<std::string>& command, const sigset_t& watched,
-                            const sigset_t& mask) {
+/// Nothing: as start_command.
+Outcome<std::optional<int>> run_in_session(const Session& session, const std::string& world,
+                                           const std::vector<std::string>& command,
+                                           const sigset_t& watched, const sigset_t& mask) {
   const Terminal terminal;
   TAKE(pid, start_command(session, world, command, mask));
-  const int code = wait_for(pid, watched, terminal);
+  if (!pid) return std::optional<int>();
+  const int code = wait_for(*pid, watched, terminal);
   terminal.take_back();
-  return code;
+  return std::optional<int>(code);
 }
 
 }  // namespace
@@ -156,10 +168,15 @@ Outcome<int> run_in_world(const Store& store, const World& world,
   const sigset_t watched = watched_signals();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &watched, &before);
-  TAKE(session, open_session(store, world));
-  const auto code = run_in_session(session, world.name(), command, watched, before);
-  NEED(close_session(world, std::move(session)));
-  return code;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    TAKE(session, open_session(store, world));
+    const auto code = run_in_session(session, world.name(), command, watched, before);
+    if (code && !*code) continue;  // somebody stopped the world as we came: it is started anew
+    NEED(close_session(world, std::move(session)));
+    if (!code) return tl::unexpected<Problem>(code.error());
+    return **code;
+  }
+  return failure("world '" + world.name() + "' was ended each time it was entered");
 }
 
 }  // namespace troot::cli

@@ -12,9 +12,12 @@
 
 #include <boost/filesystem.hpp>
 
+#include "fusefs/control.h"
 #include "tools/troot/agent.h"
+#include "tools/troot/ending.h"
 #include "tools/troot/init.h"
 #include "tools/troot/knobs.h"
+#include "tools/troot/ownership.h"
 #include "tools/troot/process.h"
 #include "tools/troot/server.h"
 #include "tools/troot/state.h"
@@ -23,8 +26,6 @@
 namespace troot::cli {
 namespace {
 
-/// A big upper on a slow disk may take this long to be written out.
-constexpr int kServerEnd_s = 120;
 constexpr int kAdmit_ms = 30'000;
 
 /// A cloned init whose id maps are written and that waits for the server.
@@ -175,13 +176,9 @@ Outcome<Session> start(const Store& store, const World& world) {
   return std::move(*session);
 }
 
-/// The server and init may be our children; where nobody above us reaps, they would stay as
-/// zombies.
-Done wait_for_server(const World& world) {
-  const auto ended = take_server_lock(world, kServerEnd_s);
-  while (::waitpid(-1, nullptr, WNOHANG) > 0) {
-  }
-  return ended ? Done{} : tl::unexpected<Problem>(ended.error());
+tl::unexpected<Problem> not_joined(const World& world, int error) {
+  if (error == EAGAIN) return failure(hung_text(world, "init", 0));
+  return failure(world.run("init.sock") + ": who answers there is another user; it is not joined");
 }
 
 }  // namespace
@@ -189,7 +186,15 @@ Done wait_for_server(const World& world) {
 Outcome<Session> open_session(const Store& store, const World& world) {
   // The lock keeps a second starter out; those who join go through it quickly.
   TAKE(lock, world.lock());
-  if (auto joined = ask_session(connect_socket(world.run("init.sock"), SOCK_SEQPACKET))) {
+  UniqueFd init = connect_own_socket(world.run("init.sock"), SOCK_SEQPACKET);
+  if (!init.valid() && (errno == EPERM || errno == EAGAIN)) return not_joined(world, errno);
+  if (const pid_t hung = init.valid() ? listener_of(init.get()) : 0;
+      fusefs::process_is_stopped(hung))
+    return failure(hung_text(world, "init", hung));
+  if (const pid_t hung = stopped_server(world); hung != 0)
+    return failure(hung_text(world, "server", hung));
+  if (auto joined = ask_session(std::move(init))) {
+    NEED(check_namespaces(joined->namespaces));
     return std::move(*joined);
   }
   return start(store, world);
@@ -207,14 +212,6 @@ Done close_session(const World& world, Session session) {
   if (word != kWordServerDied) return {};
   return failure("the server of world '" + world.name() +
                  "' ended while the world ran (its log: " + world.run("server.log") + ")");
-}
-
-Done stop_world(const World& world) {
-  const UniqueFd init = connect_socket(world.run("init.sock"), SOCK_SEQPACKET);
-  if (init.valid() && send_message(init.get(), kWordStop)) {
-    static_cast<void>(receive_message(init.get(), -1));
-  }
-  return wait_for_server(world);
 }
 
 }  // namespace troot::cli

@@ -22,8 +22,4 @@ struct Session {
 /// Ends the session; when it was the last one, waits until the server has written everything out.
 [[nodiscard]] Done close_session(const World& world, Session session);
 
-/// Ends every process in a world, and the world. Nothing happens to one that does not run. The
-/// caller holds the lock.
-[[nodiscard]] Done stop_world(const World& world);
-
 }  // namespace troot::cli

@@ -1,13 +1,17 @@
 // What owns it: who is asked what about a world, and the JSON forms of the answers.
 #include "tools/troot/state.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -20,7 +24,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kAnswer_ms = 5000;
+constexpr int kAnswer_ms = 2000;
+constexpr int kAnswerStep_ms = 250;
+constexpr std::chrono::milliseconds kStatusPatience{2000};
 constexpr int kStep_ms = 5;
 constexpr int kLeastStep_us = 250;
 constexpr int kForgotten_ms = 1000;
@@ -57,6 +63,39 @@ void read_last(WorldView& view, const std::string& path, const Settings& setting
   if (!j.is_object() || !j.contains("limit_bytes") || !j.contains("limit_inodes")) return;
   if (!settings.new_limit_bytes) view.limit_bytes = get("limit_bytes");
   if (!settings.new_limit_inodes) view.limit_inodes = get("limit_inodes");
+}
+
+const char* word_of(Presence::State state) {
+  switch (state) {
+    case Presence::State::kStopped:
+      return "stopped";
+    case Presence::State::kRunning:
+      return "running";
+    case Presence::State::kBusy:
+      return "busy";
+    case Presence::State::kHung:
+      return "hung";
+    case Presence::State::kForeign:
+      return "foreign";
+  }
+  return "";
+}
+
+/// The one of our processes that was started with the world's control socket: for when it takes no
+/// connection any more that would tell.
+pid_t server_by_words(const World& world) {
+  const std::string wanted = "control=" + world.run("control") + ",";
+  const std::string uid = "\nUid:\t" + std::to_string(::geteuid()) + "\t";
+  const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), &::closedir);
+  while (const dirent* entry = proc ? ::readdir(proc.get()) : nullptr) {
+    const pid_t pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
+    const std::string directory = std::string("/proc/") + entry->d_name;
+    // Not the directory's owner: that is root's where the process may not be looked into.
+    if (pid <= 0 || read_text(directory + "/status").find(uid) == std::string::npos) continue;
+    const std::string words = read_text(directory + "/cmdline");
+    if (words.rfind("trootfs", 0) == 0 && words.find(wanted) != std::string::npos) return pid;
+  }
+  return 0;
 }
 
 WorldView from_json(const json& j) {
@@ -99,15 +138,47 @@ Outcome<std::vector<WorldView>> ask_inside() {
 
 }  // namespace
 
-std::optional<unsigned> count_sessions(const World& world) {
-  const UniqueFd fd = connect_socket(world.run("init.sock"), SOCK_SEQPACKET);
-  if (!fd.valid() || !send_message(fd.get(), kWordCount)) return std::nullopt;
-  const Message answer = receive_message(fd.get(), kAnswer_ms);
-  if (answer.word.empty()) return std::nullopt;
-  return static_cast<unsigned>(number(answer.word));
+Presence presence_of(const World& world) {
+  using State = Presence::State;
+  const UniqueFd fd = connect_own_socket(world.run("init.sock"), SOCK_SEQPACKET);
+  if (!fd.valid() && errno == EPERM) return {State::kForeign};
+  if (!fd.valid() && errno == EAGAIN) return {State::kHung};
+  if (!fd.valid() || !send_message(fd.get(), kWordCount)) return {};
+  const pid_t pid = listener_of(fd.get());
+  pollfd ready{fd.get(), POLLIN, 0};
+  for (int waited_ms = 0; ::poll(&ready, 1, kAnswerStep_ms) == 0;) {
+    if (fusefs::process_is_stopped(pid)) return {State::kHung, 0, pid};
+    waited_ms += kAnswerStep_ms;
+    if (waited_ms >= kAnswer_ms) return {State::kBusy, 0, pid};
+  }
+  const Message answer = receive_message(fd.get(), 0);
+  if (answer.word.empty()) return {};
+  return {State::kRunning, static_cast<unsigned>(number(answer.word)), pid};
 }
 
-bool is_running(const World& world) { return count_sessions(world).has_value(); }
+bool is_running(const World& world) {
+  const auto state = presence_of(world).state;
+  return state != Presence::State::kStopped && state != Presence::State::kForeign;
+}
+
+pid_t server_of(const World& world) {
+  const UniqueFd fd = connect_own_socket(world.run("control"), SOCK_STREAM);
+  if (fd.valid()) return listener_of(fd.get());
+  return errno == EAGAIN ? server_by_words(world) : 0;
+}
+
+pid_t stopped_server(const World& world) {
+  const pid_t pid = server_of(world);
+  return fusefs::process_is_stopped(pid) ? pid : 0;
+}
+
+std::string hung_text(const World& world, const std::string& who, pid_t pid) {
+  const std::string number = std::to_string(pid);
+  return "the " + who + " of world '" + world.name() + "' " +
+         (pid == 0 ? "does not answer ("
+                   : "is stopped (kill -CONT " + number + " lets it go on, ") +
+         "troot stop " + world.name() + " ends the world)";
+}
 
 Outcome<UniqueFd> take_server_lock(const World& world, int timeout_s) {
   const std::string path = world.run("server.lock");
@@ -132,6 +203,10 @@ bool server_is_gone(const World& world) { return take_server_lock(world, 0).has_
 WorldView view(const World& world) {
   WorldView v;
   v.name = world.name();
+  if (!world.check_own()) {
+    v.state = word_of(Presence::State::kForeign);
+    return v;
+  }
   const auto settings = world.load();
   if (!settings) {
     v.state = "damaged";
@@ -141,13 +216,19 @@ WorldView view(const World& world) {
   v.created_s = settings->created_s;
   v.limit_bytes = static_cast<std::int64_t>(settings->limit_bytes);
   v.limit_inodes = static_cast<std::int64_t>(settings->limit_inodes);
-  v.state = "stopped";
+  const Presence presence = presence_of(world);
+  v.state = word_of(presence.state);
+  v.sessions = presence.sessions;
+  // Read only now: a world that has just ended has left its last word there.
   read_last(v, world.path() + "/run" + kLastFile, *settings);
-  const auto sessions = count_sessions(world);
-  if (!sessions) return v;
-  v.state = "running";
-  v.sessions = *sessions;
-  const auto reply = fusefs::control_request(world.path() + "/run" + kControlFile, "status");
+  if (presence.state == Presence::State::kStopped || presence.state == Presence::State::kForeign)
+    return v;
+  const auto reply = fusefs::control_request(world.path() + "/run" + kControlFile, "status",
+                                             {.patience = kStatusPatience});
+  if (!reply && reply.error() == ETIMEDOUT) {
+    v.server_pid = stopped_server(world);
+    v.state = v.server_pid != 0 ? "hung" : "busy";
+  }
   if (!reply || reply->error != 0) return v;
   v.used_bytes = number(reply->value("used_bytes"));
   v.used_inodes = number(reply->value("used_inodes"));

@@ -17,10 +17,28 @@
 
 namespace troot::cli {
 
-/// True when the world's init answers.
+/// What a world's init says of it.
+struct Presence {
+  enum class State {
+    kStopped,  ///< nobody is there
+    kRunning,
+    kBusy,    ///< somebody is there and gives no answer in a second or two
+    kHung,    ///< somebody is there, and is a process that was stopped
+    kForeign  ///< who listens there is another user
+  };
+  State state = State::kStopped;
+  unsigned sessions = 0;  ///< of one that is running
+  pid_t pid = 0;          ///< whom to end where it hangs
+};
+[[nodiscard]] Presence presence_of(const World& world);
+/// True when the world's init is there, whether it answers or not.
 [[nodiscard]] bool is_running(const World& world);
-/// How many sessions a running world has; nothing when it does not run.
-[[nodiscard]] std::optional<unsigned> count_sessions(const World& world);
+/// The process that is the world's server; 0: there is none. Does not wait for an answer.
+[[nodiscard]] pid_t server_of(const World& world);
+/// The same where it is a process that was stopped; else 0.
+[[nodiscard]] pid_t stopped_server(const World& world);
+/// "the server of world 'w' (process 12) is stopped", and what mends that.
+[[nodiscard]] std::string hung_text(const World& world, const std::string& who, pid_t pid);
 
 /// The lock that a server holds for as long as it lives, in any of its processes. Waits `timeout_s`
 /// for the one before.
@@ -30,7 +48,9 @@ namespace troot::cli {
 /// Everything `list` and `status` show of one world.
 struct WorldView {
   std::string name;
-  std::string state;  ///< running, stopped, or damaged
+  /// running, stopped, damaged; hung: its server or init is a process that was stopped; busy: they
+  /// do not answer; foreign: it is not the caller's own.
+  std::string state;
   std::string base;
   std::int64_t created_s = 0;
   std::int64_t used_bytes = 0;

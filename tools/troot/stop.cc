@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "tools/troot/command.h"
-#include "tools/troot/start.h"
+#include "tools/troot/ending.h"
 
 namespace troot::cli {
 namespace {

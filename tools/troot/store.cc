@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/troot/name.h"
+#include "tools/troot/ownership.h"
 #include "tools/troot/removal.h"
 #include "tools/troot/state.h"
 
@@ -175,7 +176,10 @@ Outcome<UniqueFd> World::lock() const {
 
 bool World::is_temporary() const { return ::access((path_ + kTemporary).c_str(), F_OK) == 0; }
 
-bool World::exists() const { return ::access((path_ + "/world.json").c_str(), F_OK) == 0; }
+bool World::exists() const {
+  // One that may not be looked at is there, and is refused by check_own().
+  return ::access((path_ + "/world.json").c_str(), F_OK) == 0 || errno == EACCES;
+}
 
 Done World::remove() const {
   // First out of sight, so that a removal that is cut short leaves no half world under the name;
@@ -186,7 +190,14 @@ Done World::remove() const {
   return remove_directory(doomed);
 }
 
-Outcome<Store> Store::of_user() {
+Done World::check_own() const {
+  NEED(cli::check_own(path_, Kind::kDirectory));
+  NEED(cli::check_own(path_ + "/run", Kind::kDirectory));
+  NEED(cli::check_own(path_ + "/world.json", Kind::kFile));
+  return cli::check_own(path_ + "/lock", Kind::kFile);
+}
+
+Outcome<std::string> Store::path_of_user() {
   std::string path;
   if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/') {
     path = std::string(data) + "/troot";
@@ -196,13 +207,25 @@ Outcome<Store> Store::of_user() {
     TAKE(directory, home());
     path = directory + "/.local/share/troot";
   }
-  return Store(path);
+  return path;
+}
+
+Outcome<Store> Store::of_user() {
+  TAKE(path, path_of_user());
+  // What sudo -E and su without - leave in the environment is another user's.
+  const bool named = std::getenv("XDG_DATA_HOME") != nullptr;
+  TAKE(place, own_place(path, named ? " (unset XDG_DATA_HOME, or run troot as its owner: sudo "
+                                      "without -E, su with -)"
+                                    : " (set HOME or XDG_DATA_HOME to a directory of yours)"));
+  TAKE(worlds, own_place(place + "/worlds", " (chown -R it)"));
+  return Store(place);
 }
 
 Outcome<World> Store::find(const std::string& name) const {
   NEED(check_name(name));
   World world(name, path_ + "/worlds/" + name);
   if (!world.exists()) return unknown(name);
+  NEED(world.check_own());
   return world;
 }
 
@@ -262,6 +285,7 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
 
 void Store::sweep() const {
   for (const World& world : worlds()) {
+    if (!world.check_own()) continue;
     const UniqueFd fd(::open((world.path() + kTemporary).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.valid() || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) continue;
     const auto lock = world.lock();

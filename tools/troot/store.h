@@ -52,6 +52,8 @@ class World {
   /// Removes it from the disk; the caller holds the lock and knows that it does not run.
   [[nodiscard]] Done remove() const;
   [[nodiscard]] bool exists() const;
+  /// Its directory, where it runs and its files are the caller's own (tools/troot/ownership.h).
+  [[nodiscard]] Done check_own() const;
   /// It goes with the process that made it: nothing in it need outlive that.
   [[nodiscard]] bool is_temporary() const;
 
@@ -72,14 +74,17 @@ struct Created {
 
 class Store {
  public:
-  /// $XDG_DATA_HOME/troot, ~/.local/share/troot, or /var/lib/troot for root.
+  /// $XDG_DATA_HOME/troot, ~/.local/share/troot, or /var/lib/troot for root. An error where it is
+  /// not the caller's own, or others could put another one there.
   [[nodiscard]] static Outcome<Store> of_user();
+  /// Where that is, unlooked at.
+  [[nodiscard]] static Outcome<std::string> path_of_user();
   explicit Store(std::string path) : path_(std::move(path)) {}
 
   [[nodiscard]] const std::string& path() const { return path_; }
-  /// A world that must exist.
+  /// A world that must exist, and be the caller's own.
   [[nodiscard]] Outcome<World> find(const std::string& name) const;
-  /// Sorted by name.
+  /// Sorted by name; those that are not the caller's own too.
   [[nodiscard]] std::vector<World> worlds() const;
   /// Makes a new one. `settings.base` must be an existing directory.
   [[nodiscard]] Outcome<Created> create(const std::string& name, const Settings& settings,

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::size_t kMaxFds = 8;
 constexpr std::size_t kMaxWord = 4096;
+constexpr time_t kConnectPatience_s = 2;
 
 /// Calls bind or connect with the address of `path`; -1 and errno on failure.
 template <typename Call>
@@ -107,6 +109,30 @@ UniqueFd connect_socket(const std::string& path, int type) {
     return {};
   }
   return fd;
+}
+
+UniqueFd connect_own_socket(const std::string& path, int type) {
+  UniqueFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  const timeval patience{kConnectPatience_s, 0};
+  if (!fd.valid() ||
+      ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
+      with_address(path, [&](const sockaddr* address, socklen_t size) {
+        return ::connect(fd.get(), address, size);
+      }) != 0) {
+    return {};
+  }
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return {};
+  if (peer.uid == ::geteuid()) return fd;
+  errno = EPERM;
+  return {};
+}
+
+pid_t listener_of(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
 }
 
 }  // namespace troot::cli

@@ -15,6 +15,8 @@
 // --json` prints.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,5 +59,11 @@ struct Message {
 /// is given the path through a descriptor of the directory. Errors: errno.
 [[nodiscard]] UniqueFd bind_socket(const std::string& path, int type);
 [[nodiscard]] UniqueFd connect_socket(const std::string& path, int type);
+/// As connect_socket, to one that a process of the caller's own listens at: EPERM where it is
+/// another user's. Does not wait long for one that accepts nobody: EAGAIN.
+[[nodiscard]] UniqueFd connect_own_socket(const std::string& path, int type);
+
+/// The process that listens at the other end; 0 where this pid namespace does not have it.
+[[nodiscard]] pid_t listener_of(int socket);
 
 }  // namespace troot::cli
