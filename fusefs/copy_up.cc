@@ -348,8 +348,8 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
 /// The whole of one copy-up; ancestors are in the upper. The caller holds Inode::copy_up.
 Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
   TRY(source, look(core, inode, how));
-  TRY(reservation,
-      reserve(core, quota::kDefaultProject, {charge_of(inode, source), 1}, how.enforce));
+  const std::int64_t bytes = charge_of(inode, source);
+  TRY(reservation, reserve(core, quota::kDefaultProject, {bytes, 1}, how.enforce));
   const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1 || source.index;
   Staged staged(core);
   Fd opened;
