@@ -13,6 +13,8 @@ namespace {
 /// Whether the server's user may not read a lower object. The mode bits answer nearly always.
 bool unreadable(Core& core, int dirfd, const char* name, const struct statx& sx) {
   if (core.disk_uid == 0 || (!S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))) return false;
+  // The root of a mount says it itself when it is listed: it may be one that does not answer.
+  if (S_ISDIR(sx.stx_mode) && (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT)) return false;
   if (sx.stx_uid == core.disk_uid) {
     if (sx.stx_mode & S_IRUSR) return false;
     const int how = S_ISDIR(sx.stx_mode) ? O_DIRECTORY : O_NONBLOCK;

@@ -290,6 +290,7 @@ TEST_CASE("a user's own override_stat acts in no later mount, whatever the owner
   if (::geteuid() == 0) f.config.ownership = Ownership::kNative;
   constexpr const char* kName = "user.containers.override_stat";
   put(f.lower + "/below", "x");
+  REQUIRE(::chmod((f.lower + "/below").c_str(), 0644) == 0);
   f.open();
   (void)f.create(kRootId, "new");
   for (int i = 0; i < 2; ++i) {
