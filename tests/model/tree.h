@@ -117,7 +117,13 @@ struct Node {
     if (mode_bits & FALLOC_FL_PUNCH_HOLE) {
       const std::size_t end = std::min(data.size(), static_cast<std::size_t>(at + length));
       for (auto i = static_cast<std::size_t>(at); i < end; ++i) data[i] = '\0';
-      drop_pages(quota::pages_of(at), std::max(quota::pages_of(at), (at + length) / 4096));
+      const std::int64_t first = quota::pages_of(at), stop = quota::pages_of(at + length);
+      drop_pages(first, std::max(first, (at + length) / 4096));
+      // What lies behind the end of the file goes whole, if all that is left there was meant.
+      const std::int64_t behind = quota::pages_of(static_cast<off_t>(data.size()));
+      const bool all = pages.lower_bound(behind) == pages.lower_bound(std::max(first, behind)) &&
+                       pages.lower_bound(stop) == pages.end();
+      if (at + length >= static_cast<off_t>(data.size()) && all) drop_pages(behind, INT64_MAX);
       return;
     }
     allocated = true;

@@ -290,6 +290,10 @@ class World:
             node.data[offset:end] = bytes(end - offset)
         first, last = pages(offset), (offset + length) // PAGE
         self.lose(node, {p for p in node.pages if first <= p < last})
+        # What lies behind the end of the file goes whole, if all that is left there was meant.
+        behind = {p for p in node.pages if p >= pages(len(node.data))}
+        if offset + length >= len(node.data) and all(first <= p < pages(offset + length) for p in behind):
+            self.lose(node, behind)
 
     def set_xattr(self, path, name, value):
         node = self.find(path)
