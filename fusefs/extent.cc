@@ -146,13 +146,14 @@ Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, o
 
 /// ext4 does nothing for a punch behind the end of a file, and says that it did. A truncation to
 /// the size that the file has frees all that lies there: right where all of it was meant.
-void free_behind(const FileData& data, const SpaceOf& file, std::int64_t first, std::int64_t end) {
+/// Returns whether it was done.
+bool free_behind(const FileData& data, const SpaceOf& file, std::int64_t first, std::int64_t end) {
   const std::int64_t behind = quota::pages_of(data.size);
-  if (end <= behind) return;
+  if (end <= behind) return false;
   const auto meant = held_pages(file, std::max(first, behind), end);
-  if (!meant || *meant == 0) return;
+  if (!meant || *meant == 0) return false;
   const auto all = held_pages(file, behind, INT64_MAX / quota::kPageSize / 2);
-  if (all && *all == *meant) (void)posix::truncate(file.fd, data.size);
+  return all && *all == *meant && posix::truncate(file.fd, data.size).has_value();
 }
 
 Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off_t length) {
@@ -172,9 +173,12 @@ Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off
       posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
   quota::Reservation none;
   if (inode->has(Inode::kSparse)) {
-    if (status) free_behind(data, space_of(core, data, fd), first, end);
+    const bool all = status && free_behind(data, space_of(core, data, fd), first, end);
+    // tmpfs keeps a page of which a part was meant, also where the file ends before it.
+    const std::int64_t gone =
+        all || core.space != SpaceKind::kExact ? end : stop / quota::kPageSize;
     // A record that cannot be changed stays as it was, on disk and here, and is obeyed.
-    if (status && end > first) (void)cut_ranges(core, inode, data, {first, end - first});
+    if (status && gone > first) (void)cut_ranges(core, inode, data, {first, gone - first});
     settle_part(core, inode, data, fd, before, none);
   }
   return status;
