@@ -26,7 +26,9 @@ def pids_named(u, name):
             with open(f"/proc/{entry}/comm", encoding="utf-8") as file:
                 named = file.read().strip() == name
             with open(f"/proc/{entry}/status", encoding="utf-8") as file:
-                if named and f"\nUid:\t{u.uid}\t" in file.read():
+                status = file.read()
+                # One that ended and was not waited for yet has its name still.
+                if named and f"\nUid:\t{u.uid}\t" in status and "\nState:\tZ" not in status:
                     found.append(int(entry))
         except OSError:
             pass
