@@ -13,7 +13,8 @@
 namespace troot::quota::format {
 
 /// The version of everything in this file, kept in the meta record. A higher one is not opened.
-inline constexpr std::uint32_t kVersion = 1;
+/// 1: names, targets of symlinks and small xattrs were not charged; it is counted anew.
+inline constexpr std::uint32_t kVersion = 2;
 
 inline constexpr char kInodeSpace = 'i';            ///< 'i' ino birth: inode records
 inline constexpr char kProjectSpace = 'p';          ///< 'p' id: project records

@@ -340,6 +340,7 @@ Status Ledger::load() {
   }
   found_ = meta->mark == format::Mark::kClean ? Recount::kNotNeeded : Recount::kUnclean;
   if (::access((dir_ + "/bypassed").c_str(), F_OK) == 0) found_ = Recount::kBypassed;
+  if (meta->version < format::kVersion) found_ = Recount::kOlder;
   if (meta->mark == format::Mark::kOpen) {
     machine_went_down_ = meta->boot_id != boot_id();
     spdlog::warn("ledger {}: {} without closing it", dir_,

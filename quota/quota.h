@@ -85,6 +85,7 @@ enum class Recount {
   kNewLedger,  ///< there was none
   kUnclean,    ///< the last server did not close it
   kBypassed,   ///< a mount without quota changed the upper since
+  kOlder,      ///< an earlier version, which charged less, wrote it
   kForeign,    ///< it belongs to another upper
   kCorrupt     ///< RocksDB cannot read it; it was set aside and a new one begun
 };

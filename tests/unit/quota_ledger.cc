@@ -407,6 +407,34 @@ TEST_CASE("a newer version is left alone") {
   CHECK_FALSE(fs::exists(dir / "db.damaged-1"));
 }
 
+TEST_CASE("what an earlier version charged is counted anew; its limits stay") {
+  const TempDir dir;
+  {
+    const auto quota = counted(dir.path());
+    REQUIRE(quota->set_limits(proj(7), hard_bytes(123456)));
+  }
+  {
+    auto ledger = Ledger::open(dir.path(), "upper-1");
+    REQUIRE(ledger);
+    Changes changes;
+    changes.meta = (*ledger)->meta(format::Mark::kClean);
+    changes.meta->version = format::kVersion - 1;
+    REQUIRE((*ledger)->write(changes, Durable::kToDisk));
+  }
+  {
+    auto quota = try_open(dir.path());
+    REQUIRE(quota);
+    CHECK((*quota)->recount() == Recount::kOlder);
+    CHECK((*quota)->project(proj(7)).limits == hard_bytes(123456));
+    REQUIRE((*quota)->begin_recount());
+    REQUIRE((*quota)->end_recount());
+    REQUIRE((*quota)->close());
+  }
+  auto again = try_open(dir.path());
+  REQUIRE(again);
+  CHECK((*again)->recount() == Recount::kNotNeeded);
+}
+
 TEST_CASE("in memory nothing is kept, and there is nothing to audit") {
   const FakeClock clock;
   const auto quota = in_memory(clock);
