@@ -232,8 +232,8 @@ Result<FdHandle> file_fd(Core& core, Inode* inode) {
     return keep(core, core.files, inode, layer, std::move(fd));
   }
   TRY(at, where(core, inode));
-  auto fd = core.config.noatime ? posix::open_noatime(at.fd(), at.text(), O_RDWR)
-                                : open_own(core, at.fd(), at.text(), O_RDWR);
+  auto fd = open_own(core, at.fd(), at.text(), O_RDWR);
+  if (fd && core.config.noatime) posix::leave_atime(fd->get());
   // An upper that became read-only below still serves reads.
   if (!fd && (fd.error() == EROFS || fd.error() == EACCES || fd.error() == ETXTBSY)) {
     return posix::open_noatime(at.fd(), at.text(), O_RDONLY).map([](Fd&& ro) {
