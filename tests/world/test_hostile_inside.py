@@ -3,9 +3,11 @@
 caller's terminal, with a range of ids, with one id and as root; the host is compared before and after.
 
 Real root inside is real root (docs/SECURITY.md): its cases ask that troot itself gives it no way out."""
+import ctypes
 import json
 import os
 import stat
+import struct
 import subprocess
 import tempfile
 import time
@@ -302,38 +304,56 @@ def kernel_settings(u):
 
 
 HANDLE = r'''
-import struct
-# A handle of inode 2, the root of ext4, and of inode 1 of a tmpfs, by whatever is mounted here.
-tried = {}
+handles = [bytes.fromhex(h) for h in json.loads(sys.argv[1])]
+tried = []
 for line in open("/proc/self/mountinfo"):
-    point, kind = line.split()[4], line.split(" - ")[1].split()[0]
-    if kind in ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"): continue
+    point = line.split()[4]
+    if " fuse.trootfs " in line: continue  # the union itself
     try: fd = os.open(point, os.O_RDONLY | os.O_NONBLOCK)
     except OSError: continue
-    handle = struct.pack("IiII", 8, 1, 2, 0)
-    result = system(304, fd, handle, os.O_RDONLY)
-    if result == "ok" and kind not in ("fuse.trootfs",): tried[point] = kind
+    for handle in handles:
+        if system(304, fd, handle, os.O_RDONLY | os.O_DIRECTORY) == "ok": tried.append(point)
+    os.close(fd)
 say(tried)
 '''
 
 
+def handle_of(path):
+    """The file handle of a host's directory, for open_by_handle_at(2); it works for root outside."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = ctypes.create_string_buffer(struct.pack("Ii", 128, 0) + bytes(128))
+    if libc.name_to_handle_at(-100, os.fsencode(path), handle, ctypes.byref(ctypes.c_int()), 0) != 0:
+        return None
+    root = os.open(path, os.O_RDONLY)
+    opened = libc.open_by_handle_at(root, handle, os.O_RDONLY | os.O_DIRECTORY)
+    os.close(root)
+    check(os.getuid() != 0 or opened >= 0, f"a handle of {path} is none")
+    if opened >= 0:
+        os.close(opened)
+    return handle.raw.hex()
+
+
 @case("no mount of a world leads to another file system of the host's by a file handle", ids=ALL)
 def handles(u):
-    rootfs = f"{u.home}/rootfs"
-    for directory in ("usr", "etc", "proc", "sys", "dev", "tmp", "run"):
-        os.makedirs(f"{rootfs}/{directory}")
+    of_host = [h for h in map(handle_of, ("/", "/dev", "/run", u.home)) if h]
+    check(of_host, "no file system here has handles")
     u.world()
-    equal(inside(u, "w", HANDLE), {}, "file systems that were entered by a handle")
+    equal(inside(u, "w", HANDLE, json.dumps(of_host)), [], "file systems that were entered by a handle")
 
 
 LIST = r'''
-import socket
-flood = [socket.socket(socket.AF_UNIX) for _ in range(100)]
-for s in flood: s.connect("/run/.troot/list.sock")
-s = socket.socket(socket.AF_UNIX)
-s.connect("/run/.troot/list.sock")
+import socket, time
+def ask():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("/run/.troot/list.sock")
+    return s
+flood = [ask() for _ in range(100)]
+until = time.monotonic() + 60
 text = b""
-while piece := s.recv(65536): text += piece
+# Who asks while very many do may be sent nothing, and asks again.
+while not text and time.monotonic() < until:
+    s = ask()
+    while piece := s.recv(65536): text += piece
 say([w["name"] for w in json.loads(text) if w["current"]])
 '''
 

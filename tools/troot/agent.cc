@@ -5,10 +5,9 @@
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <ctime>
 
@@ -23,6 +22,9 @@ namespace {
 
 /// A program that asks for the list and does not read it is waited for so long.
 constexpr timeval kPatience{10, 0};
+/// So many are sent the list at once. Who asks beyond that is sent nothing: each is a process of
+/// the host's, and anybody inside may ask.
+constexpr int kMostLists = 32;
 /// Lines of a world's log, from init, in its life: it says what ended it, and that is one.
 constexpr int kMostNotes = 100;
 
@@ -50,16 +52,20 @@ void write_note(const World& world, std::string text) {
 }
 
 [[noreturn]] void serve(const Store& store, const World& world, int socket) {
-  int notes = 0;
+  int notes = 0, lists = 0;
   for (;;) {
     const Message message = receive_message(socket, -1);
     if (message.word.empty()) ::_exit(0);
+    while (lists > 0 && ::waitpid(-1, nullptr, WNOHANG) > 0) --lists;
     if (message.word == kAgentList && message.fds.size() == 1) {
+      if (lists == kMostLists) continue;
       // A child, since the answer asks init how many sessions there are, and the asker may be slow.
-      if (::fork() == 0) {
+      const pid_t child = ::fork();
+      if (child == 0) {
         send_list(store, world.name(), message.fds[0].get());
         ::_exit(0);
       }
+      if (child > 0) ++lists;
     } else if (message.word == kAgentUsage) {
       remember_usage(world.path() + "/run");
       static_cast<void>(send_message(socket, kWordOk));
@@ -76,7 +82,6 @@ void write_note(const World& world, std::string text) {
   static_cast<void>(!::chdir("/"));
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int fd : {0, 1, 2}) ::dup2(null.get(), fd);
-  ::signal(SIGCHLD, SIG_IGN);  // children are reaped by themselves
   close_others({socket});
   serve(store, world, socket);
 }
