@@ -161,7 +161,7 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
     }
     const bool rings = rings_begun_.load();
     // The kernel's lock on its queue orders this for who finds that empty.
-    self.receiving.store(true, std::memory_order_release);
+    self.reads.fetch_add(1, std::memory_order_release);
     auto received = rings ? collect(self) : look(self);
     if (!rings && !received && received.error() == EAGAIN) received = sleep(self);
     if (received) {
@@ -169,7 +169,7 @@ bool Workers::next(Worker& self, std::span<const std::byte>& request, int& fd) n
       fd = received->fd;
       return true;
     }
-    self.receiving.store(false, std::memory_order_release);
+    self.reads.fetch_add(1, std::memory_order_release);
     const int error = received.error().value();
     if (error == EINTR || error == EAGAIN) continue;
     if (error != ENODEV) spdlog::error("reading /dev/fuse: {}", std::strerror(error));
@@ -236,7 +236,8 @@ void Workers::take(Worker& self, std::span<const std::byte> request, int fd) noe
   const RequestKind kind = kind_of(info);
   self.unawaited = kind == RequestKind::kForget;
   if (self.unawaited) forgets_running_.fetch_add(1);
-  self.receiving.store(false, std::memory_order_release);
+  if (self.reads.load(std::memory_order_relaxed) % 2 != 0)
+    self.reads.fetch_add(1, std::memory_order_release);
   // FORGETs wait in crowds.
   if (self.unawaited) self.overlaps = 0;
   self.naps = self.unawaited && rings_begun_.load(std::memory_order_relaxed);

@@ -93,6 +93,8 @@ class Workers {
   [[nodiscard]] bool take_aside(Worker& self) noexcept;
   void nap() noexcept;
   [[nodiscard]] bool some_received() noexcept;
+  void note_reads() noexcept;
+  [[nodiscard]] bool noted_reads_go_on() noexcept;
   void await_forgets(const std::function<bool()>& some_left) const noexcept;
   void put_aside(std::span<const std::byte> request, int fd) noexcept;
 

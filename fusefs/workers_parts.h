@@ -23,12 +23,14 @@ struct Workers::Worker {
   CpuWait cpu_wait;
   SpinGovernor spin;
   unsigned overlaps = 0;
-  std::uint64_t read_ahead = 0;        ///< bytes of READs in a row, of one file
-  std::uint64_t read_node = 0;         ///< of this one
-  bool unawaited = false;              ///< nobody waited for what it served last: a FORGET
-  std::atomic<bool> receiving{false};  ///< it may have taken a request that is not counted yet
-  bool naps = false;                   ///< before it reads again
-  std::optional<Seat> seat;            ///< the follower's
+  std::uint64_t read_ahead = 0;  ///< bytes of READs in a row, of one file
+  std::uint64_t read_node = 0;   ///< of this one
+  bool unawaited = false;        ///< nobody waited for what it served last: a FORGET
+  std::atomic<std::uint64_t> reads{
+      0};                     ///< odd: it may have taken a request that is not counted yet
+  std::uint64_t awaited = 0;  ///< a drain's: the read of which it wants to see the end
+  bool naps = false;          ///< before it reads again
+  std::optional<Seat> seat;   ///< the follower's
   std::atomic<pid_t> tid{0};
   std::atomic<bool> hand_over{false};      ///< the keeper's wish: the follower shall read
   int waited = 0;                          ///< the keeper's: ticks in which a request stood there
