@@ -1,16 +1,24 @@
 // What owns it: what an upper object is charged, asked from the disk: at its first use after a
 // mount, and by a recount. The charging unit itself is quota/unit.h.
+#include "fusefs/alloc_record.h"
 #include "fusefs/core.h"
 
 namespace troot::fusefs {
 namespace {
 
-/// The data of a sparse regular file, in bytes of charge.
-Result<std::int64_t> sparse_bytes(const Core& core, int dirfd, const char* name, off_t size,
-                                  const std::vector<PageRange>& ranges) {
-  TRY(fd, posix::open_at(dirfd, name, O_RDONLY));
-  TRY(pages, all_pages({fd.get(), core.space, size, &ranges}));
-  return pages * quota::kPageSize;
+/// The data of a sparse regular file.
+Status examine_sparse(Core& core, int dirfd, const char* name, Examined& e) {
+  TRY(text, posix::get_xattr(dirfd, name, core.x.alloc.c_str()));
+  TRY(fd, open_own(core, dirfd, name, O_RDONLY));
+  SpaceOf file{fd.get(), core.space, e.size, nullptr};
+  if (const auto record = parse_alloc(text)) {
+    TRY(ranges, obeyed_ranges(file, *record));
+    e.preallocated = std::move(ranges);
+  }
+  file.preallocated = &e.preallocated;
+  TRY(pages, all_pages(file));
+  e.account.data_bytes = pages * quota::kPageSize;
+  return {};
 }
 
 /// What the names of an upper directory count.
@@ -76,10 +84,7 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
   } else if (e.flags & Inode::kSeenMetacopy) {
     // Its data lies below: what was brought along before a crash counts once all of it is there.
   } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
-    TRY(text, posix::get_xattr(dirfd, name, core.x.alloc.c_str()));
-    if (auto ranges = parse_ranges(text)) e.preallocated = std::move(*ranges);
-    TRY(bytes, sparse_bytes(core, dirfd, name, e.size, e.preallocated));
-    e.account.data_bytes = bytes;
+    CHECK_OK(examine_sparse(core, dirfd, name, e));
   } else if (S_ISREG(sx.stx_mode)) {
     e.account.data_bytes = quota::dense_charge(e.size);
   }

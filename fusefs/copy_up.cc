@@ -219,7 +219,7 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, c
         s.below->redirected = true;
       }
     } else if (s.sparse()) {
-      CHECK_OK(posix::set_xattr(spot.fd, spot.name, core.x.alloc.c_str(), encode_ranges({})));
+      CHECK_OK(posix::set_xattr(spot.fd, spot.name, core.x.alloc.c_str(), encode_alloc({})));
       b.flags |= Inode::kSparse;
     }
   }

@@ -1,79 +1,19 @@
 // The allocation of file space: fallocate, holes, and copies between files.
 //
-// What a file holds is asked from the disk (fusefs/space.h). The record of preallocated ranges, in
-// the file's alloc xattr, tells what was allocated behind the end on purpose where the file system
-// allocates there by itself, and what is unwritten where it cannot be asked (docs/FORMAT.md).
+// What a file holds is asked from the disk (fusefs/space.h). The record of preallocated ranges
+// (fusefs/alloc_record.h) tells what was allocated behind the end on purpose where the file system
+// allocates there by itself, and what is unwritten where it cannot be asked.
 #include <linux/falloc.h>
 
 #include <algorithm>
 
+#include "fusefs/alloc_record.h"
 #include "fusefs/file.h"
 #include "fusefs/intent.h"
 #include "fusefs/settle.h"
 
 namespace troot::fusefs {
 namespace {
-
-/// As many ranges as the xattr holds. Where the disk is asked a record that is too wide does no
-/// harm, so the nearest are joined. Where st_blocks is the sum the smallest are left out: a write
-/// there reserves what it then does not use.
-std::vector<PageRange> fitted(SpaceKind kind, std::vector<PageRange> ranges) {
-  while (ranges.size() > kMaxRanges) {
-    std::size_t least = 1;
-    const auto cost = [&](std::size_t i) {
-      return kind == SpaceKind::kExact ? ranges[i].count : ranges[i].first - ranges[i - 1].end();
-    };
-    for (std::size_t i = 2; i < ranges.size(); ++i) {
-      if (cost(i) < cost(least)) least = i;
-    }
-    if (kind != SpaceKind::kExact)
-      ranges[least - 1].count = ranges[least].end() - ranges[least - 1].first;
-    ranges.erase(ranges.begin() + static_cast<std::ptrdiff_t>(least));
-  }
-  return ranges;
-}
-
-Status store_ranges(Core& core, Inode* inode, FileData& data, std::vector<PageRange> ranges) {
-  ranges = fitted(core.space, std::move(ranges));
-  TRY(at, where(core, inode));
-  CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.alloc.c_str(), encode_ranges(ranges)));
-  inode->set(Inode::kSparse);
-  data.preallocated =
-      ranges.empty() ? nullptr : std::make_unique<std::vector<PageRange>>(std::move(ranges));
-  return {};
-}
-
-/// The ranges with `add` merged in.
-std::vector<PageRange> with(const FileData& data, PageRange add) {
-  std::vector<PageRange> out;
-  if (data.preallocated) {
-    for (const PageRange& r : *data.preallocated) {
-      if (r.end() < add.first || r.first > add.end()) {
-        out.push_back(r);
-      } else {
-        const std::int64_t end = std::max(add.end(), r.end());
-        add.first = std::min(add.first, r.first);
-        add.count = end - add.first;
-      }
-    }
-  }
-  out.push_back(add);
-  std::sort(out.begin(), out.end(),
-            [](const PageRange& a, const PageRange& b) { return a.first < b.first; });
-  return out;
-}
-
-/// The ranges with `cut` taken out.
-std::vector<PageRange> without(const FileData& data, PageRange cut) {
-  std::vector<PageRange> out;
-  if (!data.preallocated) return out;
-  for (const PageRange& r : *data.preallocated) {
-    if (r.first < cut.first) out.push_back({r.first, std::min(r.end(), cut.first) - r.first});
-    if (r.end() > cut.end())
-      out.push_back({std::max(r.first, cut.end()), r.end() - std::max(r.first, cut.end())});
-  }
-  return out;
-}
 
 /// What a refused fallocate has done all the same is taken back as far as the disk lets it be.
 /// `before`: what was held of the pages from `first` on, `size`: of the file.
@@ -124,16 +64,14 @@ Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, o
   const Held before{first, end, count_of(held)};
   TRY(reservation,
       reserve(core, data.account.project, {(end - first - before.pages) * quota::kPageSize, 0}));
-  // The record comes first: after a crash in between more is looked for than is there, never the
-  // other way round.
-  std::vector<PageRange> record_before;
-  if (data.preallocated) record_before = *data.preallocated;
-  CHECK_OK(store_ranges(core, inode, data, with(data, {first, end - first})));
   // Of a file that keeps its size the last page alone is looked after.
   const Gap gap(core, inode, data, fd, keeps ? std::min(first, had) : first);
-  if (auto status = posix::allocate(fd, mode, offset, length); !status) {
-    take_back(space_of(core, data, fd), held, first, end);
-    (void)store_ranges(core, inode, data, std::move(record_before));
+  const auto status = with_range(core, inode, data, {first, end - first}, [&]() -> Status {
+    auto done = posix::allocate(fd, mode, offset, length);
+    if (!done) take_back(space_of(core, data, fd), held, first, end);
+    return done;
+  });
+  if (!status) {
     // All of it: a truncation may have taken more with it.
     settle_failed(core, inode, data, fd, std::nullopt, reservation, Undo::kSize);
     return status;
@@ -146,14 +84,15 @@ Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, o
 
 /// ext4 does nothing for a punch behind the end of a file, and says that it did. A truncation to
 /// the size that the file has frees all that lies there: right where all of it was meant.
-/// Returns whether it was done.
-bool free_behind(const FileData& data, const SpaceOf& file, std::int64_t first, std::int64_t end) {
+void free_behind(Core& core, Inode* inode, FileData& data, int fd, PageRange meant) {
   const std::int64_t behind = quota::pages_of(data.size);
-  if (end <= behind) return false;
-  const auto meant = held_pages(file, std::max(first, behind), end);
-  if (!meant || *meant == 0) return false;
+  if (meant.end() <= behind) return;
+  const SpaceOf file = space_of(core, data, fd);
+  const auto there = held_pages(file, std::max(meant.first, behind), meant.end());
+  if (!there || *there == 0) return;
   const auto all = held_pages(file, behind, INT64_MAX / quota::kPageSize / 2);
-  return all && *all == *meant && posix::truncate(file.fd, data.size).has_value();
+  if (!all || *all != *there) return;
+  (void)without_range(core, inode, data, meant, [&] { return posix::truncate(fd, data.size); });
 }
 
 Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off_t length) {
@@ -169,18 +108,17 @@ Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off
     TRY(pages, held_pages(space_of(core, data, fd), before.first, before.end));
     before.pages = pages;
   }
-  const auto status =
-      posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  const auto free = [&] {
+    return posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  };
+  if (!inode->has(Inode::kSparse)) return free();
+  // tmpfs keeps a page of which a part was meant, also where the file ends before it.
+  const std::int64_t gone = core.space == SpaceKind::kExact ? stop / quota::kPageSize : end;
+  const PageRange cut{first, std::max<std::int64_t>(0, gone - first)};
+  const auto status = cut.count == 0 ? free() : without_range(core, inode, data, cut, free);
+  if (status && end > first) free_behind(core, inode, data, fd, {first, end - first});
   quota::Reservation none;
-  if (inode->has(Inode::kSparse)) {
-    const bool all = status && free_behind(data, space_of(core, data, fd), first, end);
-    // tmpfs keeps a page of which a part was meant, also where the file ends before it.
-    const std::int64_t gone =
-        all || core.space != SpaceKind::kExact ? end : stop / quota::kPageSize;
-    // A record that cannot be changed stays as it was, on disk and here, and is obeyed.
-    if (status && gone > first) (void)cut_ranges(core, inode, data, {first, gone - first});
-    settle_part(core, inode, data, fd, before, none);
-  }
+  settle_part(core, inode, data, fd, before, none);
   return status;
 }
 
@@ -194,13 +132,6 @@ Status lose_privileges(Core& core, const Caller& caller, Inode* inode) {
 }
 
 }  // namespace
-
-Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut) {
-  if (!data.preallocated) return {};
-  std::vector<PageRange> left = without(data, cut);
-  if (left == *data.preallocated) return {};
-  return store_ranges(core, inode, data, std::move(left));
-}
 
 Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode, off_t offset,
                      off_t length) {

@@ -4,12 +4,16 @@
 
 #include <algorithm>
 
+#include "fusefs/alloc_record.h"
 #include "fusefs/intent.h"
 #include "fusefs/metacopy.h"
 #include "fusefs/settle.h"
 
 namespace troot::fusefs {
 namespace {
+
+/// No page of a file is as far.
+constexpr std::int64_t kEndOfRanges = INT64_MAX / 8192;
 
 /// What a write to [offset, offset + length) will newly allocate, and how much of it fits.
 struct Growth {
@@ -54,12 +58,26 @@ void settle_growth(Core& core, Inode* inode, FileData& data, int fd, const Growt
 
 }  // namespace
 
+namespace {
+
+/// Pages of a dense file that were allocated and never written: of these tmpfs tells how many, and
+/// not where. So where the file has all of its pages it says that of all.
+Status note_unwritten(Core& core, Inode* inode, FileData& data) {
+  if (core.space != SpaceKind::kExact || data.preallocated) return {};
+  TRY(fd, file_fd(core, inode));
+  TRY(sx, posix::stat_fd(fd->get()));
+  const std::int64_t pages = quota::pages_of(static_cast<std::int64_t>(sx.stx_size));
+  TRY(written, held_pages(space_of(core, data, fd->get()), 0, pages));
+  if (written < pages && quota::pages_of(static_cast<std::int64_t>(sx.stx_blocks) * 512) == pages)
+    data.preallocated = std::make_unique<std::vector<PageRange>>(1, PageRange{0, pages});
+  return {};
+}
+
+}  // namespace
+
 Status mark_sparse(Core& core, Inode* inode, FileData& data) {
-  const std::vector<PageRange> none;
-  const std::string value = encode_ranges(data.preallocated ? *data.preallocated : none);
-  TRY(at, where(core, inode));
-  CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.alloc.c_str(), value));
-  inode->set(Inode::kSparse);
+  CHECK_OK(note_unwritten(core, inode, data));
+  CHECK_OK(store_ranges(core, inode, data));
   if (!data.account.loaded || inode->has(Inode::kPassed)) return {};
   // It was charged by its size, and what was copied into it may have had holes.
   TRY(fd, file_fd(core, inode));
@@ -213,27 +231,26 @@ Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size) {
     before.pages = held;
   }
   quota::Reservation none;
-  if (auto status = posix::truncate(fd->get(), size); !status) {
+  const auto cut = [&] { return posix::truncate(fd->get(), size); };
+  const std::int64_t first = quota::pages_of(size);
+  const auto status =
+      sparse ? without_range(core, inode, data, {first, kEndOfRanges - first}, cut) : cut();
+  if (!status) {
     settle_failed(core, inode, data, fd->get(), before, none, Undo::kNothing);
     return status;
   }
   data.size = size;
-  // A record that cannot be changed stays as it was, on disk and here, and is obeyed.
-  if (sparse) (void)forget_ranges(core, inode, data, quota::pages_of(size));
+  if (sparse && size == 0) (void)make_dense(core, inode, data);
   settle_part(core, inode, data, fd->get(), before, none);
   return {};
 }
 
-Status forget_ranges(Core& core, Inode* inode, FileData& data, std::int64_t first) {
+Status make_dense(Core& core, Inode* inode, FileData& data) {
   TRY(at, where(core, inode));
-  if (first == 0 && data.size == 0) {
-    // An empty file is dense again.
-    CHECK_OK(posix::remove_xattr(at.fd(), at.text(), core.x.alloc.c_str()));
-    inode->clear(Inode::kSparse);
-    data.preallocated.reset();
-    return {};
-  }
-  return cut_ranges(core, inode, data, {first, INT64_MAX / 8192 - first});
+  CHECK_OK(posix::remove_xattr(at.fd(), at.text(), core.x.alloc.c_str()));
+  inode->clear(Inode::kSparse);
+  data.preallocated.reset();
+  return {};
 }
 
 }  // namespace troot::fusefs

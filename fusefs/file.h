@@ -10,9 +10,8 @@ namespace troot::fusefs {
                                             std::span<std::byte> into);
 [[nodiscard]] Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t offset,
                                          std::span<const std::byte> from, WriteMode mode);
-/// A sparse file was cut at page `first`: preallocated ranges from there on are gone. The caller
-/// holds FileData::io and loc.
-[[nodiscard]] Status forget_ranges(Core& core, Inode* inode, FileData& data, std::int64_t first);
+/// A file that became empty is no longer sparse. The caller holds FileData::io and loc.
+[[nodiscard]] Status make_dense(Core& core, Inode* inode, FileData& data);
 
 // extent.cc
 [[nodiscard]] Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode,
@@ -21,9 +20,6 @@ namespace troot::fusefs {
 [[nodiscard]] Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from,
                                             off_t from_offset, NodeId to, off_t to_offset,
                                             std::size_t length);
-/// Takes `cut` out of the preallocated ranges, in memory and on disk. The caller holds FileData::io
-/// and loc.
-[[nodiscard]] Status cut_ranges(Core& core, Inode* inode, FileData& data, PageRange cut);
 
 // sync.cc
 [[nodiscard]] Status sync_file(Core& core, NodeId id, bool data_only);

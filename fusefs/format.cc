@@ -126,42 +126,58 @@ std::optional<ProjectAttr> parse_project(std::string_view text) {
   return p;
 }
 
-std::string encode_ranges(const std::vector<PageRange>& ranges) {
+std::string encode_alloc(const AllocRecord& record) {
   std::string out = "1";  // the version; never empty, since some file systems drop empty values
-  char text[48];
-  for (const PageRange& r : ranges) {
-    const int n =
-        std::snprintf(text, sizeof text, " %llx+%llx", static_cast<unsigned long long>(r.first),
-                      static_cast<unsigned long long>(r.count));
-    out.append(text, static_cast<std::size_t>(n));
-  }
+  const auto add = [&out](const std::vector<PageRange>& ranges, const char* mark) {
+    char text[48];
+    for (const PageRange& r : ranges) {
+      const int n = std::snprintf(text, sizeof text, " %s%llx+%llx", mark,
+                                  static_cast<unsigned long long>(r.first),
+                                  static_cast<unsigned long long>(r.count));
+      out.append(text, static_cast<std::size_t>(n));
+    }
+  };
+  add(record.ranges, "");
+  add(record.maybe, "!");
   return out;
 }
+
+namespace {
 
 /// No file reaches as far (8 PiB), and a thousand of them can be summed up.
 constexpr std::int64_t kMostPages = std::int64_t{1} << 41;
 
-std::optional<std::vector<PageRange>> parse_ranges(std::string_view text) {
+/// Adds the range in `one` behind the others.
+bool take_range(std::string_view one, std::vector<PageRange>& ranges) {
+  const auto first = take<std::int64_t>(one, '+', 16);
+  if (!first) return false;
+  const auto count = take<std::int64_t>(one, '\0', 16);
+  const std::int64_t last = ranges.empty() ? 0 : ranges.back().end();
+  if (!count || *first < last || *count <= 0 || *first > kMostPages ||
+      *count > kMostPages - *first || ranges.size() >= kMaxRanges) {
+    return false;
+  }
+  ranges.push_back({*first, *count});
+  return true;
+}
+
+}  // namespace
+
+std::optional<AllocRecord> parse_alloc(std::string_view text) {
   if (!text.starts_with('1')) return std::nullopt;
   text.remove_prefix(1);
-  std::vector<PageRange> ranges;
-  std::int64_t last = 0;
+  AllocRecord record;
   while (!text.empty()) {
-    if (text.front() != ' ' || ranges.size() >= kMaxRanges) return std::nullopt;
+    if (text.front() != ' ') return std::nullopt;
     text.remove_prefix(1);
-    std::string_view one = text.substr(0, text.find(' '));
+    const bool maybe = text.starts_with('!');
+    if (maybe) text.remove_prefix(1);
+    if (!maybe && !record.maybe.empty()) return std::nullopt;
+    const std::string_view one = text.substr(0, text.find(' '));
     text.remove_prefix(one.size());
-    const auto first = take<std::int64_t>(one, '+', 16);
-    if (!first) return std::nullopt;
-    const auto count = take<std::int64_t>(one, '\0', 16);
-    if (!count || *first < last || *count <= 0 || *first > kMostPages ||
-        *count > kMostPages - *first) {
-      return std::nullopt;
-    }
-    ranges.push_back({*first, *count});
-    last = *first + *count;
+    if (!take_range(one, maybe ? record.maybe : record.ranges)) return std::nullopt;
   }
-  return ranges;
+  return record;
 }
 
 std::optional<Redirect> parse_redirect(std::string_view text) {

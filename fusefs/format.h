@@ -72,11 +72,16 @@ struct PageRange {
   [[nodiscard]] std::int64_t end() const { return first + count; }
   friend bool operator==(const PageRange&, const PageRange&) = default;
 };
-/// Preallocated ranges, ascending, not touching each other. The value fits an xattr: at most
-/// kMaxRanges.
+/// What was allocated on purpose: ranges that ascend and do not touch each other. `maybe`: what was
+/// being allocated or freed when this was written, and is there whole or not at all; likewise
+/// ascending. The value fits an xattr: at most kMaxRanges of either.
+struct AllocRecord {
+  std::vector<PageRange> ranges, maybe;
+  friend bool operator==(const AllocRecord&, const AllocRecord&) = default;
+};
 inline constexpr std::size_t kMaxRanges = 128;
-[[nodiscard]] std::string encode_ranges(const std::vector<PageRange>& ranges);
-[[nodiscard]] std::optional<std::vector<PageRange>> parse_ranges(std::string_view text);
+[[nodiscard]] std::string encode_alloc(const AllocRecord& record);
+[[nodiscard]] std::optional<AllocRecord> parse_alloc(std::string_view text);
 
 /// The kernel's redirect: a path from the layers' root ("/a/b"), or one name beside the directory
 /// itself ("b"). At most kMaxRedirect bytes; a value with empty, "." or ".." components, or a

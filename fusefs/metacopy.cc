@@ -72,7 +72,7 @@ Status fill(Core& core, const Caller& caller, Transfer& t) {
                : copy_data(caller, t.source, t.to.get(),
                            core.config.volatile_upper ? Copied::kCached : Copied::kSynced));
   if (t.sparse())
-    CHECK_OK(posix::set_xattr(t.to.get(), "", core.x.alloc.c_str(), encode_ranges({})));
+    CHECK_OK(posix::set_xattr(t.to.get(), "", core.x.alloc.c_str(), encode_alloc({})));
   CHECK_OK(posix::set_times(t.to.get(), "", time_of(t.sx.stx_atime), time_of(t.sx.stx_mtime)));
   return core.config.volatile_upper ? Status{} : posix::fsync(t.to.get(), true);
 }

@@ -24,27 +24,6 @@ void append(std::vector<PageRange>& ranges, std::int64_t first, std::int64_t end
   }
 }
 
-/// Those of `a` or `b`, both ascending.
-std::vector<PageRange> either(const std::vector<PageRange>& a, const std::vector<PageRange>& b) {
-  if (b.empty()) return a;
-  std::vector<PageRange> all;
-  std::merge(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all),
-             [](const PageRange& x, const PageRange& y) { return x.first < y.first; });
-  std::vector<PageRange> out;
-  for (const PageRange& r : all) append(out, r.first, r.end());
-  return out;
-}
-
-/// Those of `a` that are in `b` too.
-std::vector<PageRange> both(const std::vector<PageRange>& a, const std::vector<PageRange>& b) {
-  std::vector<PageRange> out;
-  for (std::size_t i = 0, j = 0; i < a.size() && j < b.size();) {
-    append(out, std::max(a[i].first, b[j].first), std::min(a[i].end(), b[j].end()));
-    (a[i].end() < b[j].end() ? i : j)++;
-  }
-  return out;
-}
-
 std::vector<PageRange> part(const std::vector<PageRange>& ranges, std::int64_t first,
                             std::int64_t end) {
   return end <= first ? std::vector<PageRange>() : both(ranges, {{first, end - first}});
@@ -98,6 +77,25 @@ Result<std::vector<PageRange>> with_dirty(int fd, std::vector<PageRange> held, s
 }
 
 }  // namespace
+
+std::vector<PageRange> either(const std::vector<PageRange>& a, const std::vector<PageRange>& b) {
+  if (b.empty()) return a;
+  std::vector<PageRange> all;
+  std::merge(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all),
+             [](const PageRange& x, const PageRange& y) { return x.first < y.first; });
+  std::vector<PageRange> out;
+  for (const PageRange& r : all) append(out, r.first, r.end());
+  return out;
+}
+
+std::vector<PageRange> both(const std::vector<PageRange>& a, const std::vector<PageRange>& b) {
+  std::vector<PageRange> out;
+  for (std::size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+    append(out, std::max(a[i].first, b[j].first), std::min(a[i].end(), b[j].end()));
+    (a[i].end() < b[j].end() ? i : j)++;
+  }
+  return out;
+}
 
 std::int64_t count_of(const std::vector<PageRange>& ranges) {
   std::int64_t pages = 0;

@@ -41,6 +41,11 @@ struct SpaceOf {
 /// Data of a file of any layer in pages [0, end), by SEEK_DATA: what a copy brings along.
 [[nodiscard]] Result<std::vector<PageRange>> data_ranges(int fd, std::int64_t end);
 
+/// Pages of `a` or of `b`, and those of both; each is ascending.
+[[nodiscard]] std::vector<PageRange> either(const std::vector<PageRange>& a,
+                                            const std::vector<PageRange>& b);
+[[nodiscard]] std::vector<PageRange> both(const std::vector<PageRange>& a,
+                                          const std::vector<PageRange>& b);
 /// The sum of the ranges.
 [[nodiscard]] std::int64_t count_of(const std::vector<PageRange>& ranges);
 /// [first, end) without the ranges, which are ascending.

@@ -25,18 +25,20 @@ void project(std::string_view bytes) {
 }
 
 void ranges(std::string_view bytes) {
-  const auto read = parse_ranges(bytes);
+  const auto read = parse_alloc(bytes);
   if (!read) return;
-  must(read->size() <= kMaxRanges);
-  std::int64_t pages = 0, last = 0;
-  for (const PageRange& r : *read) {
-    must(r.first >= last && r.count > 0);
-    must(!__builtin_add_overflow(pages, r.count, &pages));
-    last = r.end();
+  for (const auto* list : {&read->ranges, &read->maybe}) {
+    must(list->size() <= kMaxRanges);
+    std::int64_t pages = 0, last = 0;
+    for (const PageRange& r : *list) {
+      must(r.first >= last && r.count > 0);
+      must(!__builtin_add_overflow(pages, r.count, &pages));
+      last = r.end();
+    }
+    // What is charged for them must be a number of bytes.
+    must(!__builtin_mul_overflow(pages, std::int64_t{4096}, &pages));
   }
-  // What is charged for them must be a number of bytes.
-  must(!__builtin_mul_overflow(pages, std::int64_t{4096}, &pages));
-  must(parse_ranges(encode_ranges(*read)) == read);
+  must(parse_alloc(encode_alloc(*read)) == read);
 }
 
 void redirect(std::string_view bytes) {

@@ -506,12 +506,12 @@ class Driver:
         self.neither(job)
 
     def claimed(self, path):
-        """The pages that the record of preallocated ranges claims (docs/FORMAT.md)."""
+        """The pages that the record of preallocated ranges claims (docs/FORMAT.md), without what was under way."""
         try:
             _, *ranges = os.getxattr(self.m.in_upper(path), "user.overlay.troot.alloc").split()
         except OSError:
             return set()
-        pairs = ([int(number, 16) for number in one.split(b"+")] for one in ranges)
+        pairs = ([int(number, 16) for number in one.split(b"+")] for one in ranges if not one.startswith(b"!"))
         return {page for first, count in pairs for page in range(first, first + count)}
 
     def copied_up(self, job):

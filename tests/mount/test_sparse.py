@@ -152,6 +152,28 @@ def du(m):
           "usage over a remount")
 
 
+@case("at the limit what was allocated in a file is written to, also once the file has holes, and after a kill", **trootfs)
+def allocated(m):
+    os.mkdir(m("p"))
+    run("chattr", "-p", "5", "+P", m("p"))
+    descriptor = os.open(m("p/f"), os.O_CREAT | os.O_RDWR, 0o644)
+    fallocate(descriptor, 0, 0, 6 * PAGE)
+    os.pwrite(descriptor, b"x", 20 * PAGE)
+    os.close(descriptor)
+    m.control(f"limit project=5 bhard={m.project(5)['used_bytes']}")
+    m.kill()
+    m.mount(*m.options)
+    descriptor = os.open(m("p/f"), os.O_RDWR)
+    equal(os.pwrite(descriptor, pattern(6 * PAGE), 0), 6 * PAGE, "bytes written to what was allocated")
+    try:
+        os.pwrite(descriptor, b"x", 6 * PAGE)
+        check(False, "a page that is not allocated fits")
+    except OSError as error:
+        equal(error.errno, errno.EDQUOT, "errno")
+    os.close(descriptor)
+    agree(m)
+
+
 # ---- other file systems below ---------------------------------------------------------------------------------
 
 def the_unit(kind):
