@@ -270,8 +270,10 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
   const bool linked =
       seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode) && (layer == kUpper || is_indexable(seen));
-  // What is looked at may change by another name of the object, so an error may be no truth.
+  // What is looked at may change by another name of the object, or by who looked it up a moment
+  // sooner, so an error may be no truth.
   const auto failed = [&](Errno error) -> Result<Inode*> {
+    if (name->inode.load(std::memory_order_acquire) != nullptr) return nullptr;
     Inode* const known = linked ? find_linked(core, seen) : nullptr;
     if (known != nullptr || (linked && core.linked_departures.load() != departures)) return known;
     return fail(error);
