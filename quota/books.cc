@@ -74,9 +74,15 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
   if (!fits_the_dump(upper_uuid)) return fail(EINVAL);
   TRY(ledger, Ledger::open(dir, upper_uuid));
   TRY(journal, Journal::open(dir + "/journal", upper_uuid, boot_id()));
+  if (const auto batches = journal->batches()) {
+    ledger->expect_batches(batches->begun, batches->done);
+    // An older copy of the journal lacks what was said since.
+    if (static_cast<std::int32_t>(ledger->batch() - batches->begun) > 0) journal->invalidate();
+  }
   std::optional<Settings> dump;
   // Each change is in the dump, on disk, before it is in the ledger.
   if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt ||
+      ledger->found() == Recount::kStale ||
       (ledger->machine_went_down() && ledger->found() != Recount::kForeign)) {
     TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
     dump = std::move(read);
@@ -104,9 +110,10 @@ Status Books::begin(const std::optional<Settings>& dump) {
     fresh_ = !known;
     Changes changes = known && !dump ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);
+    if (found() == Recount::kStale) journal_->invalidate();
     // Before the mark says that the journal counts.
     if (found() == Recount::kNotNeeded) journal_->restart();
-    CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+    CHECK_OK(commit(changes, Durable::kToDisk));
     // One that is whole has every change already.
     if (!known || !settings_are_whole(dump_path(), upper_uuid_)) CHECK_OK(write_dump());
   }
@@ -246,9 +253,16 @@ Result<Books::Deltas> Books::write(const Noted& records) {
     changes.projects.push_back(project_record(ProjId{id}, own(ProjId{id}) + delta));
   }
   fresh_ = false;
-  CHECK_OK(ledger_->write(changes, Durable::kToKernel));
+  CHECK_OK(commit(changes, Durable::kToKernel));
   for (const auto& [id, delta] : deltas) own_[id] = own(ProjId{id}) + delta;
   return deltas;
+}
+
+Status Books::commit(const Changes& changes, Durable how) {
+  journal_->batch_begins(ledger_->batch() + 1);
+  CHECK_OK(ledger_->write(changes, how));
+  journal_->batch_is_done(ledger_->batch());
+  return {};
 }
 
 Status Books::mend() {
@@ -371,7 +385,7 @@ Status Books::save(std::optional<ProjId> id, Durable how) {
   // a power cut leaves, and from which begin() takes settings then: one wait for the disk is
   // enough.
   CHECK_OK(append_dump(line));
-  return ledger_->write(changes, how);
+  return commit(changes, how);
 }
 
 void Books::unsave(std::optional<ProjId> id) {
@@ -392,7 +406,7 @@ Status Books::restart() {
   CHECK_OK(ledger_->restart());
   Changes changes = everything();
   changes.meta = ledger_->meta(format::Mark::kOpen);
-  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  CHECK_OK(commit(changes, Durable::kToDisk));
   lost_.store(false);
   return {};
 }
@@ -415,7 +429,7 @@ Status Books::close(Ending ending) {
   changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
   if (!clean) journal_->invalidate();
   if (appended_ != 0) CHECK_OK(write_dump());
-  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  CHECK_OK(commit(changes, Durable::kToDisk));
   return ledger_->compact_log();
 }
 

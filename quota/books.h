@@ -122,6 +122,8 @@ class Books {
   [[nodiscard]] Usage own(ProjId id) const REQUIRES(settle_);
   /// Every project and the total as they stand in memory.
   [[nodiscard]] Changes everything() const REQUIRES(settle_);
+  /// To the ledger; the journal remembers how far it was written.
+  [[nodiscard]] Status commit(const Changes& changes, Durable how) REQUIRES(settle_);
   /// All of the dump, where the file is not whole or has grown by too many lines.
   [[nodiscard]] Status write_dump() REQUIRES(settle_);
   [[nodiscard]] Status append_dump(const std::string& line) REQUIRES(settle_);

@@ -171,6 +171,19 @@ std::optional<ProjectRecord> decode_project(ProjId id, std::string_view bytes) {
   return record;
 }
 
+std::string encode_batch(std::uint32_t number) {
+  Writer writer;
+  writer.put(number);
+  return writer.take();
+}
+
+std::optional<std::uint32_t> decode_batch(std::string_view bytes) {
+  Reader reader(bytes);
+  const auto number = reader.get<std::uint32_t>();
+  if (!reader.done()) return std::nullopt;
+  return number;
+}
+
 std::string encode(const Meta& meta) {
   Writer writer;
   writer.put(meta.version).put(static_cast<std::uint8_t>(meta.mark));

@@ -20,6 +20,7 @@ inline constexpr char kInodeSpace = 'i';            ///< 'i' ino birth: inode re
 inline constexpr char kProjectSpace = 'p';          ///< 'p' id: project records
 inline constexpr std::string_view kTotalKey = "t";  ///< the total, as a project record
 inline constexpr std::string_view kMetaKey = "m";
+inline constexpr std::string_view kBatchKey = "b";  ///< the number of the last batch
 
 /// Whether the last server closed the ledger.
 enum class Mark : std::uint8_t { kOpen = 0, kClean = 1 };
@@ -42,6 +43,8 @@ struct Meta {
 [[nodiscard]] std::optional<InodeRecord> decode_inode(std::string_view bytes);
 /// The id is not in the bytes but in the key.
 [[nodiscard]] std::optional<ProjectRecord> decode_project(ProjId id, std::string_view bytes);
+[[nodiscard]] std::string encode_batch(std::uint32_t number);
+[[nodiscard]] std::optional<std::uint32_t> decode_batch(std::string_view bytes);
 /// Of a newer version only `version` is filled.
 [[nodiscard]] std::optional<Meta> decode_meta(std::string_view bytes);
 

@@ -346,6 +346,13 @@ Status Ledger::load() {
     spdlog::warn("ledger {}: {} without closing it", dir_,
                  machine_went_down_ ? "the machine went down" : "the last server ended");
   }
+  const rocksdb::Status number = db_->rocks->Get({}, rocksdb::Slice(format::kBatchKey), &bytes);
+  if (!number.IsNotFound()) {
+    CHECK_OK(checked(number));
+    const auto batch = format::decode_batch(bytes);
+    if (!batch) return fail(EIO);
+    batch_ = *batch;
+  }
   TRY(projects, read_projects());
   projects_ = std::move(projects);
   const rocksdb::Status found = db_->rocks->Get({}, rocksdb::Slice(format::kTotalKey), &bytes);
@@ -389,6 +396,21 @@ Result<std::vector<ProjectRecord>> Ledger::read_projects() {
                        }));
     return projects;
   });
+}
+
+void Ledger::expect_batches(std::uint32_t begun, std::uint32_t done) {
+  // Numbers wrap round.
+  const auto behind = static_cast<std::int32_t>(done - batch_);
+  const bool readable = found_ != Recount::kNewLedger && found_ != Recount::kForeign &&
+                        found_ != Recount::kCorrupt && !machine_went_down_;
+  if (readable && done != 0 && (batch_ == 0 || behind > 0)) {
+    spdlog::warn(
+        "ledger {}: it ends with batch {}, but {} was written: its log is damaged, or it "
+        "is an older copy",
+        dir_, batch_, done);
+    found_ = Recount::kStale;
+  }
+  if (batch_ == 0 || static_cast<std::int32_t>(begun - batch_) > 0) batch_ = begun;
 }
 
 format::Meta Ledger::meta(format::Mark mark) const {
@@ -437,6 +459,8 @@ Status Ledger::write(const Changes& changes, Durable how) {
     }
     if (changes.total) put(format::kTotalKey, format::encode(*changes.total));
     if (changes.meta) put(format::kMetaKey, format::encode(*changes.meta));
+    // A number is never used twice: a write that failed may be in the log all the same.
+    put(format::kBatchKey, format::encode_batch(++batch_));
     CHECK_OK(checked(status));
     rocksdb::WriteOptions options;
     options.sync = how == Durable::kToDisk;

@@ -87,6 +87,7 @@ enum class Recount {
   kBypassed,   ///< a mount without quota changed the upper since
   kOlder,      ///< an earlier version, which charged less, wrote it
   kForeign,    ///< it belongs to another upper
+  kStale,      ///< what was written to it last is missing, by the journal
   kCorrupt     ///< RocksDB cannot read it; it was set aside and a new one begun
 };
 
