@@ -106,7 +106,8 @@ Status Books::begin(const std::optional<Settings>& dump) {
     // A new ledger gets all that the dump knew together with its mark; one that was there has it
     // already.
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean ||
-                       found() == Recount::kBypassed || found() == Recount::kOlder;
+                       found() == Recount::kBypassed || found() == Recount::kOlder ||
+                       found() == Recount::kStale;
     fresh_ = !known;
     Changes changes = known && !dump ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);

@@ -62,6 +62,28 @@ class LeanFileSystem : public rocksdb::FileSystemWrapper {
     if (name.starts_with("OPTIONS-")) return rocksdb::IOStatus::NotSupported();
     return FileSystemWrapper::NewWritableFile(path, options, file, debug);
   }
+  /// A table says in its footer how its blocks are summed up, and that byte has no sum itself: with
+  /// another one RocksDB believes the blocks as they are, or aborts.
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
+                                        const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
+                                        rocksdb::IODebugContext* debug) override {
+    const auto opened = FileSystemWrapper::NewRandomAccessFile(path, options, file, debug);
+    if (!opened.ok() || !path.ends_with(".sst")) return opened;
+    std::uint64_t bytes = 0;
+    const auto sized = GetFileSize(path, options.io_options, &bytes, debug);
+    if (!sized.ok() || bytes < kFooter_bytes) return sized;
+    rocksdb::Slice kind;
+    char byte = 0;
+    const auto read =
+        (*file)->Read(bytes - kFooter_bytes, 1, options.io_options, &kind, &byte, debug);
+    if (!read.ok() || kind.size() != 1) return read;
+    const bool known = kind[0] >= rocksdb::kCRC32c && kind[0] <= rocksdb::kXXH3;
+    return known ? opened : rocksdb::IOStatus::Corruption("the footer of a table is damaged");
+  }
+
+ private:
+  static constexpr std::uint64_t kFooter_bytes = 53;
 };
 
 rocksdb::Env* lean_env() {
@@ -346,13 +368,8 @@ Status Ledger::load() {
     spdlog::warn("ledger {}: {} without closing it", dir_,
                  machine_went_down_ ? "the machine went down" : "the last server ended");
   }
-  const rocksdb::Status number = db_->rocks->Get({}, rocksdb::Slice(format::kBatchKey), &bytes);
-  if (!number.IsNotFound()) {
-    CHECK_OK(checked(number));
-    const auto batch = format::decode_batch(bytes);
-    if (!batch) return fail(EIO);
-    batch_ = *batch;
-  }
+  CHECK_OK(read_batch());
+  if (batch_ != 0) CHECK_OK(look_for_sessions());
   TRY(projects, read_projects());
   projects_ = std::move(projects);
   const rocksdb::Status found = db_->rocks->Get({}, rocksdb::Slice(format::kTotalKey), &bytes);
@@ -396,6 +413,47 @@ Result<std::vector<ProjectRecord>> Ledger::read_projects() {
                        }));
     return projects;
   });
+}
+
+/// RocksDB reads the logs that are there, each up to its end: where one is missing, or was cut
+/// between two batches, it goes on with the next one.
+Status Ledger::look_for_sessions() {
+  std::string bytes;
+  std::optional<format::Session> before;
+  for (std::uint32_t number = oldest_session_; number != session_ + 1; ++number) {
+    const rocksdb::Status status = db_->rocks->Get({}, format::session_key(number), &bytes);
+    if (!status.ok() && !status.IsNotFound()) return checked(status);
+    const auto session = status.ok() ? format::decode_session(bytes) : std::nullopt;
+    if (!session || (before && before->last != session->before)) {
+      spdlog::warn("ledger {}: part of its log is missing", dir_);
+      found_ = Recount::kStale;
+      break;
+    }
+    before = session;
+  }
+  rocksdb::VectorLogPtr logs;
+  CHECK_OK(checked(db_->rocks->GetSortedWalFiles(logs)));
+  const bool logged = std::any_of(logs.begin(), logs.end(),
+                                  [](const auto& log) { return log->SizeFileBytes() != 0; });
+  // All that was before is in tables, and RocksDB knows which there must be.
+  if (!logged) oldest_session_ = session_ + 1;
+  return {};
+}
+
+/// What the database has of its last batch; from here on a new session writes.
+Status Ledger::read_batch() {
+  std::string bytes;
+  announced_ = false;
+  const rocksdb::Status number = db_->rocks->Get({}, rocksdb::Slice(format::kBatchKey), &bytes);
+  if (number.IsNotFound()) return {};
+  CHECK_OK(checked(number));
+  const auto batch = format::decode_batch(bytes);
+  if (!batch) return fail(EIO);
+  before_session_ = batch->number;
+  batch_ = std::max(batch_, batch->number);
+  oldest_session_ = batch->oldest_session;
+  session_ = batch->session;
+  return {};
 }
 
 void Ledger::expect_batches(std::uint32_t begun, std::uint32_t done) {
@@ -460,11 +518,16 @@ Status Ledger::write(const Changes& changes, Durable how) {
     if (changes.total) put(format::kTotalKey, format::encode(*changes.total));
     if (changes.meta) put(format::kMetaKey, format::encode(*changes.meta));
     // A number is never used twice: a write that failed may be in the log all the same.
-    put(format::kBatchKey, format::encode_batch(++batch_));
+    const std::uint32_t session = announced_ ? session_ : session_ + 1;
+    put(format::kBatchKey, format::encode(format::Batch{++batch_, oldest_session_, session}));
+    put(format::session_key(session), format::encode(format::Session{before_session_, batch_}));
     CHECK_OK(checked(status));
     rocksdb::WriteOptions options;
     options.sync = how == Durable::kToDisk;
-    return checked(rocks->Write(options, &batch));
+    CHECK_OK(checked(rocks->Write(options, &batch)));
+    session_ = session;
+    announced_ = true;
+    return {};
   });
   if (!done) broken_ = true;
   return done;
@@ -488,6 +551,7 @@ Result<std::vector<ProjectRecord>> Ledger::mend() {
       CHECK_OK(checked(db_->open(dir_ + "/db", false)));
     }
     TRY(projects, read_projects());
+    CHECK_OK(read_batch());
     broken_ = false;
     return projects;
   });
@@ -522,6 +586,9 @@ Status Ledger::restart() {
   return guarded([&]() -> Status {
     db_->rocks.reset();
     CHECK_OK(remove_tree(dir_ + "/db"));
+    before_session_ = 0;
+    oldest_session_ = session_ + 1;
+    announced_ = false;
     return create();
   });
 }

@@ -93,6 +93,8 @@ class Ledger {
   Ledger();
   [[nodiscard]] Status create();
   [[nodiscard]] Status load();
+  [[nodiscard]] Status read_batch();
+  [[nodiscard]] Status look_for_sessions();
   /// Opens what is there; found_ says what it is worth.
   [[nodiscard]] Status open_existing();
 
@@ -102,6 +104,11 @@ class Ledger {
   bool machine_went_down_ = false;
   bool broken_ = false;
   std::uint32_t batch_ = 0;
+  // Each open begins a session, and a log. Logs are kept from the oldest session on.
+  std::uint32_t session_ = 0;
+  std::uint32_t oldest_session_ = 1;
+  std::uint32_t before_session_ = 0;  ///< the last batch that is not this session's
+  bool announced_ = false;            ///< session_ is this one
   std::vector<ProjectRecord> projects_;
   std::optional<ProjectRecord> total_;
   std::unique_ptr<Db> db_;
