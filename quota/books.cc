@@ -27,7 +27,8 @@ bool fits_the_dump(const std::string& uuid) {
                      [](char c) { return static_cast<unsigned char>(c) > ' ' && c != 0x7f; });
 }
 
-/// Settings as the dump has them, the rest as the ledger has it. Who has no line has no settings.
+/// Settings as the dump has them, the rest as the ledger has it. Who has no line has no settings,
+/// where no line was lost.
 void take_settings(const Settings& dump, ProjectState& total,
                    std::vector<ProjectRecord>& projects) {
   const auto take = [](ProjectState& into, const ProjectState& from) {
@@ -35,11 +36,11 @@ void take_settings(const Settings& dump, ProjectState& total,
     into.grace = from.grace;
     into.parent = from.parent;
   };
-  take(total, dump.total);
+  if (dump.has_total || !dump.damaged) take(total, dump.total);
   std::unordered_map<std::uint32_t, std::size_t> places;
   for (std::size_t i = 0; i < projects.size(); ++i) {
     places[to_u32(projects[i].state.report.id)] = i;
-    take(projects[i].state, {});
+    if (!dump.damaged) take(projects[i].state, {});
   }
   for (const ProjectState& state : dump.projects) {
     const auto place = places.find(to_u32(state.report.id));
@@ -115,8 +116,13 @@ Status Books::begin(const std::optional<Settings>& dump) {
     // Before the mark says that the journal counts.
     if (found() == Recount::kNotNeeded) journal_->restart();
     CHECK_OK(commit(changes, Durable::kToDisk));
-    // One that is whole has every change already.
-    if (!known || !settings_are_whole(dump_path(), upper_uuid_)) CHECK_OK(write_dump());
+    if (const Status renewed = renew_dump(dump); !renewed) {
+      if (renewed.error() != ENOSPC && renewed.error() != EDQUOT) return renewed;
+      // A full disk must be mounted to be emptied; at the end it is tried again.
+      spdlog::warn("{}: cannot be written: {}", dump_path(),
+                   std::strerror(renewed.error().value()));
+      appended_ = 1;
+    }
   }
   journal_->on_crowded([this] {
     { MutexLock lock(wake_); }
@@ -355,11 +361,30 @@ Changes Books::everything() const {
   return changes;
 }
 
+Settings Books::settings_now() const {
+  Settings settings;
+  settings.total = tree_.total();
+  settings.projects = tree_.states();
+  return settings;
+}
+
 Status Books::write_dump() {
-  CHECK_OK(
-      write_settings(dump_path(), render_settings(upper_uuid_, {tree_.total(), tree_.states()})));
+  CHECK_OK(write_settings(dump_path(), render_settings(upper_uuid_, settings_now())));
   appended_ = 0;
   return {};
+}
+
+Status Books::renew_dump(const std::optional<Settings>& dump) {
+  const std::string text = render_settings(upper_uuid_, settings_now());
+  if (settings_are(dump_path(), text)) return {};
+  bool damaged = dump && dump->damaged;
+  if (!dump) {
+    const auto read = read_settings(dump_path(), upper_uuid_);
+    if (!read && read.error() == EPROTONOSUPPORT) return fail(EPROTONOSUPPORT);
+    damaged = read && *read && (*read)->damaged;
+  }
+  if (damaged) set_damaged_aside(dump_path());
+  return write_dump();
 }
 
 Status Books::append_dump(const std::string& line) {

@@ -62,28 +62,42 @@ class LeanFileSystem : public rocksdb::FileSystemWrapper {
     if (name.starts_with("OPTIONS-")) return rocksdb::IOStatus::NotSupported();
     return FileSystemWrapper::NewWritableFile(path, options, file, debug);
   }
-  /// A table says in its footer how its blocks are summed up, and that byte has no sum itself: with
-  /// another one RocksDB believes the blocks as they are, or aborts.
+  /// RocksDB believes two things of a table before it looks at any checksum: how blocks are summed
+  /// up, in the footer, and the last word of the properties, by which it may abort.
   rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
                                         const rocksdb::FileOptions& options,
                                         std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
                                         rocksdb::IODebugContext* debug) override {
-    const auto opened = FileSystemWrapper::NewRandomAccessFile(path, options, file, debug);
-    if (!opened.ok() || !path.ends_with(".sst")) return opened;
+    auto status = FileSystemWrapper::NewRandomAccessFile(path, options, file, debug);
     std::uint64_t bytes = 0;
-    const auto sized = GetFileSize(path, options.io_options, &bytes, debug);
-    if (!sized.ok() || bytes < kFooter_bytes) return sized;
-    rocksdb::Slice kind;
-    char byte = 0;
-    const auto read =
-        (*file)->Read(bytes - kFooter_bytes, 1, options.io_options, &kind, &byte, debug);
-    if (!read.ok() || kind.size() != 1) return read;
-    const bool known = kind[0] >= rocksdb::kCRC32c && kind[0] <= rocksdb::kXXH3;
-    return known ? opened : rocksdb::IOStatus::Corruption("the footer of a table is damaged");
+    if (!status.ok() || !path.ends_with(".sst")) return status;
+    status = GetFileSize(path, options.io_options, &bytes, debug);
+    std::array<char, kFooter_bytes> footer{};
+    if (!status.ok() || bytes < footer.size()) return status;
+    rocksdb::Slice read;
+    const auto get = [&](std::uint64_t at, std::size_t count) {
+      status = (*file)->Read(at, count, options.io_options, &read, footer.data(), debug);
+      return status.ok() && read.size() == count;
+    };
+    if (!get(bytes - footer.size(), footer.size())) return status;
+    const char sums = read[0];
+    // The directory of the table's parts, of which the properties are the last.
+    std::uint64_t directory = 0;
+    for (std::size_t i = 1, shift = 0; i < 10; ++i, shift += 7) {
+      directory |= static_cast<std::uint64_t>(read[i] & 0x7f) << shift;
+      if ((read[i] & 0x80) == 0) break;
+    }
+    const bool known = sums >= rocksdb::kCRC32c && sums <= rocksdb::kXXH3;
+    if (known && directory >= kTrailer_bytes + 1 && directory < bytes) {
+      if (!get(directory - kTrailer_bytes - 1, 1)) return status;
+      if ((read[0] & 0x80) == 0) return status;
+    }
+    return rocksdb::IOStatus::Corruption("the end of a table is damaged");
   }
 
  private:
-  static constexpr std::uint64_t kFooter_bytes = 53;
+  static constexpr std::size_t kFooter_bytes = 53;
+  static constexpr std::size_t kTrailer_bytes = 5;  ///< of a block
 };
 
 rocksdb::Env* lean_env() {

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+import zlib
 
 from harness import (PAGE, Skip, case, check, equal, main, mounted, names, pattern, read, refused, run, wait_until,
                      write)
@@ -137,7 +138,9 @@ def newer(m):
     populate(m)
     m.umount()
     shutil.rmtree(ledger(m, "db"))
-    text = read(ledger(m, "limits.txt")).replace(b"troot-limits 1\n", b"troot-limits 99\n")
+    text = read(ledger(m, "limits.txt"))
+    title = b"troot-limits 99"
+    text = title + b" sum=%08x\n" % zlib.crc32(title) + text.split(b"\n", 1)[1]
     write(ledger(m, "limits.txt"), text)
     done = run(*m.trootfs_command(), check_status=False, seconds=20, cwd="/")
     equal(done.returncode, 1, "status")

@@ -202,11 +202,12 @@ void rot(const State& state, const std::vector<Damage>& damages) {
   for (const Damage& damage : damages) {
     Files files = state.files;
     damage.make(files);
+    INFO(state.name << ": " << damage.what);  // what it was if RocksDB aborts
     tests::write_files(dir.path(), files);
     std::string verdict = judge(dir.path(), state.truth, lines);
     // Once more: what was made of the damage is right, too.
     if (verdict.empty()) verdict = judge(dir.path(), state.truth, lines);
-    INFO(state.name << ": " << damage.what << ": " << verdict);
+    INFO(verdict);
     CHECK(verdict.empty());
     if (!verdict.empty() && ++wrong == 20) break;
   }

@@ -78,9 +78,8 @@ std::vector<Damage> sampled(std::vector<Damage> all, std::size_t count) {
   std::cout << "TROOT_ROT_SEED=" << seed << '\n';
   std::mt19937_64 random(seed);
   const auto few = std::stable_partition(all.begin(), all.end(), [](const Damage& damage) {
-    return damage.what.ends_with(": cut to 0") ||
-           (damage.what.find(": bit") == std::string::npos &&
-            damage.what.find(": cut") == std::string::npos);
+    return damage.what.ends_with(": cut to 0") || (damage.what.find(": bit") == std::string::npos &&
+                                                   damage.what.find(": cut") == std::string::npos);
   });
   std::shuffle(few, all.end(), random);
   const auto kept = static_cast<std::size_t>(few - all.begin()) + count;
