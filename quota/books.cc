@@ -83,7 +83,7 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
   std::optional<Settings> dump;
   // Each change is in the dump, on disk, before it is in the ledger.
   if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt ||
-      ledger->found() == Recount::kStale ||
+      ledger->found() == Recount::kStale || ledger->found() == Recount::kBypassed ||
       (ledger->machine_went_down() && ledger->found() != Recount::kForeign)) {
     TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
     dump = std::move(read);

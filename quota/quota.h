@@ -94,6 +94,9 @@ enum class Recount {
 struct OpenOptions {
   std::string
       dir{};  ///< the ledger's directory; created if absent. Empty: nothing is kept on disk.
+  /// Without `dir`: a ledger's directory in which nothing but limits.txt can be kept for now. Its
+  /// limits hold, and a change of them that cannot be added to it is refused.
+  std::string limits_dir{};
   std::string upper_uuid{};  ///< names the upper; a ledger with another name is kForeign
   int refused_errno = 0;     ///< what a refused charge answers; 0: EDQUOT (option errno=enospc)
   bool enforce = true;       ///< false: accounting only (pqnoenforce)
