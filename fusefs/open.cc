@@ -191,8 +191,13 @@ Refusal probe_upper(Core& core) {
     for (const char* name : {"probe", "probe2"}) (void)posix::unlink(stage, name);
   };
   clean();
-  if (auto fd = posix::create(stage, "probe", O_RDWR | O_EXCL, 0600); !fd)
+  if (auto fd = posix::create(stage, "probe", O_RDWR | O_EXCL, 0600); !fd) {
+    // A full disk must be mounted to be emptied. What was an upper before can be one again.
+    const bool full = fd.error() == ENOSPC || fd.error() == EDQUOT;
+    if (full && posix::get_xattr(core.layers[kUpper].root->get(), ".", core.x.uuid.c_str()))
+      return {};
     return cannot("be written to", fd.error());
+  }
   if (auto s = posix::set_xattr(stage, "probe", (core.x.prefix + "troot.probe").c_str(), "y"); !s) {
     clean();
     return cannot("hold " + core.x.prefix + "* xattrs", s.error());

@@ -400,9 +400,17 @@ Status Ledger::bypass(const std::string& dir) {
   const std::string path = dir + "/bypassed";
   const int fd =
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-  if (fd < 0) return fail_errno();
-  const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
-  ::close(fd);
+  if (fd < 0 && errno != ENOSPC && errno != EDQUOT) return fail_errno();
+  Status status;
+  if (fd < 0) {
+    // A full disk: the journal, by which nothing will be recovered, has an inode and a name, and
+    // gives its two megabytes.
+    if (::rename((dir + "/journal").c_str(), path.c_str()) != 0) return fail_errno();
+    (void)!::truncate(path.c_str(), 0);
+  } else {
+    status = ::fsync(fd) == 0 ? Status{} : fail_errno();
+    ::close(fd);
+  }
   CHECK_OK(status);
   return sync_dir(dir);
 }

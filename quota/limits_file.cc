@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -15,6 +14,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "quota/crc32.h"
+
 namespace troot::quota {
 namespace {
 
@@ -22,30 +23,10 @@ constexpr std::uint32_t kVersion = 2;
 constexpr std::string_view kTitle = "troot-limits";
 
 constexpr std::string_view kSum = " sum=";
-constexpr std::size_t kSumDigits = 8;
-
-/// CRC-32, as of zlib.
-std::uint32_t crc32(std::string_view text) {
-  static const auto table = [] {
-    std::array<std::uint32_t, 256> made{};
-    for (std::uint32_t i = 0; i < made.size(); ++i) {
-      std::uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit)
-        value = (value & 1) != 0 ? value >> 1 ^ 0xedb88320 : value >> 1;
-      made[i] = value;
-    }
-    return made;
-  }();
-  std::uint32_t sum = ~0U;
-  for (const char c : text) sum = table[(sum ^ static_cast<unsigned char>(c)) & 0xff] ^ sum >> 8;
-  return ~sum;
-}
 
 /// With its checksum and its newline.
 std::string sealed(const std::string& line) {
-  std::array<char, kSumDigits + 1> digits{};
-  (void)std::snprintf(digits.data(), digits.size(), "%08x", crc32(line));
-  return line + std::string(kSum) + digits.data() + '\n';
+  return line + std::string(kSum) + crc32_text(line) + '\n';
 }
 
 enum class Seal { kNone, kRight, kWrong };

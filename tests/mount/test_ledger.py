@@ -243,7 +243,7 @@ def one_line(m, *words):
     check(not mounted(m.mnt), "nothing is mounted")
 
 
-@case("a full disk below: the mount says so and what to do; with room again all is as before", modes=("root",),
+@case("a full disk below: the mount says so, and serves with the limits; with room again all is as before", modes=("root",),
       automount=False, **trootfs)
 def full(m):
     with Small(m, "40M") as disk:
@@ -254,7 +254,10 @@ def full(m):
         shutil.rmtree(ledger(m, "db"))
         os.unlink(ledger(m, "journal"))
         disk.fill()
-        one_line(m, m.work, "space", "free")
+        m.mount()
+        said(m, "there is no space for it")
+        equal((m.project(1001)["used_bytes"], m.project(1001)["bhard"]), (report["used_bytes"], HARD), "usage and limit")
+        m.umount()
         disk.empty()
         m.mount()
         as_before(m, report, "with room again")
