@@ -227,6 +227,7 @@ TEST_CASE("the ledger's directory: each byte flipped, each length cut, each file
   for (std::size_t i = 0; i < states.size(); ++i) {
     const auto older = history.before(i);
     auto damages = tests::every_damage(states[i].files, older, worth);
+    const bool killed = states[i].name == "killed";
     for (std::size_t k = 0; k < older.size(); ++k) {
       damages.push_back({"the whole database as of state " + std::to_string(k),
                          [database = of_the_database(older[k])](Files& files) {
@@ -235,7 +236,7 @@ TEST_CASE("the ledger's directory: each byte flipped, each length cut, each file
                            files.insert(database.begin(), database.end());
                          }});
     }
-    rot(states[i], tests::sampled(std::move(damages), 250));
+    rot(states[i], tests::sampled(std::move(damages), 250, killed ? "journal" : ""));
   }
 }
 

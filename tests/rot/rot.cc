@@ -70,14 +70,15 @@ std::vector<Damage> every_damage(const Files& now, const std::vector<Files>& old
   return all;
 }
 
-std::vector<Damage> sampled(std::vector<Damage> all, std::size_t count) {
+std::vector<Damage> sampled(std::vector<Damage> all, std::size_t count, const std::string& always) {
   const char* const how = std::getenv("TROOT_ROT");
   if (how != nullptr && std::string(how) == "all") return all;
   const char* const given = std::getenv("TROOT_ROT_SEED");
   const std::uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device{}();
   std::cout << "TROOT_ROT_SEED=" << seed << '\n';
   std::mt19937_64 random(seed);
-  const auto few = std::stable_partition(all.begin(), all.end(), [](const Damage& damage) {
+  const auto few = std::stable_partition(all.begin(), all.end(), [&always](const Damage& damage) {
+    if (!always.empty() && damage.what.starts_with(always + ": bit")) return true;
     return damage.what.ends_with(": cut to 0") || (damage.what.find(": bit") == std::string::npos &&
                                                    damage.what.find(": cut") == std::string::npos);
   });

@@ -29,8 +29,10 @@ using Worth = std::function<std::vector<std::size_t>(const std::string& path, co
 [[nodiscard]] std::vector<Damage> every_damage(const Files& now, const std::vector<Files>& older,
                                                const Worth& worth);
 /// `count` of them as the seed says (TROOT_ROT_SEED), or all of them with TROOT_ROT=all. What puts
-/// an older file back, of which there are few, stays. Prints the seed.
-[[nodiscard]] std::vector<Damage> sampled(std::vector<Damage> all, std::size_t count);
+/// an older file back, of which there are few, stays, and the bits of the file `always`. Prints the
+/// seed.
+[[nodiscard]] std::vector<Damage> sampled(std::vector<Damage> all, std::size_t count,
+                                          const std::string& always);
 
 /// While it lives, what is logged from warnings on is kept here and goes nowhere else.
 class Lines {
