@@ -26,6 +26,7 @@ namespace troot::fusefs {
 namespace {
 
 using Refusal = tl::expected<void, OpenError>;
+using Progress = std::function<void(std::uint64_t)>;
 
 tl::unexpected<OpenError> refuse(std::string message, int error) {
   return tl::unexpected<OpenError>(OpenError{std::move(message), error});
@@ -190,8 +191,13 @@ Refusal probe_upper(Core& core) {
     for (const char* name : {"probe", "probe2"}) (void)posix::unlink(stage, name);
   };
   clean();
-  if (auto fd = posix::create(stage, "probe", O_RDWR | O_EXCL, 0600); !fd)
+  if (auto fd = posix::create(stage, "probe", O_RDWR | O_EXCL, 0600); !fd) {
+    // A full disk must be mounted to be emptied. What was an upper before can be one again.
+    const bool full = fd.error() == ENOSPC || fd.error() == EDQUOT;
+    if (full && posix::get_xattr(core.layers[kUpper].root->get(), ".", core.x.uuid.c_str()))
+      return {};
     return cannot("be written to", fd.error());
+  }
   if (auto s = posix::set_xattr(stage, "probe", (core.x.prefix + "troot.probe").c_str(), "y"); !s) {
     clean();
     return cannot("hold " + core.x.prefix + "* xattrs", s.error());
@@ -312,8 +318,24 @@ tl::unexpected<OpenError> refuse_ledger(const std::string& dir, Errno e) {
   return refuse("the ledger " + dir + ": " + what, e.value());
 }
 
+bool is_full(const OpenError& error) { return error.error == ENOSPC || error.error == EDQUOT; }
+
 /// The ledger, and what the server before this one left.
-Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progress) {
+Refusal open_ledger(Core& core, quota::OpenOptions options, const Progress& progress) {
+  const Config& c = core.config;
+  const std::string dir = c.work + "/troot/ledger";
+  auto quota = quota::Quota::open(std::move(options));
+  if (!quota) return refuse_ledger(dir, quota.error());
+  core.quota = std::move(*quota);
+  if (auto s = recover(core, progress); !s) {
+    if (s.error() == ENOSPC || s.error() == EDQUOT) return refuse_ledger(dir, s.error());
+    return refuse_errno("upperdir " + c.upper + ": recovery", s.error());
+  }
+  if (auto s = apply_size(core); !s) return refuse_ledger(dir, s.error());
+  return {};
+}
+
+Refusal open_quota(Core& core, const Progress& progress) {
   const Config& c = core.config;
   const std::string dir = c.work + "/troot/ledger";
   const auto uuid = upper_uuid(core);
@@ -327,13 +349,17 @@ Refusal open_quota(Core& core, const std::function<void(std::uint64_t)>& progres
   o.upper_uuid = *uuid;
   o.refused_errno = c.quota_errno;
   o.enforce = c.enforce;
-  auto quota = quota::Quota::open(std::move(o));
-  if (!quota) return refuse_ledger(dir, quota.error());
-  core.quota = std::move(*quota);
-  if (auto s = recover(core, progress); !s)
-    return refuse_errno("upperdir " + c.upper + ": recovery", s.error());
-  if (auto s = apply_size(core); !s) return refuse_ledger(dir, s.error());
-  return {};
+  const Refusal opened = open_ledger(core, o, progress);
+  if (opened || o.dir.empty() || !is_full(opened.error())) return opened;
+  // Who wants to free space needs the mount for it.
+  core.quota.reset();
+  if (!quota::Quota::bypass(dir)) return opened;
+  spdlog::warn(
+      "the ledger {}: there is no space for it; this mount keeps usage in memory, with the limits "
+      "of limits.txt, and the next one counts the upper",
+      dir);
+  o.limits_dir = std::exchange(o.dir, "");
+  return open_ledger(core, std::move(o), progress);
 }
 
 /// Hides an object by what it is and by where it hangs: a mount point's own number differs from the

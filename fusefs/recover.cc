@@ -64,6 +64,8 @@ const char* reason(quota::Recount r) {
       return "an earlier version of troot, which charged less, kept the ledger";
     case quota::Recount::kForeign:
       return "the ledger belonged to another upper";
+    case quota::Recount::kStale:
+      return "the ledger had lost what was written to it last";
     case quota::Recount::kCorrupt:
       return "the ledger was damaged; it was set aside";
     case quota::Recount::kNotNeeded:
@@ -102,7 +104,12 @@ Result<bool> amend(Core& core) {
   } else if (!*known) {
     return false;
   }
-  CHECK_OK(core.quota->amend(amendments));
+  if (const Status amended = core.quota->amend(amendments); !amended) {
+    // A record that cannot be read comes to light here only; a count begins with an empty ledger.
+    if (amended.error() != EIO) return fail(amended.error());
+    spdlog::warn("the ledger of {} cannot be read", core.config.upper);
+    return false;
+  }
   if (killed) {
     core.recovered = amendments.size();
     spdlog::warn("recovered {} objects in {} ms", amendments.size(), watch.ms());

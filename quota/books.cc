@@ -27,7 +27,8 @@ bool fits_the_dump(const std::string& uuid) {
                      [](char c) { return static_cast<unsigned char>(c) > ' ' && c != 0x7f; });
 }
 
-/// Settings as the dump has them, the rest as the ledger has it. Who has no line has no settings.
+/// Settings as the dump has them, the rest as the ledger has it. Who has no line has no settings,
+/// where no line was lost.
 void take_settings(const Settings& dump, ProjectState& total,
                    std::vector<ProjectRecord>& projects) {
   const auto take = [](ProjectState& into, const ProjectState& from) {
@@ -35,11 +36,11 @@ void take_settings(const Settings& dump, ProjectState& total,
     into.grace = from.grace;
     into.parent = from.parent;
   };
-  take(total, dump.total);
+  if (dump.has_total || !dump.damaged) take(total, dump.total);
   std::unordered_map<std::uint32_t, std::size_t> places;
   for (std::size_t i = 0; i < projects.size(); ++i) {
     places[to_u32(projects[i].state.report.id)] = i;
-    take(projects[i].state, {});
+    if (!dump.damaged) take(projects[i].state, {});
   }
   for (const ProjectState& state : dump.projects) {
     const auto place = places.find(to_u32(state.report.id));
@@ -74,9 +75,15 @@ Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::st
   if (!fits_the_dump(upper_uuid)) return fail(EINVAL);
   TRY(ledger, Ledger::open(dir, upper_uuid));
   TRY(journal, Journal::open(dir + "/journal", upper_uuid, boot_id()));
+  if (const auto batches = journal->batches()) {
+    ledger->expect_batches(batches->begun, batches->done);
+    // An older copy of the journal lacks what was said since.
+    if (static_cast<std::int32_t>(ledger->batch() - batches->begun) > 0) journal->invalidate();
+  }
   std::optional<Settings> dump;
   // Each change is in the dump, on disk, before it is in the ledger.
   if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt ||
+      ledger->found() == Recount::kStale || ledger->found() == Recount::kBypassed ||
       (ledger->machine_went_down() && ledger->found() != Recount::kForeign)) {
     TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
     dump = std::move(read);
@@ -100,15 +107,22 @@ Status Books::begin(const std::optional<Settings>& dump) {
     // A new ledger gets all that the dump knew together with its mark; one that was there has it
     // already.
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean ||
-                       found() == Recount::kBypassed || found() == Recount::kOlder;
+                       found() == Recount::kBypassed || found() == Recount::kOlder ||
+                       found() == Recount::kStale;
     fresh_ = !known;
     Changes changes = known && !dump ? Changes{} : everything();
     changes.meta = ledger_->meta(format::Mark::kOpen);
+    if (found() == Recount::kStale) journal_->invalidate();
     // Before the mark says that the journal counts.
     if (found() == Recount::kNotNeeded) journal_->restart();
-    CHECK_OK(ledger_->write(changes, Durable::kToDisk));
-    // One that is whole has every change already.
-    if (!known || !settings_are_whole(dump_path(), upper_uuid_)) CHECK_OK(write_dump());
+    CHECK_OK(commit(changes, Durable::kToDisk));
+    if (const Status renewed = renew_dump(dump); !renewed) {
+      if (renewed.error() != ENOSPC && renewed.error() != EDQUOT) return renewed;
+      // A full disk must be mounted to be emptied; at the end it is tried again.
+      spdlog::warn("{}: cannot be written: {}", dump_path(),
+                   std::strerror(renewed.error().value()));
+      appended_ = 1;
+    }
   }
   journal_->on_crowded([this] {
     { MutexLock lock(wake_); }
@@ -246,9 +260,16 @@ Result<Books::Deltas> Books::write(const Noted& records) {
     changes.projects.push_back(project_record(ProjId{id}, own(ProjId{id}) + delta));
   }
   fresh_ = false;
-  CHECK_OK(ledger_->write(changes, Durable::kToKernel));
+  CHECK_OK(commit(changes, Durable::kToKernel));
   for (const auto& [id, delta] : deltas) own_[id] = own(ProjId{id}) + delta;
   return deltas;
+}
+
+Status Books::commit(const Changes& changes, Durable how) {
+  journal_->batch_begins(ledger_->batch() + 1);
+  CHECK_OK(ledger_->write(changes, how));
+  journal_->batch_is_done(ledger_->batch());
+  return {};
 }
 
 Status Books::mend() {
@@ -340,11 +361,30 @@ Changes Books::everything() const {
   return changes;
 }
 
+Settings Books::settings_now() const {
+  Settings settings;
+  settings.total = tree_.total();
+  settings.projects = tree_.states();
+  return settings;
+}
+
 Status Books::write_dump() {
-  CHECK_OK(
-      write_settings(dump_path(), render_settings(upper_uuid_, {tree_.total(), tree_.states()})));
+  CHECK_OK(write_settings(dump_path(), render_settings(upper_uuid_, settings_now())));
   appended_ = 0;
   return {};
+}
+
+Status Books::renew_dump(const std::optional<Settings>& dump) {
+  const std::string text = render_settings(upper_uuid_, settings_now());
+  if (settings_are(dump_path(), text)) return {};
+  bool damaged = dump && dump->damaged;
+  if (!dump) {
+    const auto read = read_settings(dump_path(), upper_uuid_);
+    if (!read && read.error() == EPROTONOSUPPORT) return fail(EPROTONOSUPPORT);
+    damaged = read && *read && (*read)->damaged;
+  }
+  if (damaged) set_damaged_aside(dump_path());
+  return write_dump();
 }
 
 Status Books::append_dump(const std::string& line) {
@@ -371,7 +411,7 @@ Status Books::save(std::optional<ProjId> id, Durable how) {
   // a power cut leaves, and from which begin() takes settings then: one wait for the disk is
   // enough.
   CHECK_OK(append_dump(line));
-  return ledger_->write(changes, how);
+  return commit(changes, how);
 }
 
 void Books::unsave(std::optional<ProjId> id) {
@@ -392,7 +432,7 @@ Status Books::restart() {
   CHECK_OK(ledger_->restart());
   Changes changes = everything();
   changes.meta = ledger_->meta(format::Mark::kOpen);
-  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  CHECK_OK(commit(changes, Durable::kToDisk));
   lost_.store(false);
   return {};
 }
@@ -415,7 +455,7 @@ Status Books::close(Ending ending) {
   changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
   if (!clean) journal_->invalidate();
   if (appended_ != 0) CHECK_OK(write_dump());
-  CHECK_OK(ledger_->write(changes, Durable::kToDisk));
+  CHECK_OK(commit(changes, Durable::kToDisk));
   return ledger_->compact_log();
 }
 

@@ -122,8 +122,13 @@ class Books {
   [[nodiscard]] Usage own(ProjId id) const REQUIRES(settle_);
   /// Every project and the total as they stand in memory.
   [[nodiscard]] Changes everything() const REQUIRES(settle_);
+  /// To the ledger; the journal remembers how far it was written.
+  [[nodiscard]] Status commit(const Changes& changes, Durable how) REQUIRES(settle_);
+  [[nodiscard]] Settings settings_now() const;
   /// All of the dump, where the file is not whole or has grown by too many lines.
   [[nodiscard]] Status write_dump() REQUIRES(settle_);
+  /// At open, with what was read of the dump, if it was: makes it what memory knows.
+  [[nodiscard]] Status renew_dump(const std::optional<Settings>& dump) REQUIRES(settle_);
   [[nodiscard]] Status append_dump(const std::string& line) REQUIRES(settle_);
   [[nodiscard]] std::string dump_path() const { return dir_ + "/limits.txt"; }
   /// By how much the usage in memory is off the sums of records, by project.

@@ -72,7 +72,7 @@ Result<std::uint64_t> Books::mend_sums() {
       wrong.insert(id);
       changes.projects.push_back(project_record(ProjId{id}, sum));
     }
-    if (!changes.projects.empty()) CHECK_OK(ledger_->write(changes, Durable::kToKernel));
+    if (!changes.projects.empty()) CHECK_OK(commit(changes, Durable::kToKernel));
     own_ = std::move(sums);
   }
   // An operation has its usage before its record: only what stays the same is a difference.

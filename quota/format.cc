@@ -86,6 +86,12 @@ std::string inode_key(const InodeKey& key) {
   return writer.take();
 }
 
+std::string session_key(std::uint32_t session) {
+  Writer writer;
+  writer.put(kSessionSpace).put_sorted(session);
+  return writer.take();
+}
+
 std::string project_key(ProjId id) {
   Writer writer;
   writer.put(kProjectSpace).put_sorted(to_u32(id));
@@ -169,6 +175,37 @@ std::optional<ProjectRecord> decode_project(ProjId id, std::string_view bytes) {
   if ((flags & kHasGrace) != 0) record.state.grace = grace;
   if ((flags & kHasParent) != 0) record.state.parent = parent;
   return record;
+}
+
+std::string encode(const Batch& batch) {
+  Writer writer;
+  writer.put(batch.number).put(batch.oldest_session).put(batch.session);
+  return writer.take();
+}
+
+std::optional<Batch> decode_batch(std::string_view bytes) {
+  Reader reader(bytes);
+  Batch batch;
+  batch.number = reader.get<std::uint32_t>();
+  batch.oldest_session = reader.get<std::uint32_t>();
+  batch.session = reader.get<std::uint32_t>();
+  if (!reader.done()) return std::nullopt;
+  return batch;
+}
+
+std::string encode(const Session& session) {
+  Writer writer;
+  writer.put(session.before).put(session.last);
+  return writer.take();
+}
+
+std::optional<Session> decode_session(std::string_view bytes) {
+  Reader reader(bytes);
+  Session session;
+  session.before = reader.get<std::uint32_t>();
+  session.last = reader.get<std::uint32_t>();
+  if (!reader.done()) return std::nullopt;
+  return session;
 }
 
 std::string encode(const Meta& meta) {

@@ -16,7 +16,7 @@
 namespace troot::quota {
 namespace {
 
-constexpr std::uint32_t kJournalVersion = 1;
+constexpr std::uint32_t kJournalVersion = 2;
 constexpr char kJournalMagic[8] = {'t', 'r', 'o', 'o', 't', 'j', 'n', 'l'};
 constexpr std::size_t kHead_bytes = 4096;
 constexpr std::size_t kEpoch_bytes = std::size_t{Journal::kUnit_bytes} * Journal::kUnits;
@@ -86,6 +86,15 @@ Status allocate(int fd) {
   return {};
 }
 
+/// What changes in the head.
+enum Word : std::uint8_t {
+  kRetired,
+  kMissed,  ///< the last epoch in which an intent is missing
+  kBegun,
+  kDone,
+  kWords
+};
+
 }  // namespace
 
 struct Journal::Head {
@@ -96,16 +105,28 @@ struct Journal::Head {
   std::uint64_t boot;   ///< likewise of the boot id
   std::uint64_t salt;   ///< of the entries' checksums: nobody makes one up in a file name
   std::uint64_t sum;    ///< of all above
-  // These two change while the rest stands.
-  std::atomic<Epoch> retired;
-  std::atomic<Epoch> missed;  ///< the last epoch in which an intent is missing
+  // These change while the rest stands: each is stored at once, with its own checksum.
+  std::array<std::atomic<std::uint64_t>, kWords> words;
 
   [[nodiscard]] std::uint64_t checksum() const { return mix(0, this, offsetof(Head, sum)); }
+  [[nodiscard]] std::uint64_t sealed(Word which, std::uint32_t value) const {
+    return std::uint64_t{value} << 32 | (mix(salt + which, &value, sizeof value) & 0xffffffff);
+  }
+  [[nodiscard]] std::uint32_t get(Word which) const noexcept {
+    return static_cast<std::uint32_t>(words[which].load(std::memory_order_relaxed) >> 32);
+  }
+  void set(Word which, std::uint32_t value) noexcept { words[which].store(sealed(which, value)); }
+  [[nodiscard]] bool words_fit() const {
+    for (const Word which : {kRetired, kMissed, kBegun, kDone}) {
+      if (words[which].load() != sealed(which, get(which))) return false;
+    }
+    return true;
+  }
 };
 
 Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const std::string& owner,
                                                const std::string& boot) {
-  static_assert(std::atomic<Epoch>::is_always_lock_free);
+  static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return fail_errno();
   struct stat st {};
@@ -134,12 +155,15 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path, const st
   std::unique_ptr<Journal> journal(new Journal(fd, static_cast<unsigned char*>(map)));
   (void)guard_mapping(map, kFile_bytes, path.c_str());
   if (journal->head_fits(owner, boot)) {
-    journal->retired_.store(journal->head().retired.load());
-    journal->current_.store(journal->head().retired.load() + 1);
+    journal->retired_.store(journal->head().get(kRetired));
+    journal->current_.store(journal->head().get(kRetired) + 1);
   } else {
+    // What was written to the ledger does not depend on the boot.
+    const std::optional<Batches> batches =
+        journal->is_of(owner) ? journal->batches() : std::nullopt;
     // Nothing in the file may look like an entry of a new epoch.
     if (sized) std::memset(journal->map_, 0, kFile_bytes);
-    journal->write_head(owner, boot);
+    journal->write_head(owner, boot, batches.value_or(Batches{}));
     journal->invalidate();
   }
   return journal;
@@ -159,15 +183,18 @@ unsigned char* Journal::unit(Epoch epoch, std::uint32_t index) const noexcept {
 
 // ---- the head, and what was left ----
 
-bool Journal::head_fits(const std::string& owner, const std::string& boot) const {
+bool Journal::is_of(const std::string& owner) const {
   const Head& h = head();
   return std::memcmp(h.magic, kJournalMagic, sizeof kJournalMagic) == 0 &&
          h.version == kJournalVersion && h.units == kUnits && h.sum == h.checksum() &&
-         h.owner == mix(1, owner.data(), owner.size()) &&
-         h.boot == mix(2, boot.data(), boot.size());
+         h.owner == mix(1, owner.data(), owner.size()) && h.words_fit();
 }
 
-void Journal::write_head(const std::string& owner, const std::string& boot) {
+bool Journal::head_fits(const std::string& owner, const std::string& boot) const {
+  return is_of(owner) && head().boot == mix(2, boot.data(), boot.size());
+}
+
+void Journal::write_head(const std::string& owner, const std::string& boot, Batches batches) {
   Head& h = head();
   std::memcpy(h.magic, kJournalMagic, sizeof kJournalMagic);
   h.version = kJournalVersion;
@@ -175,27 +202,40 @@ void Journal::write_head(const std::string& owner, const std::string& boot) {
   h.owner = mix(1, owner.data(), owner.size());
   h.boot = mix(2, boot.data(), boot.size());
   if (::getrandom(&h.salt, sizeof h.salt, 0) != static_cast<ssize_t>(sizeof h.salt)) h.salt = 1;
-  h.retired.store(0);
   h.sum = h.checksum();
+  h.set(kRetired, 0);
+  h.set(kMissed, 0);
+  h.set(kBegun, batches.begun);
+  h.set(kDone, batches.done);
 }
+
+std::optional<Journal::Batches> Journal::batches() const {
+  const Batches batches{head().get(kBegun), head().get(kDone)};
+  if (batches.begun == 0) return std::nullopt;
+  return batches;
+}
+
+void Journal::batch_begins(std::uint32_t number) noexcept { head().set(kBegun, number); }
+void Journal::batch_is_done(std::uint32_t number) noexcept { head().set(kDone, number); }
 
 Journal::Left Journal::left() const {
   Left left;
-  const Epoch retired = head().retired.load();
-  left.complete = head().missed.load() <= retired && read_epoch(retired + 1, left.intents) &&
+  const Epoch retired = head().get(kRetired);
+  left.complete = head().get(kMissed) <= retired && read_epoch(retired + 1, left.intents) &&
                   read_epoch(retired + 2, left.intents);
   if (!left.complete) left.intents.clear();
   return left;
 }
 
 /// False: an entry of this epoch is damaged. One that was not finished has no seal; what it was for
-/// had not begun.
+/// had not begun. Where the seal says another epoch, but its checksum fits this one, it is damaged.
 bool Journal::read_epoch(Epoch epoch, std::vector<Intent>& into) const {
   for (std::uint32_t index = 0; index < kUnits;) {
     const unsigned char* at = unit(epoch, index);
     std::uint64_t seal = 0;
     std::memcpy(&seal, at, kSeal_bytes);
-    if (seal >> 32 != epoch) {
+    const bool ours = seal >> 32 == epoch;
+    if (seal == 0) {
       ++index;
       continue;
     }
@@ -203,9 +243,18 @@ bool Journal::read_epoch(Epoch epoch, std::vector<Intent>& into) const {
     std::memcpy(&body, at + kSeal_bytes, kFixed_bytes);
     const std::size_t bytes = padded(kFixed_bytes + body.name_length);
     const auto units = static_cast<std::uint32_t>((kSeal_bytes + bytes - 1) / kUnit_bytes + 1);
-    if (units > kUnits - index) return false;
+    if (units > kUnits - index) {
+      if (ours) return false;
+      ++index;
+      continue;
+    }
     std::memcpy(&body, at + kSeal_bytes, bytes);
-    if (seal != seal_of(head().salt, epoch, body, bytes)) return false;
+    const std::uint64_t wanted = seal_of(head().salt, epoch, body, bytes);
+    if (!ours && (seal & 0xffffffff) != (wanted & 0xffffffff)) {
+      ++index;
+      continue;
+    }
+    if (seal != wanted) return false;
     into.push_back({body.kind,
                     {body.key_ino, body.key_birth},
                     {body.dir_ino, body.dir_birth},
@@ -222,14 +271,14 @@ void Journal::restart() noexcept {
   tail_[1].store(0);
   retired_.store(next - 1);
   current_.store(next);
-  head().retired.store(next - 1);
-  head().missed.store(0);
+  head().set(kRetired, next - 1);
+  head().set(kMissed, 0);
   armed_.store(true);
 }
 
 void Journal::invalidate() noexcept {
   armed_.store(false);
-  head().missed.store(kForever);
+  head().set(kMissed, kForever);
 }
 
 // ---- operations ----
@@ -251,8 +300,9 @@ void Journal::leave(Epoch epoch) noexcept {
 
 void Journal::miss() noexcept {
   const Epoch now = current_.load();
-  Epoch missed = head().missed.load();
-  while (missed < now && !head().missed.compare_exchange_weak(missed, now)) {
+  std::atomic<std::uint64_t>& word = head().words[kMissed];
+  std::uint64_t missed = word.load();
+  while (missed >> 32 < now && !word.compare_exchange_weak(missed, head().sealed(kMissed, now))) {
   }
 }
 
@@ -288,7 +338,7 @@ Epoch Journal::say(Epoch own, std::uint8_t kind, const InodeKey& key, const Inod
   };
   for (;;) {
     const Epoch epoch = current_.load();
-    if (head().missed.load(std::memory_order_relaxed) >= epoch) return 0;
+    if (head().get(kMissed) >= epoch) return 0;
     if (put(epoch)) return epoch;
     // A new epoch begins only when the one before has ended; if that is this operation's own, it
     // would wait for itself.
@@ -333,7 +383,7 @@ bool Journal::close_epoch() noexcept {
   const Epoch now = current_.load();
   const Epoch oldest = retired_.load() + 1;
   if (oldest == now) {
-    const bool nothing_said = tail_[now & 1].load() == 0 && head().missed.load() < now;
+    const bool nothing_said = tail_[now & 1].load() == 0 && head().get(kMissed) < now;
     if (nothing_said) return false;
     tail_[(now + 1) & 1].store(0);
     MutexLock lock(room_);
@@ -350,7 +400,7 @@ bool Journal::close_epoch() noexcept {
 
 void Journal::retire() noexcept {
   const Epoch oldest = retired_.load() + 1;
-  head().retired.store(oldest);
+  head().set(kRetired, oldest);
   retired_.store(oldest);
 }
 

@@ -11,8 +11,11 @@
 // in the ledger's log; epochs retire in their order, and an intent is written to the current one or
 // to that of its operation, so none goes before the changes that it stands for.
 //
-// A crash of the machine may lose pages of the file. So its head holds the boot, and another boot's
-// journal counts for nothing.
+// A crash of the machine may lose pages of the file. So its head holds the boot, and the intents of
+// another boot count for nothing.
+//
+// The head also says how far the ledger has been written: a ledger that ends before that has lost
+// something, on a disk that forgot it or in a log that can be read in part only.
 //
 // Thread-safety: enter, leave, say and miss from any thread; the rest from one that holds
 // Books::settle_, or before there are others.
@@ -23,6 +26,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -89,6 +93,18 @@ class Journal {
   /// An intent could not even be made.
   void miss() noexcept;
 
+  // ---- what the ledger must hold ----
+  /// The numbers of batches of the ledger. One that was begun and is not done may be in it or not.
+  struct Batches {
+    std::uint32_t begun = 0;
+    std::uint32_t done = 0;
+  };
+  /// Also after another boot; nothing where the head was damaged, foreign or new.
+  [[nodiscard]] std::optional<Batches> batches() const;
+  /// Before a batch is written, and when the kernel has it.
+  void batch_begins(std::uint32_t number) noexcept;
+  void batch_is_done(std::uint32_t number) noexcept;
+
   // ---- settling ----
   /// Whether a settle should not wait for its time.
   [[nodiscard]] bool crowded() const noexcept;
@@ -112,7 +128,9 @@ class Journal {
   [[nodiscard]] Head& head() const noexcept;
   [[nodiscard]] unsigned char* unit(Epoch epoch, std::uint32_t index) const noexcept;
   [[nodiscard]] bool head_fits(const std::string& owner, const std::string& boot) const;
-  void write_head(const std::string& owner, const std::string& boot);
+  /// As head_fits(), of whatever boot.
+  [[nodiscard]] bool is_of(const std::string& owner) const;
+  void write_head(const std::string& owner, const std::string& boot, Batches batches);
   [[nodiscard]] bool read_epoch(Epoch epoch, std::vector<Intent>& into) const;
   [[nodiscard]] bool wait_for_room(Epoch full) noexcept;
   [[nodiscard]] bool all_left(Epoch epoch) const noexcept;

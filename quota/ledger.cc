@@ -62,6 +62,42 @@ class LeanFileSystem : public rocksdb::FileSystemWrapper {
     if (name.starts_with("OPTIONS-")) return rocksdb::IOStatus::NotSupported();
     return FileSystemWrapper::NewWritableFile(path, options, file, debug);
   }
+  /// RocksDB believes two things of a table before it looks at any checksum: how blocks are summed
+  /// up, in the footer, and the last word of the properties, by which it may abort.
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
+                                        const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
+                                        rocksdb::IODebugContext* debug) override {
+    auto status = FileSystemWrapper::NewRandomAccessFile(path, options, file, debug);
+    std::uint64_t bytes = 0;
+    if (!status.ok() || !path.ends_with(".sst")) return status;
+    status = GetFileSize(path, options.io_options, &bytes, debug);
+    std::array<char, kFooter_bytes> footer{};
+    if (!status.ok() || bytes < footer.size()) return status;
+    rocksdb::Slice read;
+    const auto get = [&](std::uint64_t at, std::size_t count) {
+      status = (*file)->Read(at, count, options.io_options, &read, footer.data(), debug);
+      return status.ok() && read.size() == count;
+    };
+    if (!get(bytes - footer.size(), footer.size())) return status;
+    const char sums = read[0];
+    // The directory of the table's parts, of which the properties are the last.
+    std::uint64_t directory = 0;
+    for (std::size_t i = 1, shift = 0; i < 10; ++i, shift += 7) {
+      directory |= static_cast<std::uint64_t>(read[i] & 0x7f) << shift;
+      if ((read[i] & 0x80) == 0) break;
+    }
+    const bool known = sums >= rocksdb::kCRC32c && sums <= rocksdb::kXXH3;
+    if (known && directory >= kTrailer_bytes + 1 && directory < bytes) {
+      if (!get(directory - kTrailer_bytes - 1, 1)) return status;
+      if ((read[0] & 0x80) == 0) return status;
+    }
+    return rocksdb::IOStatus::Corruption("the end of a table is damaged");
+  }
+
+ private:
+  static constexpr std::size_t kFooter_bytes = 53;
+  static constexpr std::size_t kTrailer_bytes = 5;  ///< of a block
 };
 
 rocksdb::Env* lean_env() {
@@ -346,6 +382,8 @@ Status Ledger::load() {
     spdlog::warn("ledger {}: {} without closing it", dir_,
                  machine_went_down_ ? "the machine went down" : "the last server ended");
   }
+  CHECK_OK(read_batch());
+  if (batch_ != 0) CHECK_OK(look_for_sessions());
   TRY(projects, read_projects());
   projects_ = std::move(projects);
   const rocksdb::Status found = db_->rocks->Get({}, rocksdb::Slice(format::kTotalKey), &bytes);
@@ -362,9 +400,17 @@ Status Ledger::bypass(const std::string& dir) {
   const std::string path = dir + "/bypassed";
   const int fd =
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-  if (fd < 0) return fail_errno();
-  const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
-  ::close(fd);
+  if (fd < 0 && errno != ENOSPC && errno != EDQUOT) return fail_errno();
+  Status status;
+  if (fd < 0) {
+    // A full disk: the journal, by which nothing will be recovered, has an inode and a name, and
+    // gives its two megabytes.
+    if (::rename((dir + "/journal").c_str(), path.c_str()) != 0) return fail_errno();
+    (void)!::truncate(path.c_str(), 0);
+  } else {
+    status = ::fsync(fd) == 0 ? Status{} : fail_errno();
+    ::close(fd);
+  }
   CHECK_OK(status);
   return sync_dir(dir);
 }
@@ -389,6 +435,62 @@ Result<std::vector<ProjectRecord>> Ledger::read_projects() {
                        }));
     return projects;
   });
+}
+
+/// RocksDB reads the logs that are there, each up to its end: where one is missing, or was cut
+/// between two batches, it goes on with the next one.
+Status Ledger::look_for_sessions() {
+  std::string bytes;
+  std::optional<format::Session> before;
+  for (std::uint32_t number = oldest_session_; number != session_ + 1; ++number) {
+    const rocksdb::Status status = db_->rocks->Get({}, format::session_key(number), &bytes);
+    if (!status.ok() && !status.IsNotFound()) return checked(status);
+    const auto session = status.ok() ? format::decode_session(bytes) : std::nullopt;
+    if (!session || (before && before->last != session->before)) {
+      spdlog::warn("ledger {}: part of its log is missing", dir_);
+      found_ = Recount::kStale;
+      break;
+    }
+    before = session;
+  }
+  rocksdb::VectorLogPtr logs;
+  CHECK_OK(checked(db_->rocks->GetSortedWalFiles(logs)));
+  const bool logged = std::any_of(logs.begin(), logs.end(),
+                                  [](const auto& log) { return log->SizeFileBytes() != 0; });
+  // All that was before is in tables, and RocksDB knows which there must be.
+  if (!logged) oldest_session_ = session_ + 1;
+  return {};
+}
+
+/// What the database has of its last batch; from here on a new session writes.
+Status Ledger::read_batch() {
+  std::string bytes;
+  announced_ = false;
+  const rocksdb::Status number = db_->rocks->Get({}, rocksdb::Slice(format::kBatchKey), &bytes);
+  if (number.IsNotFound()) return {};
+  CHECK_OK(checked(number));
+  const auto batch = format::decode_batch(bytes);
+  if (!batch) return fail(EIO);
+  before_session_ = batch->number;
+  batch_ = std::max(batch_, batch->number);
+  oldest_session_ = batch->oldest_session;
+  session_ = batch->session;
+  return {};
+}
+
+void Ledger::expect_batches(std::uint32_t begun, std::uint32_t done) {
+  // Numbers wrap round.
+  const auto behind = static_cast<std::int32_t>(done - batch_);
+  const bool readable = found_ != Recount::kNewLedger && found_ != Recount::kForeign &&
+                        found_ != Recount::kCorrupt && !machine_went_down_;
+  if (readable && done != 0 && (batch_ == 0 || behind > 0)) {
+    spdlog::warn(
+        "ledger {}: it ends with batch {}, but {} was written: its log is damaged, or it "
+        "is an older copy",
+        dir_, batch_, done);
+    found_ = Recount::kStale;
+  }
+  if (batch_ == 0 || static_cast<std::int32_t>(begun - batch_) > 0) batch_ = begun;
 }
 
 format::Meta Ledger::meta(format::Mark mark) const {
@@ -437,10 +539,17 @@ Status Ledger::write(const Changes& changes, Durable how) {
     }
     if (changes.total) put(format::kTotalKey, format::encode(*changes.total));
     if (changes.meta) put(format::kMetaKey, format::encode(*changes.meta));
+    // A number is never used twice: a write that failed may be in the log all the same.
+    const std::uint32_t session = announced_ ? session_ : session_ + 1;
+    put(format::kBatchKey, format::encode(format::Batch{++batch_, oldest_session_, session}));
+    put(format::session_key(session), format::encode(format::Session{before_session_, batch_}));
     CHECK_OK(checked(status));
     rocksdb::WriteOptions options;
     options.sync = how == Durable::kToDisk;
-    return checked(rocks->Write(options, &batch));
+    CHECK_OK(checked(rocks->Write(options, &batch)));
+    session_ = session;
+    announced_ = true;
+    return {};
   });
   if (!done) broken_ = true;
   return done;
@@ -464,6 +573,7 @@ Result<std::vector<ProjectRecord>> Ledger::mend() {
       CHECK_OK(checked(db_->open(dir_ + "/db", false)));
     }
     TRY(projects, read_projects());
+    CHECK_OK(read_batch());
     broken_ = false;
     return projects;
   });
@@ -498,6 +608,9 @@ Status Ledger::restart() {
   return guarded([&]() -> Status {
     db_->rocks.reset();
     CHECK_OK(remove_tree(dir_ + "/db"));
+    before_session_ = 0;
+    oldest_session_ = session_ + 1;
+    announced_ = false;
     return create();
   });
 }

@@ -59,12 +59,18 @@ class Ledger {
   [[nodiscard]] const std::vector<ProjectRecord>& projects() const noexcept { return projects_; }
   [[nodiscard]] const std::optional<ProjectRecord>& total() const noexcept { return total_; }
 
+  /// The number of the last batch that it holds or was told of; 0: none.
+  [[nodiscard]] std::uint32_t batch() const noexcept { return batch_; }
+  /// Batches were numbered up to `begun`, and those up to `done` were written, by somebody who
+  /// remembers. Numbers go on from there; where `done` is not here, what is found is kStale.
+  void expect_batches(std::uint32_t begun, std::uint32_t done);
   /// The meta record of this ledger with `mark`.
   [[nodiscard]] format::Meta meta(format::Mark mark) const;
 
   /// The records of `keys`, in their order; absent where there is none.
   [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> lookup(
       std::span<const InodeKey> keys);
+  /// The batch gets the number after batch().
   [[nodiscard]] Status write(const Changes& changes, Durable how);
   /// Makes durable whatever was written to the kernel only.
   [[nodiscard]] Status sync();
@@ -87,6 +93,8 @@ class Ledger {
   Ledger();
   [[nodiscard]] Status create();
   [[nodiscard]] Status load();
+  [[nodiscard]] Status read_batch();
+  [[nodiscard]] Status look_for_sessions();
   /// Opens what is there; found_ says what it is worth.
   [[nodiscard]] Status open_existing();
 
@@ -95,6 +103,12 @@ class Ledger {
   Recount found_ = Recount::kNewLedger;
   bool machine_went_down_ = false;
   bool broken_ = false;
+  std::uint32_t batch_ = 0;
+  // Each open begins a session, and a log. Logs are kept from the oldest session on.
+  std::uint32_t session_ = 0;
+  std::uint32_t oldest_session_ = 1;
+  std::uint32_t before_session_ = 0;  ///< the last batch that is not this session's
+  bool announced_ = false;            ///< session_ is this one
   std::vector<ProjectRecord> projects_;
   std::optional<ProjectRecord> total_;
   std::unique_ptr<Db> db_;

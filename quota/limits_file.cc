@@ -14,11 +14,31 @@
 #include <sstream>
 #include <string_view>
 
+#include "quota/crc32.h"
+
 namespace troot::quota {
 namespace {
 
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::string_view kTitle = "troot-limits";
+
+constexpr std::string_view kSum = " sum=";
+
+/// With its checksum and its newline.
+std::string sealed(const std::string& line) {
+  return line + std::string(kSum) + crc32_text(line) + '\n';
+}
+
+enum class Seal { kNone, kRight, kWrong };
+
+/// Takes the checksum off the line.
+Seal unseal(std::string& line) {
+  const auto at = line.rfind(kSum);
+  if (at == std::string::npos) return Seal::kNone;
+  std::string whole = std::move(line);
+  line = whole.substr(0, at);
+  return sealed(line) == whole + '\n' ? Seal::kRight : Seal::kWrong;
+}
 
 std::string limits_text(const Limits& limits) {
   return "bsoft=" + std::to_string(limits.bytes.soft) +
@@ -94,14 +114,15 @@ bool parse_state(std::istream& in, ProjectState& state) {
 /// Of lines of the same project the last one counts.
 using ById = std::map<std::uint32_t, ProjectState>;
 
-bool parse_line(const std::string& line, ProjectState& total, ById& projects) {
+bool parse_line(const std::string& line, Settings& settings, ById& projects) {
   std::istringstream in(line);
   std::string kind;
   if (!(in >> kind) || kind.front() == '#') return true;
   if (kind == "total") {
     ProjectState read;
     if (!parse_state(in, read)) return false;
-    total = read;
+    settings.total = read;
+    settings.has_total = true;
     return true;
   }
   std::string text;
@@ -154,13 +175,14 @@ Status sync_directory_of(const std::string& path) {
 }  // namespace
 
 std::string render_settings(const std::string& upper_uuid, const Settings& settings) {
-  std::string text(kTitle);
-  text += ' ' + std::to_string(kVersion) + '\n';
+  std::string text = sealed(std::string(kTitle) + ' ' + std::to_string(kVersion));
   text +=
       "# Limits in bytes and inodes (0: none), grace in seconds. Kept by the server; a later "
       "line\n";
-  text += "# with the same id rules. Read back only where the ledger is lost.\n";
-  text += "upper " + upper_uuid + '\n';
+  text +=
+      "# with the same id rules. Read back only where the ledger is lost. A line that you write\n";
+  text += "# needs no sum.\n";
+  text += sealed("upper " + upper_uuid);
   text += render_total(settings.total);
   for (const ProjectState& state : settings.projects) {
     if (state.report.limits == Limits{} && !state.grace && !state.parent) continue;
@@ -170,8 +192,8 @@ std::string render_settings(const std::string& upper_uuid, const Settings& setti
 }
 
 std::string render_total(const ProjectState& total) {
-  return "total " + limits_text(total.report.limits) + ' ' +
-         grace_text(total.grace.value_or(Grace{})) + '\n';
+  return sealed("total " + limits_text(total.report.limits) + ' ' +
+                grace_text(total.grace.value_or(Grace{})));
 }
 
 std::string render_project(const ProjectState& state) {
@@ -179,43 +201,110 @@ std::string render_project(const ProjectState& state) {
       "project " + std::to_string(to_u32(state.report.id)) + ' ' + limits_text(state.report.limits);
   if (state.grace) text += ' ' + grace_text(*state.grace);
   if (state.parent) text += " parent=" + std::to_string(to_u32(*state.parent));
-  return text + '\n';
+  return sealed(text);
 }
+
+namespace {
+
+/// Reads a dump line by line.
+class DumpReader {
+ public:
+  DumpReader(const std::string& path, const std::string& upper_uuid)
+      : path_(path), upper_uuid_(upper_uuid) {}
+
+  Result<std::optional<Settings>> read(const std::string& text) {
+    std::istringstream in(text);
+    std::string line;
+    std::getline(in, line);
+    CHECK_OK(read_title(line));
+    for (number_ = 2; std::getline(in, line); ++number_) {
+      if (in.eof()) {
+        spdlog::warn("{}:{}: not finished, left out: {}", path_, number_, line);
+      } else {
+        read_line(std::move(line));
+      }
+    }
+    if (whose_ == Whose::kAnother) {
+      spdlog::warn("{}: it is of another upper", path_);
+      return std::optional<Settings>{};
+    }
+    // It lies where ours must be, and was damaged there.
+    if (whose_ == Whose::kUnknown) damaged("no line names the upper");
+    if (unsealed_ != 0 && version_ != 1)
+      spdlog::warn("{}: {} lines without a sum, taken as a person wrote them", path_, unsealed_);
+    for (const auto& [_, state] : projects_) settings_.projects.push_back(state);
+    return std::optional<Settings>{std::move(settings_)};
+  }
+
+ private:
+  enum class Whose { kUnknown, kOurs, kAnother };
+
+  void damaged(const std::string& what) {
+    spdlog::warn("{}:{}: cannot be read, left out: {}", path_, number_, what);
+    settings_.damaged = true;
+  }
+  /// Only who can sum up its line has a version to be believed.
+  Status read_title(std::string line) {
+    const std::string whole = line;
+    const Seal seal = unseal(line);
+    if (seal == Seal::kNone && line == std::string(kTitle) + " 1") {
+      version_ = 1;
+      return {};
+    }
+    const auto space = line.find(' ');
+    if (seal == Seal::kRight && line.substr(0, space) == kTitle) {
+      version_ = number<std::uint32_t>(std::string_view(line).substr(space + 1)).value_or(0);
+    }
+    if (version_ > kVersion) return fail(EPROTONOSUPPORT);
+    if (version_ == 0) damaged(whole);
+    return {};
+  }
+  void read_line(std::string line) {
+    const std::string whole = line;
+    const Seal seal = unseal(line);
+    if (seal == Seal::kWrong) return damaged(whole);
+    if (line.starts_with("upper ")) {
+      whose_ = line.substr(6) == upper_uuid_ ? Whose::kOurs : Whose::kAnother;
+      return;
+    }
+    const bool nothing = line.empty() || line.front() == '#';
+    if (nothing) return;
+    if (!parse_line(line, settings_, projects_)) return damaged(whole);
+    if (seal == Seal::kNone) ++unsealed_;
+  }
+
+  const std::string& path_;
+  const std::string& upper_uuid_;
+  Settings settings_;
+  ById projects_;
+  Whose whose_ = Whose::kUnknown;
+  std::uint32_t version_ = 0;
+  int number_ = 1;
+  std::size_t unsealed_ = 0;
+};
+
+}  // namespace
 
 Result<std::optional<Settings>> read_settings(const std::string& path,
                                               const std::string& upper_uuid) {
   TRY(text, read_file(path));
   if (!text) return std::optional<Settings>{};
-  std::istringstream in(*text);
-  std::string line;
-  std::getline(in, line);
-  std::istringstream title(line);
-  std::string name;
-  std::uint32_t version = 0;
-  if (!(title >> name >> version) || name != kTitle) {
-    spdlog::warn("{}: not a list of limits; there are none until they are set again", path);
-    return std::optional<Settings>{};
-  }
-  if (version > kVersion) return fail(EPROTONOSUPPORT);
-  Settings settings;
-  ById projects;
-  bool ours = false;
-  for (int number = 2; std::getline(in, line); ++number) {
-    if (in.eof()) {
-      spdlog::warn("{}:{}: not finished, left out: {}", path, number, line);
-    } else if (line.starts_with("upper ")) {
-      ours = line.substr(6) == upper_uuid;
-    } else if (!parse_line(line, settings.total, projects)) {
-      spdlog::warn("{}:{}: cannot be read, left out: {}", path, number, line);
-    }
-  }
-  if (!ours) return std::optional<Settings>{};
-  for (const auto& [_, state] : projects) settings.projects.push_back(state);
-  return std::optional<Settings>{std::move(settings)};
+  return DumpReader(path, upper_uuid).read(*text);
+}
+
+void set_damaged_aside(const std::string& path) {
+  const std::string aside = path + ".damaged";
+  if (::rename(path.c_str(), aside.c_str()) != 0) return;
+  spdlog::warn("{}: damaged; kept as {}, and written anew with what is known", path, aside);
+}
+
+bool settings_are(const std::string& path, const std::string& text) {
+  const auto found = read_file(path);
+  return found && *found == text;
 }
 
 Status write_settings(const std::string& path, const std::string& text) {
-  if (auto old = read_file(path); old && *old == text) return {};
+  if (settings_are(path, text)) return {};
   const std::string tmp = path + ".tmp";
   (void)::unlink(tmp.c_str());
   const int fd = ::open(tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -19,6 +19,8 @@ namespace troot::quota {
 struct Settings {
   ProjectState total;  ///< `grace` is the mount's default
   std::vector<ProjectState> projects;
+  bool has_total = false;  ///< there was a line of the total
+  bool damaged = false;    ///< there were lines that could not be read
 };
 
 /// Projects without a setting of their own have no line.
@@ -28,10 +30,17 @@ struct Settings {
 [[nodiscard]] std::string render_project(const ProjectState& state);
 
 /// Reads the dump at `path`. Absent where there is none, or it names another upper. A line that
-/// cannot be read is left out with a warning: the limits in the other lines count. A last line
-/// without its newline was not finished, and does not count. EPROTONOSUPPORT: a newer version.
+/// cannot be read, or whose checksum is wrong, is left out with a warning: the limits in the other
+/// lines count. So do lines without one, which a person or version 1 wrote. A last line without its
+/// newline was not finished, and does not count. EPROTONOSUPPORT: a newer version, by a title whose
+/// checksum is right.
 [[nodiscard]] Result<std::optional<Settings>> read_settings(const std::string& path,
                                                             const std::string& upper_uuid);
+
+/// Whether the file has that very text.
+[[nodiscard]] bool settings_are(const std::string& path, const std::string& text);
+/// Keeps what could not be read under another name, and says so.
+void set_damaged_aside(const std::string& path);
 
 /// Replaces the file by `text` at once and durably; nothing is done where it has that text already.
 [[nodiscard]] Status write_settings(const std::string& path, const std::string& text);

@@ -90,8 +90,12 @@ struct Quota::Impl {
   Status save_or_set_back(std::optional<ProjId> id, const ProjectState& before,
                           Durable how = Durable::kToKernel);
 
+  Status load_limits(const OpenOptions& options);
+
   const int refused;
   Tree tree;
+  std::string limits_path;  ///< empty where the books keep it
+  std::string upper_uuid;
   std::unique_ptr<Books> books;  ///< null: nothing is kept on disk
   std::atomic<Recount> recount{Recount::kNewLedger};
   Mutex settings;  ///< one change of settings at a time, so that memory and disk agree
@@ -99,8 +103,20 @@ struct Quota::Impl {
 
 Quota::Quota(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
+Status Quota::Impl::load_limits(const OpenOptions& options) {
+  limits_path = options.limits_dir + "/limits.txt";
+  upper_uuid = options.upper_uuid;
+  TRY(dump, read_settings(limits_path, upper_uuid));
+  if (!dump) return {};
+  std::vector<ProjectRecord> projects;
+  for (const ProjectState& state : dump->projects) projects.push_back({state, {}});
+  tree.load(dump->total, projects);
+  return {};
+}
+
 Result<std::unique_ptr<Quota>> Quota::open(OpenOptions options) {
   auto impl = std::make_unique<Impl>(options);
+  if (!options.limits_dir.empty()) CHECK_OK(impl->load_limits(options));
   if (!options.dir.empty()) {
     TRY(books, Books::open(options.dir, options.upper_uuid, impl->tree));
     impl->recount = books->found();
@@ -240,7 +256,10 @@ Result<std::uint64_t> Quota::mend_sums() {
 // ---- limits and reports ----
 
 Status Quota::Impl::save(std::optional<ProjId> id, Durable how) {
-  return books ? books->save(id, how) : Status{};
+  if (books) return books->save(id, how);
+  if (limits_path.empty()) return {};
+  const std::string line = id ? render_project(tree.state(*id)) : render_total(tree.total());
+  return append_settings(limits_path, upper_uuid, line);
 }
 
 Status Quota::Impl::save_or_set_back(std::optional<ProjId> id, const ProjectState& before,

@@ -87,12 +87,16 @@ enum class Recount {
   kBypassed,   ///< a mount without quota changed the upper since
   kOlder,      ///< an earlier version, which charged less, wrote it
   kForeign,    ///< it belongs to another upper
+  kStale,      ///< what was written to it last is missing, by the journal
   kCorrupt     ///< RocksDB cannot read it; it was set aside and a new one begun
 };
 
 struct OpenOptions {
   std::string
       dir{};  ///< the ledger's directory; created if absent. Empty: nothing is kept on disk.
+  /// Without `dir`: a ledger's directory in which nothing but limits.txt can be kept for now. Its
+  /// limits hold, and a change of them that cannot be added to it is refused.
+  std::string limits_dir{};
   std::string upper_uuid{};  ///< names the upper; a ledger with another name is kForeign
   int refused_errno = 0;     ///< what a refused charge answers; 0: EDQUOT (option errno=enospc)
   bool enforce = true;       ///< false: accounting only (pqnoenforce)

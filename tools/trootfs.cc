@@ -1,9 +1,7 @@
 // What owns it: the mount program: from a command line to a mount that is served.
-#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -22,6 +20,7 @@
 #include "fusefs/passthrough.h"
 #include "fusefs/preflight.h"
 #include "fusefs/session.h"
+#include "tools/server_log.h"
 #include "tools/version.h"
 
 namespace {
@@ -39,8 +38,12 @@ tl::expected<void, UsageError> open_log(const MountOptions& options) {
   std::shared_ptr<spdlog::logger> log;
   try {
     if (!options.log_file.empty()) {
-      log = spdlog::basic_logger_mt("trootfs", options.log_file);
-      (void)::chmod(options.log_file.c_str(), S_IRUSR | S_IWUSR);  // names of files stand in it
+      auto sink = troot::open_server_log(options.log_file);
+      if (!sink) {
+        return tl::unexpected(
+            UsageError{"log: " + options.log_file + ": " + std::strerror(errno), kExitCannot});
+      }
+      log = std::make_shared<spdlog::logger>("trootfs", std::move(sink));
     } else if (options.foreground) {
       log = spdlog::stderr_logger_mt("trootfs");
     } else {

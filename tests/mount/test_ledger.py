@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+import zlib
 
 from harness import (PAGE, Skip, case, check, equal, main, mounted, names, pattern, read, refused, run, wait_until,
                      write)
@@ -137,7 +138,9 @@ def newer(m):
     populate(m)
     m.umount()
     shutil.rmtree(ledger(m, "db"))
-    text = read(ledger(m, "limits.txt")).replace(b"troot-limits 1\n", b"troot-limits 99\n")
+    text = read(ledger(m, "limits.txt"))
+    title = b"troot-limits 99"
+    text = title + b" sum=%08x\n" % zlib.crc32(title) + text.split(b"\n", 1)[1]
     write(ledger(m, "limits.txt"), text)
     done = run(*m.trootfs_command(), check_status=False, seconds=20, cwd="/")
     equal(done.returncode, 1, "status")
@@ -240,7 +243,7 @@ def one_line(m, *words):
     check(not mounted(m.mnt), "nothing is mounted")
 
 
-@case("a full disk below: the mount says so and what to do; with room again all is as before", modes=("root",),
+@case("a full disk below: the mount says so, and serves with the limits; with room again all is as before", modes=("root",),
       automount=False, **trootfs)
 def full(m):
     with Small(m, "40M") as disk:
@@ -251,7 +254,10 @@ def full(m):
         shutil.rmtree(ledger(m, "db"))
         os.unlink(ledger(m, "journal"))
         disk.fill()
-        one_line(m, m.work, "space", "free")
+        m.mount()
+        said(m, "there is no space for it")
+        equal((m.project(1001)["used_bytes"], m.project(1001)["bhard"]), (report["used_bytes"], HARD), "usage and limit")
+        m.umount()
         disk.empty()
         m.mount()
         as_before(m, report, "with room again")

@@ -6,7 +6,7 @@ import os
 import shutil
 
 from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, PAGE, case, check, equal, fallocate, main, pattern,
-                     run)
+                     run, wait_until)
 from images import FILE_SYSTEMS, MIB, on_image
 
 KINDS = [kind for kind in FILE_SYSTEMS if kind != "ext4 with bigalloc"]
@@ -225,6 +225,64 @@ def behind_the_end(kind):
 for each in KINDS:
     case(f"space behind the end of a file on {each} stays within the limit, in any number of ranges", modes=("root",),
          on=("trootfs",), store="disk", automount=False)(behind_the_end(each))
+
+
+def take_all(m):
+    """Not one block is left, for root neither."""
+    with open(os.path.join(m.base, "fs", "rest"), "ab", buffering=0) as file:
+        for size in (MIB, PAGE, 1):
+            while refused_or_done(file.write, b"r" * size):
+                pass
+        refused_or_done(os.fsync, file.fileno())
+
+
+def mount_when_full(kind, killed):
+    def body(m):
+        """Who has filled the disk needs the mount to free space: it comes, its limits hold, and the next one is right."""
+        with on_image(m, kind):
+            m.mount("size=60M")
+            os.mkdir(m("p"))
+            run("chattr", "-p", "7", "+P", m("p"))
+            m.control(f"limit project=7 bhard={8 * MIB}")
+            for i in range(4):
+                with open(m(f"p/{i}"), "wb") as file:
+                    file.write(pattern(MIB))
+            m.control("sync")
+            used = m.used()
+            (m.kill if killed else m.umount)()
+            take_all(m)
+            m.mount("size=60M")
+            check("no space for it" in m.server_says(), f"said in the log: {m.server_says()!r}")
+            equal((m.used(), m.project(7)["bhard"]), (used, 8 * MIB), "usage and limit, of a full disk")
+            before = os.statvfs(m.upper)
+            os.unlink(m("p/0"))
+            wait_until(lambda: (os.statvfs(m.upper).f_bfree - before.f_bfree) * before.f_frsize >= MIB, 10, "room for a MiB")
+            with open(m("p/more"), "wb", buffering=0) as file:
+                refused_or_done(file.write, b"x" * 2 * MIB)
+            os.unlink(m("p/more"))
+            os.unlink(os.path.join(m.base, "fs", "rest"))
+            with open(m("p/more"), "wb", buffering=0) as file:
+                while refused_or_done(file.write, b"y" * MIB):
+                    pass
+            check(m.project(7)["used_bytes"] <= 8 * MIB, "the limit of the project held")
+            used = m.used()
+            m.umount()
+            m.mount()
+            equal((m.used(), m.project(7)["bhard"]), (used, 8 * MIB), "usage and limit, with room again")
+            equal(m.status()["limit_bytes"], 60 * MIB, "the total's limit")
+            compare(m, "with room again")
+            m.umount()
+            m.mount()
+            check("no space for it" not in m.server_says().split("counted")[-1], "the ledger is in use again")
+            equal(m.used(), used, "usage, from the ledger")
+            m.umount()
+    return body
+
+
+for each in ("ext4", "xfs"):
+    for how in (False, True):
+        case(f"a full {each} is mounted, {'after a kill' if how else 'after a clean end'}, and emptied; limits hold, usage is right",
+             modes=("root",), on=("trootfs",), store="disk", automount=False, seconds=60)(mount_when_full(each, how))
 
 
 if __name__ == "__main__":

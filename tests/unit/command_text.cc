@@ -133,7 +133,8 @@ TEST_CASE("server options quote what separates, and differ by id mode") {
   const std::string common =
       "lowerdir=/a\\,b\\:c\\\\d,upperdir=/s/worlds/w/upper,workdir=/s/worlds/w/work,control=/s/"
       "worlds/w/run/control,"
-      "hide=/s,unreadable=empty,size=314572800,inodes=0";
+      "hide=/s,"
+      "log=/s/worlds/w/run/server.log,unreadable=empty,size=314572800,inodes=0";
   CHECK(server_options("/s", world, settings, {IdMode::kRoot, {}, {}}) == common);
   CHECK(server_options("/s", world, settings, {IdMode::kOne, {}, {}}) ==
         common + ",upper_owner=0:0,squash_to_root");

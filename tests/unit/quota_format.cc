@@ -122,15 +122,39 @@ TEST_CASE("a dump that is damaged or newer") {
   const TempDir dir;
   const std::string path = dir / "limits.txt";
   SECTION("a newer version is not guessed at") {
-    put(path, "troot-limits 2\nupper u\n");
+    put(path, "troot-limits 3 sum=ccba4ccb\nupper u\n");
     CHECK(read_settings(path, "u").error() == EPROTONOSUPPORT);
   }
-  SECTION("something else is none") {
+  SECTION("a title with a wrong sum, or none, is of no newer version: it is damaged") {
+    put(path, GENERATE(as<std::string>{}, "troot-limits 3 sum=ccba4cca", "troot-limits 3",
+                       "troot-limits 2", "uroot-limits 1", "") +
+                  "\nupper u\nproject 1 bhard=5\n");
+    const auto read = read_settings(path, "u");
+    REQUIRE((read && *read));
+    CHECK((*read)->damaged);
+    CHECK((*read)->projects.size() == 1);
+  }
+  SECTION("something else has nothing, and is damaged") {
     put(path,
         GENERATE(as<std::string>{}, "", "\n", "hello\nupper u\n", "troot-limits x\nupper u\n"));
     const auto read = read_settings(path, "u");
-    REQUIRE(read);
-    CHECK_FALSE(*read);
+    REQUIRE((read && *read));
+    CHECK((*read)->damaged);
+    CHECK((*read)->projects.empty());
+  }
+  SECTION("a line of version 1, or a person's, has no sum; one with a wrong sum is left out") {
+    const std::string right = render_project(sample().projects[0]);
+    std::string wrong = right;
+    wrong[wrong.find("bhard=") + 6] ^= 1;
+    for (const bool old : {false, true}) {
+      put(path, (old ? "troot-limits 1\nupper u\n" : render_settings("u", {})) +
+                    "project 1 bhard=5\n" + wrong);
+      const auto read = read_settings(path, "u");
+      REQUIRE((read && *read));
+      CHECK((*read)->damaged);
+      REQUIRE((*read)->projects.size() == 1);
+      CHECK((*read)->projects[0].report.limits == hard_bytes(5));
+    }
   }
   SECTION("bad lines are left out, the others count") {
     put(path,

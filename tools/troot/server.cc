@@ -96,7 +96,7 @@ std::string server_options(const std::string& store_path, const World& world,
   std::string options = "lowerdir=" + quoted(settings.base) + ",upperdir=" + quoted(world.upper()) +
                         ",workdir=" + quoted(world.work()) +
                         ",control=" + quoted(world.run("control")) + ",hide=" + quoted(store_path) +
-                        ",unreadable=empty";
+                        ",log=" + quoted(world.run("server.log")) + ",unreadable=empty";
   if (settings.new_limit_bytes) options += ",size=" + std::to_string(settings.limit_bytes);
   if (settings.new_limit_inodes) options += ",inodes=" + std::to_string(settings.limit_inodes);
   // What nobody will look at again need not survive anything.
@@ -120,6 +120,7 @@ Outcome<Server> start_server(const Store& store, const World& world, const Setti
   if (program.empty())
     return failure("trootfs is neither beside troot nor in PATH (install both together)");
   const std::string log_path = world.run("server.log");
+  (void)::unlink((log_path + ".1").c_str());  // of the server before
   const UniqueFd log(::open(
       log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!log.valid()) return failure_errno(log_path);

@@ -17,6 +17,7 @@
 #include <boost/filesystem.hpp>
 #include <nlohmann/json.hpp>
 
+#include "quota/crc32.h"
 #include "tools/troot/name.h"
 #include "tools/troot/ownership.h"
 #include "tools/troot/removal.h"
@@ -29,6 +30,8 @@ namespace fs = boost::filesystem;
 using nlohmann::json;
 
 constexpr const char* kTemporary = "/temporary";
+/// Version 1 had no checksum.
+constexpr int kVersion = 2;
 
 Outcome<std::string> home() {
   if (const char* value = std::getenv("HOME"); value != nullptr && *value == '/')
@@ -54,6 +57,27 @@ mode_t base_mode(const std::string& base) {
 
 tl::unexpected<Problem> unknown(const std::string& name) {
   return failure("no world named '" + name + "' (troot list shows them)");
+}
+
+tl::unexpected<Problem> damaged(const std::string& path, const std::string& name) {
+  return failure(
+      path +
+      "/world.json is damaged, or was edited (to take it as it is, make its \"version\" 1 "
+      "and remove its \"sum\"; troot rm --force " +
+      name + " removes the world)");
+}
+
+/// The checksum is of all the rest, in JSON without blanks, keys in their order.
+bool sum_fits(const json& from) {
+  const auto sum = from.find("sum");
+  if (sum == from.end()) {
+    const auto version = from.find("version");
+    return version == from.end() || *version == 1;
+  }
+  json rest = from;
+  rest.erase("sum");
+  const std::string text = rest.dump(-1, ' ', false, json::error_handler_t::replace);
+  return *sum == crc32_text(text);
 }
 
 /// Takes values that are there and of the right type; numbers are not cut to fit. False: another
@@ -116,11 +140,11 @@ Outcome<Settings> World::load() const {
   const json j = json::parse(text, nullptr, false);
   if (!j.is_object()) {
     if (!exists()) return unknown(name_);
-    return failure(path_ + "/world.json is damaged (troot rm --force " + name_ +
-                   " removes the world)");
+    return damaged(path_, name_);
   }
   Settings settings;
   const Reader read{j};
+  if (!sum_fits(j)) return damaged(path_, name_);
   const bool good =
       read("base", settings.base) && read("created", settings.created_s) &&
       read("limit_bytes", settings.limit_bytes) && read("limit_inodes", settings.limit_inodes) &&
@@ -134,18 +158,19 @@ Outcome<Settings> World::load() const {
 }
 
 Done World::save(const Settings& settings) const {
-  const json j{{"version", 1},
-               {"name", name_},
-               {"base", settings.base},
-               {"created", settings.created_s},
-               {"limit_bytes", settings.limit_bytes},
-               {"limit_inodes", settings.limit_inodes},
-               {"new_limit_bytes", settings.new_limit_bytes},
-               {"new_limit_inodes", settings.new_limit_inodes},
-               {"share_tmp", settings.share_tmp},
-               {"provisioned", settings.provisioned}};
+  json j{{"version", kVersion},
+         {"name", name_},
+         {"base", settings.base},
+         {"created", settings.created_s},
+         {"limit_bytes", settings.limit_bytes},
+         {"limit_inodes", settings.limit_inodes},
+         {"new_limit_bytes", settings.new_limit_bytes},
+         {"new_limit_inodes", settings.new_limit_inodes},
+         {"share_tmp", settings.share_tmp},
+         {"provisioned", settings.provisioned}};
   std::string text;
   try {
+    j["sum"] = crc32_text(j.dump());
     text = j.dump(2) + "\n";
   } catch (const json::exception&) {
     // JSON is UTF-8, and a path may be anything.
