@@ -277,7 +277,12 @@ Status apply_size(Core& core) {
   if (!c.size_bytes && !c.inodes) return {};
   quota::Limits limits = core.quota->total().limits;
   if (c.size_bytes) limits.bytes = {0, *c.size_bytes};
-  if (c.inodes) limits.inodes = {0, *c.inodes};
+  if (c.inodes) {
+    limits.inodes = {0, *c.inodes};
+    limits.inode_rule = c.derive_inodes  ? quota::InodeRule::kDerived
+                        : *c.inodes == 0 ? quota::InodeRule::kNone
+                                         : quota::InodeRule::kUnsaid;
+  }
   if (limits == core.quota->total().limits) return {};
   return core.quota->set_total_limits(limits);
 }

@@ -53,7 +53,8 @@ void print_row(const std::string& title, const Row& row, const Projects& names) 
   std::printf("bytes     %s\n", shown(row.bytes, &cli::format_size, &cli::format_limit).c_str());
   if (const auto bar = percent_bar(row.bytes); !bar.empty())
     std::printf("          %s\n", bar.c_str());
-  std::printf("inodes    %s\n", shown(row.inodes, &plain, &count_or_dash).c_str());
+  std::printf("inodes    %s%s\n", shown(row.inodes, &plain, &count_or_dash).c_str(),
+              row.inodes.derived ? ", hard derived" : "");
   if (row.parent) std::printf("parent    %s\n", names.name(*row.parent).c_str());
   std::printf("refused   %llu\n", static_cast<unsigned long long>(row.failcnt));
   if (row.margin_bytes != 0)
@@ -99,7 +100,8 @@ cli::Outcome<int> report(const std::string& target, bool json) {
   const auto add = [&](const std::string& name, const Row& row) {
     cells.push_back({name, cli::format_size(row.bytes.used), cli::format_limit(row.bytes.soft),
                      cli::format_limit(row.bytes.hard), std::to_string(row.inodes.used),
-                     count_or_dash(row.inodes.soft), count_or_dash(row.inodes.hard),
+                     count_or_dash(row.inodes.soft),
+                     count_or_dash(row.inodes.hard) + (row.inodes.derived ? "*" : ""),
                      percent_bar(row.bytes)});
   };
   add(kTotal, state.total);
@@ -116,6 +118,9 @@ cli::Outcome<int> report(const std::string& target, bool json) {
                         cells)
                  .c_str(),
              stdout);
+  const auto derived = [](const Row& row) { return row.inodes.derived; };
+  if (derived(state.total) || std::any_of(rows.begin(), rows.end(), derived))
+    std::puts("* derived from the limit of bytes (--inodes states another, or none)");
   const auto say_mapped = [](const std::string& name, const Row& row) {
     if (row.margin_bytes != 0)
       std::printf("%s: %s past the limit by mappings\n", name.c_str(),
