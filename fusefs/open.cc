@@ -228,6 +228,7 @@ Refusal open_upper(Core& core) {
   struct statfs fs {};
   const bool known = ::fstatfs(core.lock_upper.get(), &fs) == 0;
   if (known && fs.f_type == XFS_SUPER_MAGIC) core.space = SpaceKind::kGuesses;
+  core.sized_dirs = known && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
   if (known && fs.f_type == TMPFS_MAGIC) core.space = SpaceKind::kExact;
   if (known && (fs.f_flags & ST_RDONLY)) {
     return refuse(

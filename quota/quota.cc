@@ -146,6 +146,18 @@ Status Quota::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
   return {};
 }
 
+Status Quota::refuse_past_limit(ProjId id) const {
+  if (!impl_->tree.enforcing()) return {};
+  bool past = false;
+  impl_->tree.for_chain(id, [&past](const Dquot& dquot) {
+    const std::uint64_t hard = dquot.byte_limits().hard;
+    const std::int64_t charged = dquot.charged().bytes;
+    past = past || (hard != 0 && charged > 0 && static_cast<std::uint64_t>(charged) > hard);
+  });
+  if (past) return impl_->refusal(Errno(EDQUOT));
+  return {};
+}
+
 void Quota::record(const InodeKey& key, const InodeRecord& record) noexcept {
   if (impl_->books) impl_->books->note(key, record);
 }

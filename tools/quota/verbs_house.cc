@@ -38,6 +38,11 @@ std::string percent_bar(const Meter& m) {
 
 std::string count_or_dash(std::uint64_t count) { return count == 0 ? "-" : std::to_string(count); }
 
+/// The hard one; a derived one has a star.
+std::string inode_limit(const Row& row) {
+  return count_or_dash(row.inodes.hard) + (row.inodes.derived ? "*" : "");
+}
+
 std::string shown(const Meter& m, std::string (*number)(std::uint64_t),
                   std::string (*limit)(std::uint64_t)) {
   std::string text = number(m.used) + ", soft " + limit(m.soft) + ", hard " + limit(m.hard) +
@@ -100,9 +105,7 @@ cli::Outcome<int> report(const std::string& target, bool json) {
   const auto add = [&](const std::string& name, const Row& row) {
     cells.push_back({name, cli::format_size(row.bytes.used), cli::format_limit(row.bytes.soft),
                      cli::format_limit(row.bytes.hard), std::to_string(row.inodes.used),
-                     count_or_dash(row.inodes.soft),
-                     count_or_dash(row.inodes.hard) + (row.inodes.derived ? "*" : ""),
-                     percent_bar(row.bytes)});
+                     count_or_dash(row.inodes.soft), inode_limit(row), percent_bar(row.bytes)});
   };
   add(kTotal, state.total);
   for (const Row& row : rows) add(names.name(row.project), row);
@@ -234,7 +237,7 @@ cli::Outcome<int> verb_list(const Call& call) {
       if (!state) continue;
       all.push_back(json_of_state(server.place(), *state));
       cells.push_back({server.place().point, cli::format_size(state->total.bytes.used),
-                       cli::format_limit(state->total.bytes.hard),
+                       cli::format_limit(state->total.bytes.hard), inode_limit(state->total),
                        state->enforcing ? "on" : "off"});
     }
     if (json) {
@@ -245,6 +248,7 @@ cli::Outcome<int> verb_list(const Call& call) {
     std::fputs(cli::table({{"MOUNT", Align::kLeft},
                            {"USED", Align::kRight},
                            {"LIMIT", Align::kRight},
+                           {"INODES", Align::kRight},
                            {"ENFORCED", Align::kLeft}},
                           cells)
                    .c_str(),
