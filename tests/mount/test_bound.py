@@ -5,7 +5,8 @@ one mixes all. With 16 MiB only those that need it are made, unless the long for
 far the disk goes past a limit", says what btrfs is let off.
 
 TROOT_BOUND_LIMITS=1,16,256: the long form, with these limits (MiB). TROOT_BOUND_SEEDS=1-50: other seeds than the one of
-each run. TROOT_BOUND_STEPS: more steps of the mixture. TROOT_BOUND_FIGURES=FILE: gets a line an attack."""
+each run. TROOT_BOUND_STEPS: more steps of the mixture. TROOT_BOUND_FIGURES=FILE: gets a line an attack.
+TROOT_BOUND_ATTACK=NAME: this one alone."""
 import ctypes
 import errno
 import mmap
@@ -391,6 +392,8 @@ def seeds():
 
 
 def attacks(kind, limit):
+    if "TROOT_BOUND_ATTACK" in os.environ:
+        return [each for each in ATTACKS if each.__name__ == os.environ["TROOT_BOUND_ATTACK"]]
     chosen = [each for each in ATTACKS if LONG_FORM or limit < 16 or each.__name__ in LARGE]
     if kind not in ("ext4", "xfs") and not LONG_FORM:
         chosen = [each for each in chosen if each is not emptied_directories]
