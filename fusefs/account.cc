@@ -80,7 +80,8 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
   if (S_ISDIR(sx.stx_mode)) {
     TRY(bytes, listed_bytes(dirfd, name));
     e.name_bytes = bytes;
-    e.account.data_bytes = quota::directory_charge(bytes);
+    if (core.sized_dirs) e.disk_bytes = quota::dense_charge(e.size);
+    e.account.data_bytes = std::max(quota::directory_charge(bytes), e.disk_bytes);
   } else if (e.flags & Inode::kSeenMetacopy) {
     // Its data lies below: what was brought along before a crash counts once all of it is there.
   } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
@@ -118,7 +119,10 @@ Result<Account*> account_held(Core& core, Inode* inode) {
                             ? nullptr
                             : std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
   }
-  if (inode->is_dir()) inode->dir->name_bytes = e.name_bytes;
+  if (inode->is_dir()) {
+    inode->dir->name_bytes = e.name_bytes;
+    inode->dir->disk_bytes = e.disk_bytes;
+  }
   account = e.account;
   return &account;
 }

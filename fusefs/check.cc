@@ -232,6 +232,7 @@ class Checker {
     account = e.account;
     if (inode->is_dir()) {
       inode->dir->name_bytes = e.name_bytes;
+      inode->dir->disk_bytes = e.disk_bytes;
     } else {
       FileData& data = file_data(inode);
       data.size = e.size;

@@ -89,7 +89,8 @@ void add_limits(Lines& lines, const quota::ProjectReport& project) {
       .pair("bsoft", project.limits.bytes.soft)
       .pair("bhard", project.limits.bytes.hard)
       .pair("isoft", project.limits.inodes.soft)
-      .pair("ihard", project.limits.inodes.hard)
+      .pair("ihard", project.hard_inodes())
+      .pair("ihard_derived", project.derived_inodes != 0 ? 1 : 0)
       .pair("bytes_timer", project.bytes_timer)
       .pair("inodes_timer", project.inodes_timer)
       .pair("peak_bytes", project.peak.bytes)
@@ -129,13 +130,39 @@ Answer state(const Quota& quota, const Request& request) {
   return std::move(lines).ok();
 }
 
+/// What a request says of inodes beside numbers: "none", "derived", or "default", which derives a
+/// limit unless something was said before. EINVAL's line: another word.
+std::string take_inode_rule(Request& request, quota::Limits& limits) {
+  const auto word = request.take("inodes");
+  if (!word) return "";
+  if (*word == "none" || *word == "derived") {
+    limits.inodes.hard = 0;
+    limits.inode_rule = *word == "none" ? quota::InodeRule::kNone : quota::InodeRule::kDerived;
+  } else if (*word != "default") {
+    return "inodes=" + *word + ": none, derived or default";
+  } else if (limits.inode_rule == quota::InodeRule::kUnsaid) {
+    limits.inode_rule = quota::InodeRule::kDerived;
+  }
+  return "";
+}
+
 Answer limit(Quota& quota, Request request) {
   const auto project = request.project("project");
   quota::Limits limits = project ? quota.project(*project).limits : quota.total().limits;
   request.number("bsoft", limits.bytes.soft);
   request.number("bhard", limits.bytes.hard);
   request.number("isoft", limits.inodes.soft);
-  request.number("ihard", limits.inodes.hard);
+  std::optional<std::uint64_t> hard_inodes;
+  request.number("ihard", hard_inodes);
+  if (hard_inodes) {
+    limits.inodes.hard = *hard_inodes;
+    // 0 means none. Of a project nothing need be said for that: the kernel's tools say 0, too,
+    // where nobody thought of inodes.
+    limits.inode_rule =
+        project || *hard_inodes != 0 ? quota::InodeRule::kUnsaid : quota::InodeRule::kNone;
+  }
+  if (const std::string bad = take_inode_rule(request, limits); !bad.empty())
+    return refuse(EINVAL, bad);
   CHECK_REQUEST(request);
   if (project == quota::kDefaultProject)
     return refuse(EINVAL, "project 0 takes no limit of its own; limit the whole mount instead");

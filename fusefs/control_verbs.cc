@@ -26,7 +26,8 @@ Answer status(const ControlSubject& subject) {
     lines.line("limit_bytes", total.limits.bytes.hard);
     lines.line("soft_bytes", total.limits.bytes.soft);
     lines.line("used_inodes", total.used.inodes);
-    lines.line("limit_inodes", total.limits.inodes.hard);
+    lines.line("limit_inodes", total.hard_inodes());
+    lines.line("limit_inodes_derived", total.derived_inodes != 0 ? 1 : 0);
     lines.line("peak_bytes", total.peak.bytes);
     lines.line("failcnt", total.failcnt);
   }

@@ -320,7 +320,7 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
     inode->dir->layers.push_front(kUpper);
     std::lock_guard charge(inode->dir->charge);
     inode->dir->account = b.account;
-    inode->dir->name_bytes = 0;
+    inode->dir->name_bytes = inode->dir->disk_bytes = 0;
   } else {
     FileData& data = file_data(inode);
     std::lock_guard io(data.io);

@@ -90,6 +90,9 @@ struct Overlay::Core {
   Inode* root = nullptr;
   bool read_only = false;
   SpaceKind space = SpaceKind::kAsked;  ///< what the upper's file system says of allocation
+  /// Directories of the upper's file system keep blocks that their names do not fill: their size
+  /// says what they hold, and is charged.
+  bool sized_dirs = false;
   WhiteoutForm whiteouts = WhiteoutForm::kDevice;
   bool closed = false;
   std::atomic<bool> checks_cancelled{false};
@@ -239,6 +242,7 @@ struct Examined {
   Account account;
   off_t size = 0;
   std::int64_t name_bytes = 0;  ///< of a directory: what its names count
+  std::int64_t disk_bytes = 0;  ///< of a directory: what its size counts, where that is charged
   std::vector<PageRange> preallocated;
   std::uint32_t flags = 0;  ///< Inode::Flag bits
 };

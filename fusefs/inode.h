@@ -134,10 +134,11 @@ struct DirData {
   std::unique_ptr<Moved> moved;  ///< likewise; null nearly always
   /// Likewise: the layers whose part has an opaque xattr, where whiteouts may be xattrs.
   std::unique_ptr<std::vector<std::uint16_t>> marked;
-  SmallMutex charge;  ///< guards account and name_bytes; a leaf, taken with loc held
+  SmallMutex charge;  ///< guards account, name_bytes, disk_bytes; a leaf, taken with loc held
   Account account;
   /// What the names on disk in the upper count (quota/unit.h); valid when account.loaded.
   std::int64_t name_bytes = 0;
+  std::int64_t disk_bytes = 0;        ///< what its size there counts (Core::sized_dirs); likewise
   std::atomic<quota::Epoch> said{0};  ///< the journal has its place, and its ancestors', up to here
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };

@@ -1,6 +1,7 @@
 // What owns it: what a symlink of the upper cannot carry itself (user xattrs are refused on
-// symlinks): owner, project, origin. One small file per symlink that differs from the default,
-// work/troot/links/INO-BIRTH, written by temporary and rename; all are read at the mount.
+// symlinks): owner, project, origin. A name in work/troot/links for each symlink that differs from
+// the default says all of it, and all these names are links to one empty file: so a record takes no
+// inode and no block of the disk, which nobody would be charged for. All are read at the mount.
 // docs/FORMAT.md, "Records of symlinks".
 //
 // Thread-safe.
@@ -8,6 +9,7 @@
 
 #include <map>
 #include <optional>
+#include <string>
 
 #include "fusefs/format.h"
 #include "fusefs/posix.h"
@@ -29,9 +31,20 @@ class LinkStore {
   void tidy();
 
  private:
+  struct Kept {
+    LinkRecord record;
+    std::string name;  ///< without a comma: a file of an earlier version, with the record in it
+  };
+  /// Takes what a name in the directory says. Absent: it is no record.
+  [[nodiscard]] std::optional<quota::InodeKey> take(const std::string& name) REQUIRES(mutex_);
+  /// Makes the name of a record.
+  [[nodiscard]] Status make(const std::string& name) REQUIRES(mutex_);
+
   Fd dir_;
   mutable Mutex mutex_;
-  std::map<quota::InodeKey, LinkRecord> records_ GUARDED_BY(mutex_);
+  std::map<quota::InodeKey, Kept> records_ GUARDED_BY(mutex_);
+  /// Whose file the next record is a link to.
+  std::optional<quota::InodeKey> donor_ GUARDED_BY(mutex_);
 };
 
 }  // namespace troot::fusefs

@@ -1,6 +1,8 @@
 // Charging the names of upper directories.
 #include "fusefs/name_charge.h"
 
+#include <algorithm>
+
 namespace troot::fusefs {
 
 std::int64_t NameCharge::of_removal(const Name* name) {
@@ -9,8 +11,9 @@ std::int64_t NameCharge::of_removal(const Name* name) {
 }
 
 NameCharge::~NameCharge() {
+  if (kept_) return;
   // Taking back what was added frees, and freeing cannot fail.
-  if (!kept_ && bytes_ > 0) (void)apply(-bytes_, quota::Enforce::kForce);
+  (void)apply(bytes_ > 0 ? -bytes_ : 0, quota::Enforce::kForce);
 }
 
 Status NameCharge::hold(Intent& intent, Inode* dir, std::int64_t bytes, quota::Enforce how) {
@@ -21,6 +24,10 @@ Status NameCharge::hold(Intent& intent, Inode* dir, std::int64_t bytes, quota::E
 
 Status NameCharge::hold_held(Intent& intent, Inode* dir, std::int64_t bytes, quota::Enforce how) {
   if (!core_.quota || bytes == 0) return {};
+  if (core_.sized_dirs) {
+    TRY(fd, dir_fd_held(core_, dir, kUpper));
+    fd_ = std::move(fd);
+  }
   {
     std::lock_guard charge(dir->dir->charge);
     // From here on the names are known, and each change of them is seen.
@@ -37,7 +44,7 @@ Status NameCharge::hold_held(Intent& intent, Inode* dir, std::int64_t bytes, quo
 void NameCharge::keep() noexcept {
   if (kept_) return;
   kept_ = true;
-  if (bytes_ < 0) (void)apply(bytes_, quota::Enforce::kForce);
+  if (bytes_ < 0 || fd_) (void)apply(std::min<std::int64_t>(bytes_, 0), quota::Enforce::kForce);
 }
 
 Status NameCharge::apply(std::int64_t bytes, quota::Enforce how) {
@@ -45,7 +52,17 @@ Status NameCharge::apply(std::int64_t bytes, quota::Enforce how) {
   std::lock_guard charge(data.charge);
   Account& account = data.account;
   const std::int64_t names = data.name_bytes + bytes;
-  const std::int64_t grown = quota::directory_charge(names) - account.data_bytes;
+  if (fd_ && how == quota::Enforce::kForce) {
+    // Whoever changes names last looks last, with all that was done before in what it sees.
+    if (const auto sx = posix::stat_fd(fd_->get()))
+      data.disk_bytes = quota::dense_charge(static_cast<off_t>(sx->stx_size));
+  } else if (fd_ && names > quota::kPageSize / 2) {
+    // How many blocks a name takes there is known only when it is made. So they are charged by
+    // force then; and as a project that is past its limit gets no names, it passes by a few blocks.
+    CHECK_OK(core_.quota->refuse_past_limit(account.project));
+  }
+  const std::int64_t grown =
+      std::max(quota::directory_charge(names), data.disk_bytes) - account.data_bytes;
   if (grown > 0) {
     TRY(room, reserve(core_, account.project, {grown, 0}, how));
     room.claim();

@@ -5,6 +5,10 @@
 // add names to one directory side by side never pass the limit together. A removal frees what it
 // frees once it is done, and never fails for quota (rule 5).
 //
+// ext4 never takes blocks from a directory, and XFS only whole ones: who makes many names, removes
+// them and begins in the next directory would keep the disk for one page each. There a directory is
+// charged its size where that is more, which is asked after each change.
+//
 // A directory that was changed is named in the journal, so that after a kill its names are counted
 // again.
 #pragma once
@@ -40,6 +44,7 @@ class NameCharge {
   [[nodiscard]] Status apply(std::int64_t bytes, quota::Enforce how);
 
   Core& core_;
+  FdHandle fd_;  ///< of the directory, where its size is charged; else null
   Inode* dir_ = nullptr;
   std::int64_t bytes_ = 0;
   bool kept_ = true;

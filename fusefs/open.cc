@@ -234,6 +234,7 @@ Refusal open_upper(Core& core) {
   struct statfs fs {};
   const bool known = ::fstatfs(core.lock_upper.get(), &fs) == 0;
   if (known && fs.f_type == XFS_SUPER_MAGIC) core.space = SpaceKind::kGuesses;
+  core.sized_dirs = known && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
   if (known && fs.f_type == TMPFS_MAGIC) core.space = SpaceKind::kExact;
   if (known && (fs.f_flags & ST_RDONLY)) {
     return refuse(
@@ -283,7 +284,12 @@ Status apply_size(Core& core) {
   if (!c.size_bytes && !c.inodes) return {};
   quota::Limits limits = core.quota->total().limits;
   if (c.size_bytes) limits.bytes = {0, *c.size_bytes};
-  if (c.inodes) limits.inodes = {0, *c.inodes};
+  if (c.inodes) {
+    limits.inodes = {0, *c.inodes};
+    limits.inode_rule = c.derive_inodes  ? quota::InodeRule::kDerived
+                        : *c.inodes == 0 ? quota::InodeRule::kNone
+                                         : quota::InodeRule::kUnsaid;
+  }
   if (limits == core.quota->total().limits) return {};
   return core.quota->set_total_limits(limits);
 }

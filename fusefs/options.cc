@@ -38,6 +38,11 @@ Parsed set_size(MountOptions& o, std::string_view value) {
 }
 
 Parsed set_inodes(MountOptions& o, std::string_view value) {
+  o.config.derive_inodes = value == quota::kDerivedWord;
+  if (o.config.derive_inodes) {
+    o.config.inodes = 0;
+    return {};
+  }
   return set_amount(o.config.inodes, "inodes", value, quota::parse_count(value), quota::kCountForm);
 }
 

@@ -27,7 +27,8 @@ Layers
   mount is handed over by fuse_socket=; upper, work and mount point are then hidden by themselves.
 
 Limits
-  size=N, inodes=N       the total of the mount, kept over remounts; K M G T are powers of 1024; 0: none
+  size=N, inodes=N       the total of the mount, kept over remounts; K M G T are powers of 1024; 0: none.
+                         Without inodes= one for each 4K of size, at least 1000 (none, derived)
   prjquota, pquota       account and enforce project quota (the default)
   pqnoenforce            account only
   noquota                neither

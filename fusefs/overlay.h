@@ -81,6 +81,7 @@ struct Config {
   std::optional<std::uint64_t>
       size_bytes;  ///< sets the total hard limit (0: none); absent: as remembered
   std::optional<std::uint64_t> inodes;
+  bool derive_inodes = false;      ///< the limit of inodes is to follow from that of bytes again
   std::vector<std::string> hide;   ///< absolute paths whose objects the union never shows
   std::size_t cached_dirs = 512;   ///< descriptors of directories that are kept open at most
   std::size_t cached_files = 256;  ///< and of files

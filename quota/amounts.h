@@ -26,6 +26,8 @@ enum class AmountError {
 inline constexpr std::string_view kBytesForm =
     "like 300M, 1.5G, 10GiB, 4096, none; K M G T P E are powers of 1024";
 inline constexpr std::string_view kCountForm = "like 20000, 50k, none";
+/// A limit of inodes may be this word, too: it follows from the limit of bytes.
+inline constexpr std::string_view kDerivedWord = "derived";
 
 /// Bytes, rounded down to a whole one. `plain_unit`: what a number without a letter counts, in
 /// bytes (setquota(8): 1024).

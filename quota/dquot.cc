@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "quota/unit.h"
+
 namespace troot::quota {
 namespace {
 
@@ -199,8 +201,20 @@ void Dquot::release(Usage amount, const Terms& terms, Crossed& crossed) noexcept
 }
 
 void Dquot::set_limits(const Limits& limits, const Terms& terms) noexcept {
+  const InodeRule rule = limits.inode_rule == InodeRule::kUnsaid ? unsaid_ : limits.inode_rule;
+  const bool derived = rule == InodeRule::kDerived && limits.inodes.hard == 0;
+  LimitPair inodes = limits.inodes;
+  if (derived) inodes.hard = derived_inodes(limits.bytes.hard);
+  inode_rule_.store(limits.inode_rule);
+  derived_inodes_.store(derived ? inodes.hard : 0);
   bytes_.set_limits(limits.bytes, terms);
-  inodes_.set_limits(limits.inodes, terms);
+  inodes_.set_limits(inodes, terms);
+}
+
+Limits Dquot::limits() const noexcept {
+  Limits stated{bytes_.limits(), inodes_.limits(), inode_rule_.load()};
+  if (derived_inodes_.load() != 0) stated.inodes.hard = 0;
+  return stated;
 }
 
 void Dquot::set_grace(const Grace& grace) noexcept {
@@ -238,6 +252,7 @@ ProjectReport Dquot::report(ProjId id) const noexcept {
   return {.id = id,
           .used = used(),
           .limits = limits(),
+          .derived_inodes = derived_inodes_.load(),
           .bytes_timer = bytes_.timer(),
           .inodes_timer = inodes_.timer(),
           .peak = {bytes_.peak(), inodes_.peak()},

@@ -98,6 +98,9 @@ class Meter {
 /// A project: its two meters and its failcnt.
 class Dquot {
  public:
+  /// `unsaid`: what kUnsaid means here.
+  explicit Dquot(InodeRule unsaid = InodeRule::kNone) : unsaid_(unsaid) {}
+
   /// Holds both parts of `delta`, or nothing. A refusal is not counted: see count_failure().
   [[nodiscard]] bool charge(Usage delta, const Terms& terms, Crossed& crossed) noexcept;
   void refuse_bytes(std::int64_t delta, const Terms& terms, Crossed& crossed) noexcept;
@@ -122,7 +125,11 @@ class Dquot {
 
   [[nodiscard]] Usage used() const noexcept { return {bytes_.used(), inodes_.used()}; }
   [[nodiscard]] Usage charged() const noexcept { return {bytes_.charged(), inodes_.charged()}; }
-  [[nodiscard]] Limits limits() const noexcept { return {bytes_.limits(), inodes_.limits()}; }
+  /// As they were stated.
+  [[nodiscard]] Limits limits() const noexcept;
+  /// As they are in force.
+  [[nodiscard]] LimitPair byte_limits() const noexcept { return bytes_.limits(); }
+  [[nodiscard]] LimitPair inode_limits() const noexcept { return inodes_.limits(); }
   [[nodiscard]] ProjectReport report(ProjId id) const noexcept;
   [[nodiscard]] const Meter& bytes() const noexcept { return bytes_; }
   [[nodiscard]] Meter& bytes() noexcept { return bytes_; }
@@ -130,8 +137,11 @@ class Dquot {
   [[nodiscard]] Meter& inodes() noexcept { return inodes_; }
 
  private:
+  const InodeRule unsaid_;
   Meter bytes_;
   Meter inodes_;
+  std::atomic<InodeRule> inode_rule_{InodeRule::kUnsaid};
+  std::atomic<std::uint64_t> derived_inodes_{0};  ///< part of the limits in force; 0: not derived
   std::atomic<std::uint64_t> failcnt_{0};
 };
 

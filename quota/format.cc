@@ -6,6 +6,20 @@ namespace {
 
 constexpr std::uint8_t kHasGrace = 1;
 constexpr std::uint8_t kHasParent = 2;
+/// What was said of inodes without a limit of them; neither bit: nothing.
+constexpr std::uint8_t kInodesNone = 4;
+constexpr std::uint8_t kInodesDerived = 8;
+constexpr std::uint8_t kAllFlags = kHasGrace | kHasParent | kInodesNone | kInodesDerived;
+
+std::uint8_t flag_of(InodeRule rule) {
+  if (rule == InodeRule::kUnsaid) return 0;
+  return rule == InodeRule::kNone ? kInodesNone : kInodesDerived;
+}
+
+InodeRule rule_of(std::uint8_t flags) {
+  if ((flags & kInodesDerived) != 0) return InodeRule::kDerived;
+  return (flags & kInodesNone) != 0 ? InodeRule::kNone : InodeRule::kUnsaid;
+}
 
 class Writer {
  public:
@@ -136,7 +150,8 @@ std::string encode(const ProjectRecord& record) {
   const ProjectReport& report = record.state.report;
   const Grace grace = record.state.grace.value_or(Grace{0, 0});
   const auto flags = static_cast<std::uint8_t>((record.state.grace ? kHasGrace : 0) |
-                                               (record.state.parent ? kHasParent : 0));
+                                               (record.state.parent ? kHasParent : 0) |
+                                               flag_of(report.limits.inode_rule));
   Writer writer;
   writer.put(flags).put(record.own.bytes).put(record.own.inodes);
   writer.put(report.limits.bytes.soft).put(report.limits.bytes.hard);
@@ -171,7 +186,9 @@ std::optional<ProjectRecord> decode_project(ProjId id, std::string_view bytes) {
   report.peak.inodes = reader.get<std::int64_t>();
   report.failcnt = reader.get<std::uint64_t>();
   report.margin_bytes = reader.get<std::int64_t>();
-  if (!reader.done() || (flags & ~(kHasGrace | kHasParent)) != 0) return std::nullopt;
+  if (!reader.done() || (flags & ~kAllFlags) != 0) return std::nullopt;
+  if ((flags & kInodesNone) != 0 && (flags & kInodesDerived) != 0) return std::nullopt;
+  report.limits.inode_rule = rule_of(flags);
   if ((flags & kHasGrace) != 0) record.state.grace = grace;
   if ((flags & kHasParent) != 0) record.state.parent = parent;
   return record;

@@ -40,11 +40,17 @@ Seal unseal(std::string& line) {
   return sealed(line) == whole + '\n' ? Seal::kRight : Seal::kWrong;
 }
 
+/// Absent: nothing was said of inodes without a limit of them.
+std::string rule_text(InodeRule rule) {
+  if (rule == InodeRule::kUnsaid) return "";
+  return rule == InodeRule::kDerived ? " iderived=1" : " iderived=0";
+}
+
 std::string limits_text(const Limits& limits) {
   return "bsoft=" + std::to_string(limits.bytes.soft) +
          " bhard=" + std::to_string(limits.bytes.hard) +
          " isoft=" + std::to_string(limits.inodes.soft) +
-         " ihard=" + std::to_string(limits.inodes.hard);
+         " ihard=" + std::to_string(limits.inodes.hard) + rule_text(limits.inode_rule);
 }
 
 std::string grace_text(const Grace& grace) {
@@ -96,6 +102,10 @@ bool parse_state(std::istream& in, ProjectState& state) {
   Limits& limits = state.report.limits;
   limits.bytes = {words->take("bsoft").value_or(0), words->take("bhard").value_or(0)};
   limits.inodes = {words->take("isoft").value_or(0), words->take("ihard").value_or(0)};
+  if (const auto derived = words->take("iderived")) {
+    if (*derived > 1) return false;
+    limits.inode_rule = *derived == 1 ? InodeRule::kDerived : InodeRule::kNone;
+  }
   const auto bytes_s = words->take("bgrace");
   const auto inodes_s = words->take("igrace");
   constexpr std::uint64_t kLongest_s = std::numeric_limits<Seconds>::max();

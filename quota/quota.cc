@@ -20,8 +20,8 @@ Seconds system_now() { return static_cast<Seconds>(::time(nullptr)); }
 
 bool has_history(const ProjectState& state) {
   const ProjectReport& r = state.report;
-  return r.used != Usage{} || r.limits != Limits{} || r.peak != Usage{} || r.failcnt != 0 ||
-         r.margin_bytes != 0 || state.grace || state.parent;
+  return r.used != Usage{} || r.limits.bytes != LimitPair{} || r.limits.inodes != LimitPair{} ||
+         r.peak != Usage{} || r.failcnt != 0 || r.margin_bytes != 0 || state.grace || state.parent;
 }
 
 /// More than a century: anything longer is a slip, and would overflow in the end.
@@ -159,6 +159,18 @@ void Quota::release(ProjId id, Usage amount) noexcept { impl_->tree.release(id, 
 Status Quota::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
   auto done = impl_->tree.transfer(from, to, amount, how);
   if (!done) return impl_->refusal(done.error());
+  return {};
+}
+
+Status Quota::refuse_past_limit(ProjId id) const {
+  if (!impl_->tree.enforcing()) return {};
+  bool past = false;
+  impl_->tree.for_chain(id, [&past](const Dquot& dquot) {
+    const std::uint64_t hard = dquot.byte_limits().hard;
+    const std::int64_t charged = dquot.charged().bytes;
+    past = past || (hard != 0 && charged > 0 && static_cast<std::uint64_t>(charged) > hard);
+  });
+  if (past) return impl_->refusal(Errno(EDQUOT));
   return {};
 }
 
@@ -350,10 +362,9 @@ std::vector<ProjectState> Quota::states() const {
 Headroom Quota::headroom(ProjId id) const {
   Headroom room;
   impl_->tree.for_chain(id, [&room](const Dquot& dquot) {
-    const Limits limits = dquot.limits();
     const Usage used = dquot.used();
-    narrow(limits.bytes, used.bytes, room.limit_bytes, room.free_bytes);
-    narrow(limits.inodes, used.inodes, room.limit_inodes, room.free_inodes);
+    narrow(dquot.byte_limits(), used.bytes, room.limit_bytes, room.free_bytes);
+    narrow(dquot.inode_limits(), used.inodes, room.limit_inodes, room.free_inodes);
   });
   return room;
 }

@@ -100,7 +100,7 @@ struct OpenOptions {
   std::string upper_uuid{};  ///< names the upper; a ledger with another name is kForeign
   int refused_errno = 0;     ///< what a refused charge answers; 0: EDQUOT (option errno=enospc)
   bool enforce = true;       ///< false: accounting only (pqnoenforce)
-  std::int64_t mapping_margin_bytes = 64LL << 20;  ///< rule 11
+  std::int64_t mapping_margin_bytes = 16LL << 20;  ///< rule 11
   Clock clock{};                                   ///< empty: the system's
 };
 
@@ -143,6 +143,10 @@ class Quota {
   /// Moves `amount` from one project to another at once: the target's chain is checked (levels that
   /// both share are not charged twice), or nothing moves. EDQUOT as reserve().
   [[nodiscard]] Status transfer(ProjId from, ProjId to, Usage amount, Enforce how);
+
+  /// EDQUOT (or refused_errno) where `id` or one above it has more bytes than its hard limit: for
+  /// what cannot say beforehand how much it takes.
+  [[nodiscard]] Status refuse_past_limit(ProjId id) const;
 
   // ---- the ledger -----------------------------------------------------------------------------
   /// Says what an inode's charge now is; remembered in memory and written by the ledger's thread,

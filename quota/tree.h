@@ -25,7 +25,11 @@ class Tree;
 /// One node. Lives as long as its tree; its address never changes.
 class Project {
  public:
-  Project(Tree& tree, ProjId id, Project* parent) : tree_(tree), id_(id), parent_(parent) {}
+  Project(Tree& tree, ProjId id, Project* parent)
+      : tree_(tree),
+        id_(id),
+        parent_(parent),
+        dquot_(parent == nullptr ? InodeRule::kDerived : InodeRule::kNone) {}
   [[nodiscard]] Tree& tree() const noexcept { return tree_; }
   [[nodiscard]] ProjId id() const noexcept { return id_; }
 

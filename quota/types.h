@@ -34,9 +34,17 @@ struct LimitPair {
   std::uint64_t hard = 0;
   friend constexpr bool operator==(const LimitPair&, const LimitPair&) = default;
 };
+/// What was said about inodes where no hard limit of them is stated.
+enum class InodeRule : std::uint8_t {
+  kUnsaid,   ///< a project has no limit then, as in the kernel; for the total one is derived
+  kNone,     ///< no limit
+  kDerived,  ///< one follows from the hard limit of bytes (quota/unit.h, derived_inodes())
+};
+/// Limits as they were stated. What is derived from them stands in ProjectReport.
 struct Limits {
   LimitPair bytes;
   LimitPair inodes;
+  InodeRule inode_rule = InodeRule::kUnsaid;
   friend constexpr bool operator==(const Limits&, const Limits&) = default;
 };
 
@@ -89,11 +97,17 @@ struct ProjectReport {
   ProjId id = kDefaultProject;
   Usage used;
   Limits limits;
-  Seconds bytes_timer = 0;        ///< when grace ends; 0: not over the soft limit
-  Seconds inodes_timer = 0;       ///< likewise
-  Usage peak;                     ///< highest usage since the last reset
-  std::uint64_t failcnt = 0;      ///< refused charges
-  std::int64_t margin_bytes = 0;  ///< used of rule 11's margin
+  std::uint64_t derived_inodes = 0;  ///< the hard limit of inodes where none is stated; 0: none
+  Seconds bytes_timer = 0;           ///< when grace ends; 0: not over the soft limit
+  Seconds inodes_timer = 0;          ///< likewise
+  Usage peak;                        ///< highest usage since the last reset
+  std::uint64_t failcnt = 0;         ///< refused charges
+  std::int64_t margin_bytes = 0;     ///< used of rule 11's margin
+
+  /// What is in force, stated or derived; 0: none.
+  [[nodiscard]] std::uint64_t hard_inodes() const {
+    return limits.inodes.hard != 0 ? limits.inodes.hard : derived_inodes;
+  }
 };
 
 }  // namespace troot::quota

@@ -2,6 +2,7 @@
 // Pure arithmetic; thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace troot::quota {
@@ -15,6 +16,15 @@ inline constexpr std::int64_t kNameBytes = 16;
 inline constexpr std::int64_t kFreeTargetBytes = 59;
 /// A user's own xattrs are free up to this many bytes (names and values) per inode, likewise.
 inline constexpr std::int64_t kFreeXattrBytes = 128;
+/// A derived limit of inodes has one for so many bytes of the limit, and so many at least.
+inline constexpr std::uint64_t kBytesPerInode = 4096;
+inline constexpr std::uint64_t kLeastInodes = 1000;
+
+/// The limit of inodes that follows from a hard limit of bytes, where nobody states one: what an
+/// object takes on disk beside its pages is bounded by that. 0: no limit of either.
+[[nodiscard]] constexpr std::uint64_t derived_inodes(std::uint64_t hard_bytes) noexcept {
+  return hard_bytes == 0 ? 0 : std::max(kLeastInodes, hard_bytes / kBytesPerInode);
+}
 
 /// The number of pages that `size_bytes` bytes from offset 0 take. Never negative.
 [[nodiscard]] constexpr std::int64_t pages_of(std::int64_t size_bytes) noexcept {

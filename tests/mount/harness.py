@@ -118,6 +118,19 @@ def pages(size):
     return -(-size // PAGE) * PAGE
 
 
+def keeps_blocks(directory):
+    """Whether its file system is one whose directories are charged their size, where that is more than their names."""
+    return run("stat", "-f", "-c", "%T", directory).stdout.strip() in ("ext2/ext3", "xfs")
+
+
+def name_pages(directory, listed=None):
+    """What the names that lie in an upper directory count."""
+    listed = os.listdir(directory) if listed is None else listed
+    counted = max(PAGE, pages(sum(len(os.fsencode(name)) + 16 for name in listed)))
+    size = pages(os.stat(directory).st_size)
+    return size if size > counted and keeps_blocks(directory) else counted
+
+
 def digest(root):
     """What a tree is: names, kinds, modes, owners, mtimes, contents, xattrs; not access times."""
     whole = hashlib.sha256()
@@ -419,7 +432,7 @@ class Bed:
         seen = set()
         for directory, subdirectories, files in os.walk(self.upper):
             listed = subdirectories + files
-            own = max(PAGE, pages(sum(len(os.fsencode(name)) + 16 for name in listed)))
+            own = name_pages(directory, listed)
             if directory == self.upper:
                 root_bytes = own
             else:

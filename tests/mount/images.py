@@ -38,15 +38,15 @@ def move_layers(m, point):
         os.mkdir(getattr(m, name))
 
 
-def mount_image(m, kind):
-    program, command, size_mib = FILE_SYSTEMS[kind]
+def mount_image(m, kind, size_mib=0):
+    program, command, usual_mib = FILE_SYSTEMS[kind]
     point = m.base + "/fs"
     os.mkdir(point)
     if program:
         needs(program)
         image = m.base + "/image"
         with open(image, "wb") as file:
-            file.truncate(size_mib * MIB)
+            file.truncate((size_mib or usual_mib) * MIB)
         run(*command.split(), image, seconds=120)
         done = run("mount", "-o", "loop", image, point, check_status=False)
     else:

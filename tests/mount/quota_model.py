@@ -6,7 +6,7 @@ Everything is plain data, so that a copy of a world (pickle) is the world before
 import errno
 
 PAGE = 4096
-MARGIN = 64 << 20
+MARGIN = 16 << 20
 FREE_XATTR = 128
 LIMITS, MAPPING = "limits", "mapping"
 

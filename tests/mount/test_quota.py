@@ -7,7 +7,7 @@ import os
 import time
 
 from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, PAGE, Failure, case, check, equal, fallocate, fill, in_process,
-                     main, names, pages, pattern, read, refused, run, wait_until, write)
+                     main, name_pages, names, pages, pattern, read, refused, run, wait_until, write)
 
 MIB = 1 << 20
 trootfs = {"on": ("trootfs",)}
@@ -248,11 +248,6 @@ def many_lower(m):
     for i in range(100):
         write(os.path.join(lower, "many", f"{i:03}" + "w" * 200), "x")
     os.symlink("y" * 100, os.path.join(lower, "link"))
-
-
-def name_pages(directory):
-    """What the names that lie in an upper directory count."""
-    return max(PAGE, pages(sum(len(os.fsencode(n)) + 16 for n in os.listdir(directory))))
 
 
 @case("the unit: names count in their directory: files, links, whiteouts, copies, moves; and less when they go",

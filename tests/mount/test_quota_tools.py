@@ -121,6 +121,49 @@ def enforcement(m):
     os.unlink(m("p/f"))  # rule 5: never refused
 
 
+@case("rule 15: --limit bounds the inodes, too, and says so; the stock tools' words do not", options=["size=64M"], **trootfs)
+def derived(m):
+    def inodes(which):
+        row = json.loads(tool(m, "quota", "show", m(""), which, "--json").stdout)["inodes"]
+        equal(", hard derived" in tool(m, "quota", "show", m(""), which).stdout, row["derived"], f"show {which}")
+        return row["hard"], row["derived"]
+
+    equal(inodes("total"), (16384, True), "size= alone")
+    equal(os.statvfs(m("")).f_files, 16384, "df -i")
+    os.mkdir(m("d"))
+    run(os.path.join(m.binaries, "troot"), "quota", "set", m("d"), "--limit", "8M")
+    number = next(p["project"] for p in json.loads(tool(m, "quota", "report", m(""), "--json").stdout)["projects"] if p["project"])
+    equal(inodes(str(number)), (2048, True), "quota set DIR --limit")
+    equal(os.statvfs(m("d")).f_files, 2048, "df -i of it")
+    report = tool(m, "quota", "report", m("")).stdout
+    check("16384*" in report and "2048*" in report and "\n* derived" in report, f"report: {report}")
+    check("16384*" in tool(m, "quota", "list").stdout, "list")
+    tool(m, "quota", "set", m(""), str(number), "--limit", "16M")
+    equal(inodes(str(number)), (4096, True), "it follows")
+    tool(m, "quota", "set", m(""), str(number), "--inodes", "none")
+    tool(m, "quota", "set", m(""), str(number), "--limit", "32M")
+    equal(inodes(str(number)), (0, False), "none stays none")
+    tool(m, "quota", "set", m(""), str(number), "--inodes", "derived")
+    equal(inodes(str(number)), (8192, True), "derived again")
+    tool(m, "setquota", "-P", "77", "0", "32M", "0", "0", m(""))
+    equal(inodes("77"), (0, False), "setquota: 0 is none")
+    tool(m, "quota", "limit", "-p", "bhard=64m", "78", m(""))
+    equal(inodes("78"), (0, False), "in xfs_quota's words")
+    tool(m, "quota", "set", m(""), "77", "--limit", "16M")
+    equal(inodes("77"), (4096, True), "quota set after setquota")
+    m.remount()
+    equal([inodes(w) for w in ("total", str(number), "77", "78")], [(16384, True), (8192, True), (4096, True), (0, False)],
+          "after a remount")
+    m.remount("size=32M,inodes=none")
+    equal(inodes("total"), (0, False), "inodes=none")
+    m.remount("size=48M")
+    equal(inodes("total"), (0, False), "and kept")
+    m.remount("inodes=derived")
+    equal(inodes("total"), (12288, True), "inodes=derived")
+    m.remount("inodes=1500")
+    equal(inodes("total"), (1500, False), "inodes=N")
+
+
 @case("a tree of projects: the parent's limit holds for its children", **trootfs)
 def tree(m):
     for name, number in (("a", 21), ("b", 22)):

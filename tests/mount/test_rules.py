@@ -17,7 +17,7 @@ from harness import (FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, PAG
                      run, wait_until, write)
 
 MIB = 1 << 20
-MARGIN = 64 * MIB
+MARGIN = 16 * MIB
 FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_XFLAG_PROJINHERIT = 0x801c581f, 0x401c5820, 0x200
 FSXATTR = struct.Struct("IIIII8x")
 trootfs = {"on": ("trootfs",)}

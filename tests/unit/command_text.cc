@@ -134,11 +134,17 @@ TEST_CASE("server options quote what separates, and differ by id mode") {
       "lowerdir=/a\\,b\\:c\\\\d,upperdir=/s/worlds/w/upper,workdir=/s/worlds/w/work,control=/s/"
       "worlds/w/run/control,"
       "hide=/s,"
-      "log=/s/worlds/w/run/server.log,unreadable=empty,size=314572800,inodes=0";
+      "log=/s/worlds/w/run/server.log,unreadable=empty,size=314572800";
   CHECK(server_options("/s", world, settings, {IdMode::kRoot, {}, {}}) == common);
   CHECK(server_options("/s", world, settings, {IdMode::kOne, {}, {}}) ==
         common + ",upper_owner=0:0,squash_to_root");
   CHECK(server_options("/s", world, settings,
                        {IdMode::kRange, {{100000, 65536}}, {{100000, 65536}}}) ==
         common + ",upper_owner=0:0,id_count=65537");
+  // Said of inodes is what was typed: without a word a limit is derived.
+  settings.say_inodes(0, false);
+  CHECK(server_options("/s", world, settings, {IdMode::kRoot, {}, {}}) == common + ",inodes=0");
+  settings.say_inodes(0, true);
+  CHECK(server_options("/s", world, settings, {IdMode::kRoot, {}, {}}) ==
+        common + ",inodes=derived");
 }

@@ -62,6 +62,35 @@ TEST_CASE("limits change live, those not named stay") {
   CHECK(found);
 }
 
+TEST_CASE("inodes: derived from bytes for the total; for a project where it is asked") {
+  const Served served;
+  const auto total = [&] {
+    const auto status = served.ask("status");
+    return status.value("limit_inodes") + (status.value("limit_inodes_derived") == "1" ? "*" : "");
+  };
+  const auto project = [&] {
+    const auto line = served.ask("report project=42").lines.at(0);
+    return line.at("ihard") + (line.at("ihard_derived") == "1" ? "*" : "");
+  };
+  CHECK(total() == "1000*");
+  CHECK(served.ask("limit bhard=8388608").error == 0);
+  CHECK(total() == "2048*");
+  CHECK(served.ask("limit ihard=5").error == 0);
+  CHECK(total() == "5");
+  CHECK(served.ask("limit ihard=0").error == 0);
+  CHECK(total() == "0");
+  CHECK(served.ask("limit inodes=derived").error == 0);
+  CHECK(total() == "2048*");
+  CHECK(served.ask("limit project=42 bhard=8388608 ihard=0").error == 0);
+  CHECK(project() == "0");
+  CHECK(served.ask("limit project=42 bhard=16777216 inodes=default").error == 0);
+  CHECK(project() == "4096*");
+  CHECK(served.ask("limit project=42 inodes=none").error == 0);
+  CHECK(served.ask("limit project=42 bhard=8388608 inodes=default").error == 0);
+  CHECK(project() == "0");
+  CHECK(served.ask("limit project=42 inodes=many").error == EINVAL);
+}
+
 TEST_CASE("enforcement is switched, sync and quit are obeyed") {
   const Served served;
   CHECK(served.ask("enforce off").error == 0);

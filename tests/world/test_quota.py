@@ -50,7 +50,47 @@ def last_wins(u):
     leave(session)
     session = kept(u)
     equal(limits(u), (0, 6000), "taken away through the socket")
-    equal(json.loads(u.troot("quota", "w", "--json")), {"name": "w", "limit_bytes": 0, "limit_inodes": 6000}, "quota --json")
+    equal(json.loads(u.troot("quota", "w", "--json")), {"name": "w", "limit_bytes": 0, "limit_inodes": 6000, "limit_inodes_derived": False},
+          "quota --json")
+    leave(session)
+
+
+@case("with --limit alone the limit of inodes follows from it, and says so; --inodes rules", ids=("one", "root"))
+def derived(u):
+    def inodes():
+        status = u.status("w")
+        line = next(line for line in u.troot("status", "w").splitlines() if line.startswith("inodes"))
+        shown = json.loads(u.troot("quota", "w", "--json"))
+        equal(shown["limit_inodes"], status["limit_inodes"], "quota --json and status")
+        equal("derived" in line, status["limit_inodes_derived"], f"status says {line!r}")
+        equal("(derived)" in u.troot("quota", "w"), status["limit_inodes_derived"], "quota says")
+        return status["limit_inodes"], status["limit_inodes_derived"]
+
+    u.world("w", "--limit", "64M")
+    equal(inodes(), (16384, True), "never started")
+    session = kept(u)
+    equal(inodes(), (16384, True), "running")
+    equal(int(u.troot("exec", "w", "df", "--output=itotal", "/").split()[1]), 16384, "df -i inside")
+    u.troot("quota", "w", "--limit", "32M")
+    equal(inodes(), (8192, True), "with another limit, live")
+    leave(session)
+    equal(inodes(), (8192, True), "stopped")
+    u.troot("quota", "w", "--limit", "16M")
+    equal(inodes(), (4096, True), "with another limit, stopped")
+    session = kept(u)
+    equal(inodes(), (4096, True), "at the next start")
+    u.troot("quota", "w", "--inodes", "none")
+    equal(inodes(), (0, False), "none")
+    leave(session)
+    session = kept(u)
+    equal(inodes(), (0, False), "none, at the next start")
+    leave(session)
+    u.troot("quota", "w", "--inodes", "derived")
+    equal(inodes(), (4096, True), "derived again, stopped")
+    session = kept(u)
+    equal(inodes(), (4096, True), "derived again")
+    u.troot("quota", "w", "--inodes", "77")
+    equal(inodes(), (77, False), "stated")
     leave(session)
 
 

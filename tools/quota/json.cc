@@ -14,8 +14,10 @@ Json json_of(const Meter& m) {
 }
 
 Json json_of(const Row& row) {
+  Json inodes = json_of(row.inodes);
+  inodes["derived"] = row.inodes.derived;
   return {{"bytes", json_of(row.bytes)},
-          {"inodes", json_of(row.inodes)},
+          {"inodes", inodes},
           {"failcnt", row.failcnt},
           {"margin_bytes", row.margin_bytes}};
 }

@@ -35,14 +35,20 @@ std::uint64_t count_of(const Line& line, const std::string& key) {
 Row row_of(const Line& line) {
   Row row;
   row.project = value_of<std::uint32_t>(line, "project").value_or(0);
-  row.bytes = {
-      count_of(line, "used_bytes"), count_of(line, "bsoft"),
-      count_of(line, "bhard"),      value_of<std::int64_t>(line, "bytes_timer").value_or(0),
-      count_of(line, "peak_bytes"), value_of<std::int64_t>(line, "bgrace")};
-  row.inodes = {
-      count_of(line, "used_inodes"), count_of(line, "isoft"),
-      count_of(line, "ihard"),       value_of<std::int64_t>(line, "inodes_timer").value_or(0),
-      count_of(line, "peak_inodes"), value_of<std::int64_t>(line, "igrace")};
+  row.bytes = {count_of(line, "used_bytes"),
+               count_of(line, "bsoft"),
+               count_of(line, "bhard"),
+               value_of<std::int64_t>(line, "bytes_timer").value_or(0),
+               count_of(line, "peak_bytes"),
+               value_of<std::int64_t>(line, "bgrace"),
+               false};
+  row.inodes = {count_of(line, "used_inodes"),
+                count_of(line, "isoft"),
+                count_of(line, "ihard"),
+                value_of<std::int64_t>(line, "inodes_timer").value_or(0),
+                count_of(line, "peak_inodes"),
+                value_of<std::int64_t>(line, "igrace"),
+                count_of(line, "ihard_derived") != 0};
   row.failcnt = count_of(line, "failcnt");
   row.margin_bytes = count_of(line, "margin_bytes");
   row.parent = value_of<std::uint32_t>(line, "parent");

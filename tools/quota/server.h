@@ -20,6 +20,7 @@ struct Meter {
   std::int64_t timer = 0;  ///< when grace ends, seconds since the epoch; 0: not running
   std::uint64_t peak = 0;
   std::optional<std::int64_t> grace_s;  ///< the project's own
+  bool derived = false;                 ///< `hard` is not stated, it follows from that of bytes
 };
 
 struct Row {

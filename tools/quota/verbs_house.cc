@@ -38,6 +38,11 @@ std::string percent_bar(const Meter& m) {
 
 std::string count_or_dash(std::uint64_t count) { return count == 0 ? "-" : std::to_string(count); }
 
+/// The hard one; a derived one has a star.
+std::string inode_limit(const Row& row) {
+  return count_or_dash(row.inodes.hard) + (row.inodes.derived ? "*" : "");
+}
+
 std::string shown(const Meter& m, std::string (*number)(std::uint64_t),
                   std::string (*limit)(std::uint64_t)) {
   std::string text = number(m.used) + ", soft " + limit(m.soft) + ", hard " + limit(m.hard) +
@@ -53,7 +58,8 @@ void print_row(const std::string& title, const Row& row, const Projects& names) 
   std::printf("bytes     %s\n", shown(row.bytes, &cli::format_size, &cli::format_limit).c_str());
   if (const auto bar = percent_bar(row.bytes); !bar.empty())
     std::printf("          %s\n", bar.c_str());
-  std::printf("inodes    %s\n", shown(row.inodes, &plain, &count_or_dash).c_str());
+  std::printf("inodes    %s%s\n", shown(row.inodes, &plain, &count_or_dash).c_str(),
+              row.inodes.derived ? ", hard derived" : "");
   if (row.parent) std::printf("parent    %s\n", names.name(*row.parent).c_str());
   std::printf("refused   %llu\n", static_cast<unsigned long long>(row.failcnt));
   if (row.margin_bytes != 0)
@@ -99,8 +105,7 @@ cli::Outcome<int> report(const std::string& target, bool json) {
   const auto add = [&](const std::string& name, const Row& row) {
     cells.push_back({name, cli::format_size(row.bytes.used), cli::format_limit(row.bytes.soft),
                      cli::format_limit(row.bytes.hard), std::to_string(row.inodes.used),
-                     count_or_dash(row.inodes.soft), count_or_dash(row.inodes.hard),
-                     percent_bar(row.bytes)});
+                     count_or_dash(row.inodes.soft), inode_limit(row), percent_bar(row.bytes)});
   };
   add(kTotal, state.total);
   for (const Row& row : rows) add(names.name(row.project), row);
@@ -116,6 +121,9 @@ cli::Outcome<int> report(const std::string& target, bool json) {
                         cells)
                  .c_str(),
              stdout);
+  const auto derived = [](const Row& row) { return row.inodes.derived; };
+  if (derived(state.total) || std::any_of(rows.begin(), rows.end(), derived))
+    std::puts("* derived from the limit of bytes (--inodes states another, or none)");
   const auto say_mapped = [](const std::string& name, const Row& row) {
     if (row.margin_bytes != 0)
       std::printf("%s: %s past the limit by mappings\n", name.c_str(),
@@ -229,7 +237,7 @@ cli::Outcome<int> verb_list(const Call& call) {
       if (!state) continue;
       all.push_back(json_of_state(server.place(), *state));
       cells.push_back({server.place().point, cli::format_size(state->total.bytes.used),
-                       cli::format_limit(state->total.bytes.hard),
+                       cli::format_limit(state->total.bytes.hard), inode_limit(state->total),
                        state->enforcing ? "on" : "off"});
     }
     if (json) {
@@ -240,6 +248,7 @@ cli::Outcome<int> verb_list(const Call& call) {
     std::fputs(cli::table({{"MOUNT", Align::kLeft},
                            {"USED", Align::kRight},
                            {"LIMIT", Align::kRight},
+                           {"INODES", Align::kRight},
                            {"ENFORCED", Align::kLeft}},
                           cells)
                    .c_str(),

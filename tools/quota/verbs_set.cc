@@ -30,7 +30,15 @@ cli::Outcome<std::string> limit_words(const Changes& changes) {
   NEED(add("bsoft", changes.bsoft, true));
   NEED(add("bhard", changes.bhard, true));
   NEED(add("isoft", changes.isoft, false));
-  NEED(add("ihard", changes.ihard, false));
+  if (!changes.ihard.empty()) {
+    TAKE(inodes, cli::parse_inodes("ihard", changes.ihard));
+    words += inodes.count != 0 ? " ihard=" + inodes.word()
+             : inodes.derived  ? " inodes=derived"
+                               : " inodes=none";
+  } else if (!changes.bhard.empty()) {
+    // Unless something was said of inodes, or will be, the limit of bytes bounds them, too.
+    words += " inodes=default";
+  }
   return words;
 }
 
@@ -146,7 +154,10 @@ cli::Outcome<int> verb_set(const Call& call) {
   app.add_option("--bsoft", changes.bsoft, "Soft limit, or none")->type_name("SIZE");
   app.add_option("--bhard,--limit", changes.bhard, "Hard limit, or none")->type_name("SIZE");
   app.add_option("--isoft", changes.isoft, "Soft limit of inodes, or none")->type_name("COUNT");
-  app.add_option("--ihard,--inodes", changes.ihard, "Hard limit of inodes, or none")
+  app.add_option(
+         "--ihard,--inodes", changes.ihard,
+         "Hard limit of inodes, none, or derived: one for each 4K of --limit, at least 1000, as "
+         "it is with --limit until something is said")
       ->type_name("COUNT");
   app.add_option("--bgrace", changes.bgrace,
                  "How long a soft limit may be passed; of the total: the default")

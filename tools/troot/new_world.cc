@@ -16,7 +16,8 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
       ->type_name("SIZE");
   command
       .add_option("--inodes", words.inodes,
-                  "Files, directories and links it may make (default: no limit)")
+                  "Files, directories and links it may make, or none (default: one for each 4K of "
+                  "the limit, at least 1000)")
       ->type_name("COUNT");
   command.add_option("--from", words.from, "The directory it is a copy of")
       ->type_name("DIR")
@@ -32,8 +33,8 @@ Outcome<Settings> settings_of(const NewWorld& words) {
     settings.limit_bytes = bytes;
   }
   if (!words.inodes.empty()) {
-    TAKE(count, parse_count("inodes", words.inodes));
-    settings.limit_inodes = count;
+    TAKE(inodes, parse_inodes("inodes", words.inodes));
+    settings.say_inodes(inodes.count, inodes.derived);
   }
   settings.share_tmp = words.share_tmp;
   boost::system::error_code error;

@@ -28,8 +28,8 @@ Outcome<std::string> typed_limits(const QuotaWords& words) {
     request += " bhard=" + std::to_string(bytes);
   }
   if (!words.inodes.empty()) {
-    TAKE(count, parse_count("inodes", words.inodes));
-    request += " ihard=" + std::to_string(count);
+    TAKE(inodes, parse_inodes("inodes", words.inodes));
+    request += inodes.derived ? " inodes=derived" : " ihard=" + std::to_string(inodes.count);
   }
   return request;
 }
@@ -64,9 +64,8 @@ Done change(const World& world, const QuotaWords& words) {
     settings.new_limit_bytes = true;
   }
   if (!words.inodes.empty()) {
-    TAKE(count, parse_count("inodes", words.inodes));
-    settings.limit_inodes = count;
-    settings.new_limit_inodes = true;
+    TAKE(inodes, parse_inodes("inodes", words.inodes));
+    settings.say_inodes(inodes.count, inodes.derived);
   }
   return world.save(settings);
 }
@@ -84,20 +83,25 @@ Outcome<int> quota(const QuotaWords& words) {
     now.limit_bytes = static_cast<std::int64_t>(bytes);
   }
   if (!words.inodes.empty()) {
-    TAKE(count, parse_count("inodes", words.inodes));
-    now.limit_inodes = static_cast<std::int64_t>(count);
+    TAKE(inodes, parse_inodes("inodes", words.inodes));
+    now.limit_inodes = static_cast<std::int64_t>(inodes.count);
+    now.inodes_derived = inodes.derived;
   }
+  now.derive_inodes();
   if (words.json) {
-    const nlohmann::json json{
-        {"name", now.name}, {"limit_bytes", now.limit_bytes}, {"limit_inodes", now.limit_inodes}};
+    const nlohmann::json json{{"name", now.name},
+                              {"limit_bytes", now.limit_bytes},
+                              {"limit_inodes", now.limit_inodes},
+                              {"limit_inodes_derived", now.inodes_derived}};
     std::printf("%s\n", json.dump(2).c_str());
     return 0;
   }
-  std::printf("limit   %s\ninodes  %s\n",
+  std::printf("limit   %s\ninodes  %s%s\n",
               now.limit_bytes == 0
                   ? "none"
                   : format_size(static_cast<std::uint64_t>(now.limit_bytes)).c_str(),
-              now.limit_inodes == 0 ? "none" : std::to_string(now.limit_inodes).c_str());
+              now.limit_inodes == 0 ? "none" : std::to_string(now.limit_inodes).c_str(),
+              now.inodes_derived ? " (derived)" : "");
   return 0;
 }
 
@@ -115,7 +119,10 @@ void add_quota(CLI::App& app, Invocation& typed) {
   command->add_option("--limit", words->limit, "Bytes it may use on disk, or none")
       ->type_name("SIZE");
   command
-      ->add_option("--inodes", words->inodes, "Files, directories and links it may make, or none")
+      ->add_option("--inodes", words->inodes,
+                   "Files, directories and links it may make, none, or derived: one for each 4K of "
+                   "the limit, "
+                   "at least 1000, as it is until something is said")
       ->type_name("COUNT");
   command->add_flag("--json", words->json, "As JSON, in bytes");
   command->callback([words, &typed] { typed.action = [words] { return quota(*words); }; });

@@ -10,6 +10,7 @@
 
 #include <boost/filesystem.hpp>
 
+#include "tools/troot/size.h"
 #include "tools/troot/wire.h"
 
 namespace troot::cli {
@@ -98,7 +99,8 @@ std::string server_options(const std::string& store_path, const World& world,
                         ",control=" + quoted(world.run("control")) + ",hide=" + quoted(store_path) +
                         ",log=" + quoted(world.run("server.log")) + ",unreadable=empty";
   if (settings.new_limit_bytes) options += ",size=" + std::to_string(settings.limit_bytes);
-  if (settings.new_limit_inodes) options += ",inodes=" + std::to_string(settings.limit_inodes);
+  if (settings.new_limit_inodes)
+    options += ",inodes=" + InodeLimit{settings.limit_inodes, settings.derive_inodes}.word();
   // What nobody will look at again need not survive anything.
   if (world.is_temporary()) options += ",volatile,ledger=memory";
   switch (ids.mode) {

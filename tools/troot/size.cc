@@ -26,6 +26,16 @@ Outcome<std::uint64_t> parse_count(std::string_view what, std::string_view text)
   return outcome(what, text, quota::parse_count(text), quota::kCountForm);
 }
 
+std::string InodeLimit::word() const {
+  return derived ? std::string(quota::kDerivedWord) : std::to_string(count);
+}
+
+Outcome<InodeLimit> parse_inodes(std::string_view what, std::string_view text) {
+  if (text == quota::kDerivedWord) return InodeLimit{0, true};
+  TAKE(count, parse_count(what, text));
+  return InodeLimit{count, false};
+}
+
 std::string format_size(std::uint64_t bytes) {
   std::size_t power = 0;
   std::uint64_t unit = 1;

@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fusefs/control.h"
+#include "quota/unit.h"
 #include "tools/troot/wire.h"
 
 namespace troot::cli {
@@ -34,8 +35,8 @@ constexpr const char* kLastFile = "/last.json";
 constexpr const char* kControlFile = "/control";
 
 /// What the control socket's `status` and last.json have in common.
-constexpr const char* kKept[] = {"used_bytes", "used_inodes", "peak_bytes",
-                                 "failcnt",    "limit_bytes", "limit_inodes"};
+constexpr const char* kKept[] = {"used_bytes",  "used_inodes",  "peak_bytes",          "failcnt",
+                                 "limit_bytes", "limit_inodes", "limit_inodes_derived"};
 
 std::int64_t number(const std::string& text) { return std::strtoll(text.c_str(), nullptr, 10); }
 
@@ -62,7 +63,9 @@ void read_last(WorldView& view, const std::string& path, const Settings& setting
   // The server's limits, unless they were changed since it ended.
   if (!j.is_object() || !j.contains("limit_bytes") || !j.contains("limit_inodes")) return;
   if (!settings.new_limit_bytes) view.limit_bytes = get("limit_bytes");
-  if (!settings.new_limit_inodes) view.limit_inodes = get("limit_inodes");
+  if (settings.new_limit_inodes) return;
+  view.limit_inodes = get("limit_inodes");
+  view.inodes_derived = get("limit_inodes_derived") != 0;
 }
 
 const char* word_of(Presence::State state) {
@@ -108,6 +111,7 @@ WorldView from_json(const json& j) {
   v.limit_bytes = j.value("limit_bytes", v.limit_bytes);
   v.used_inodes = j.value("used_inodes", v.used_inodes);
   v.limit_inodes = j.value("limit_inodes", v.limit_inodes);
+  v.inodes_derived = j.value("limit_inodes_derived", v.inodes_derived);
   v.peak_bytes = j.value("peak_bytes", v.peak_bytes);
   v.failcnt = j.value("failcnt", v.failcnt);
   v.sessions = j.value("sessions", v.sessions);
@@ -216,11 +220,13 @@ WorldView view(const World& world) {
   v.created_s = settings->created_s;
   v.limit_bytes = static_cast<std::int64_t>(settings->limit_bytes);
   v.limit_inodes = static_cast<std::int64_t>(settings->limit_inodes);
+  v.inodes_derived = !settings->new_limit_inodes || settings->derive_inodes;
   const Presence presence = presence_of(world);
   v.state = word_of(presence.state);
   v.sessions = presence.sessions;
   // Read only now: a world that has just ended has left its last word there.
   read_last(v, world.path() + "/run" + kLastFile, *settings);
+  v.derive_inodes();
   if (presence.state == Presence::State::kStopped || presence.state == Presence::State::kForeign)
     return v;
   const auto reply = fusefs::control_request(world.path() + "/run" + kControlFile, "status",
@@ -234,11 +240,19 @@ WorldView view(const World& world) {
   v.used_inodes = number(reply->value("used_inodes"));
   v.limit_bytes = number(reply->value("limit_bytes"));
   v.limit_inodes = number(reply->value("limit_inodes"));
+  v.inodes_derived = number(reply->value("limit_inodes_derived")) != 0;
   v.peak_bytes = number(reply->value("peak_bytes"));
   v.failcnt = number(reply->value("failcnt"));
   v.server_pid = static_cast<pid_t>(number(reply->value("pid")));
   v.server_memory_bytes = resident_bytes(v.server_pid);
   return v;
+}
+
+void WorldView::derive_inodes() {
+  if (!inodes_derived) return;
+  limit_inodes =
+      static_cast<std::int64_t>(quota::derived_inodes(static_cast<std::uint64_t>(limit_bytes)));
+  inodes_derived = limit_inodes != 0;
 }
 
 std::string inside_world() {
@@ -269,6 +283,7 @@ json to_json(const WorldView& v, const std::string& current) {
           {"limit_bytes", v.limit_bytes},
           {"used_inodes", v.used_inodes},
           {"limit_inodes", v.limit_inodes},
+          {"limit_inodes_derived", v.inodes_derived},
           {"peak_bytes", v.peak_bytes},
           {"failcnt", v.failcnt},
           {"sessions", v.sessions},

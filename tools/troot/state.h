@@ -57,11 +57,15 @@ struct WorldView {
   std::int64_t limit_bytes = 0;  ///< 0: none
   std::int64_t used_inodes = 0;
   std::int64_t limit_inodes = 0;
+  bool inodes_derived = false;  ///< limit_inodes follows from limit_bytes
   std::int64_t peak_bytes = 0;
   std::int64_t failcnt = 0;
   unsigned sessions = 0;
   pid_t server_pid = 0;  ///< 0: not running
   std::int64_t server_memory_bytes = 0;
+
+  /// Makes a derived limit of inodes follow from limit_bytes.
+  void derive_inodes();
 };
 [[nodiscard]] WorldView view(const World& world);
 

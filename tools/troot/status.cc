@@ -43,7 +43,8 @@ std::string rendered(const WorldView& v, const std::string& current) {
   line("state", v.state);
   line("base", v.base);
   line("disk", amount(v.used_bytes, v.limit_bytes, &format_size));
-  line("inodes", amount(v.used_inodes, v.limit_inodes, &count_text));
+  line("inodes",
+       amount(v.used_inodes, v.limit_inodes, &count_text) + (v.inodes_derived ? "  derived" : ""));
   line("peak", format_size(static_cast<std::uint64_t>(v.peak_bytes)));
   line("refused", std::to_string(v.failcnt));
   line("sessions", std::to_string(v.sessions));

@@ -150,7 +150,8 @@ Outcome<Settings> World::load() const {
       read("limit_bytes", settings.limit_bytes) && read("limit_inodes", settings.limit_inodes) &&
       read("new_limit_bytes", settings.new_limit_bytes) &&
       read("new_limit_inodes", settings.new_limit_inodes) &&
-      read("share_tmp", settings.share_tmp) && read("provisioned", settings.provisioned);
+      read("derive_inodes", settings.derive_inodes) && read("share_tmp", settings.share_tmp) &&
+      read("provisioned", settings.provisioned);
   if (good) return settings;
   return failure(path_ +
                  "/world.json has a value of another type than it should (troot rm --force " +
@@ -166,6 +167,7 @@ Done World::save(const Settings& settings) const {
          {"limit_inodes", settings.limit_inodes},
          {"new_limit_bytes", settings.new_limit_bytes},
          {"new_limit_inodes", settings.new_limit_inodes},
+         {"derive_inodes", settings.derive_inodes},
          {"share_tmp", settings.share_tmp},
          {"provisioned", settings.provisioned}};
   std::string text;

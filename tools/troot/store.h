@@ -29,8 +29,15 @@ struct Settings {
   /// A limit was set while the world did not run, so the next server is told it. It remembers it
   /// itself from then on, with what was changed since through its control socket.
   bool new_limit_bytes = true;
-  bool new_limit_inodes = true;
+  bool new_limit_inodes = false;  ///< until something is said of inodes, a limit is derived
+  bool derive_inodes = false;     ///< what was said is "derived"; limit_inodes is 0
   bool share_tmp = false;
+  /// The next server is told this of inodes.
+  void say_inodes(std::uint64_t count, bool derived) {
+    limit_inodes = count;
+    derive_inodes = derived;
+    new_limit_inodes = true;
+  }
   std::string provisioned;  ///< the id mode it was furnished for; empty: not yet
 };
 
