@@ -5,8 +5,6 @@
 #include <fcntl.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
-#include <rocksdb/env.h>
-#include <rocksdb/file_system.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
@@ -26,6 +24,8 @@
 #include <fstream>
 #include <new>
 #include <system_error>
+
+#include "quota/ledger_files.h"
 
 namespace troot::quota {
 namespace {
@@ -48,64 +48,6 @@ class SilentLogger : public rocksdb::Logger {
   using Logger::Logv;
   void Logv(const char*, std::va_list) override {}
 };
-
-/// RocksDB writes its options to a file on every open, syncs it twice and reads it back: half of
-/// the time of an open. Ours are in the code. It goes on where that file cannot be made.
-class LeanFileSystem : public rocksdb::FileSystemWrapper {
- public:
-  LeanFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
-  [[nodiscard]] const char* Name() const override { return "LeanFileSystem"; }
-  rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
-                                    std::unique_ptr<rocksdb::FSWritableFile>* file,
-                                    rocksdb::IODebugContext* debug) override {
-    const std::string name = fs::path(path).filename();
-    if (name.starts_with("OPTIONS-")) return rocksdb::IOStatus::NotSupported();
-    return FileSystemWrapper::NewWritableFile(path, options, file, debug);
-  }
-  /// RocksDB believes two things of a table before it looks at any checksum: how blocks are summed
-  /// up, in the footer, and the last word of the properties, by which it may abort.
-  rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
-                                        const rocksdb::FileOptions& options,
-                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
-                                        rocksdb::IODebugContext* debug) override {
-    auto status = FileSystemWrapper::NewRandomAccessFile(path, options, file, debug);
-    std::uint64_t bytes = 0;
-    if (!status.ok() || !path.ends_with(".sst")) return status;
-    status = GetFileSize(path, options.io_options, &bytes, debug);
-    std::array<char, kFooter_bytes> footer{};
-    if (!status.ok() || bytes < footer.size()) return status;
-    rocksdb::Slice read;
-    const auto get = [&](std::uint64_t at, std::size_t count) {
-      status = (*file)->Read(at, count, options.io_options, &read, footer.data(), debug);
-      return status.ok() && read.size() == count;
-    };
-    if (!get(bytes - footer.size(), footer.size())) return status;
-    const char sums = read[0];
-    // The directory of the table's parts, of which the properties are the last.
-    std::uint64_t directory = 0;
-    for (std::size_t i = 1, shift = 0; i < 10; ++i, shift += 7) {
-      directory |= static_cast<std::uint64_t>(read[i] & 0x7f) << shift;
-      if ((read[i] & 0x80) == 0) break;
-    }
-    const bool known = sums >= rocksdb::kCRC32c && sums <= rocksdb::kXXH3;
-    if (known && directory >= kTrailer_bytes + 1 && directory < bytes) {
-      if (!get(directory - kTrailer_bytes - 1, 1)) return status;
-      if ((read[0] & 0x80) == 0) return status;
-    }
-    return rocksdb::IOStatus::Corruption("the end of a table is damaged");
-  }
-
- private:
-  static constexpr std::size_t kFooter_bytes = 53;
-  static constexpr std::size_t kTrailer_bytes = 5;  ///< of a block
-};
-
-rocksdb::Env* lean_env() {
-  // Never destroyed: RocksDB's threads may look at it until the process ends.
-  static rocksdb::Env* const env =
-      rocksdb::NewCompositeEnv(std::make_shared<LeanFileSystem>()).release();
-  return env;
-}
 
 /// RocksDB reports a failed system call as IOError with strerror's text and no number.
 int errno_in_text(const std::string& text) {

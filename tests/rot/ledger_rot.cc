@@ -240,5 +240,29 @@ TEST_CASE("the ledger's directory: each byte flipped, each length cut, each file
   }
 }
 
+TEST_CASE("limits.txt, with a bit flipped, where the database is lost: limits are right, or told") {
+  const History history;
+  const State& state = history.states().back();
+  Files rest = state.files;
+  std::erase_if(rest, [](const auto& file) { return file.first != "limits.txt"; });
+  const tests::Scratch dir;
+  Lines lines;
+  std::size_t told = 0;
+  for (std::size_t at = 0; at < 8 * rest.at("limits.txt").size(); at += 5) {
+    Files files = rest;
+    files["limits.txt"][at / 8] ^= static_cast<char>(1U << at % 8);
+    tests::write_files(dir.path(), files);
+    const auto quota = Quota::open(in(dir.path()));
+    INFO("bit " << at % 8 << " of byte " << at / 8);
+    REQUIRE(quota);
+    const std::string said = lines.take();
+    const bool named = said.find("limits.txt:") != std::string::npos;
+    told += named;
+    count(**quota, state.truth);
+    if (!is_right(**quota, state.truth)) CHECK(named);
+  }
+  CHECK(told > rest.at("limits.txt").size() / 2);
+}
+
 }  // namespace
 }  // namespace troot::quota

@@ -1,0 +1,14 @@
+// What owns it: how RocksDB reaches the ledger's files: without those that nobody reads, and with a
+// look at what it believes unseen.
+#pragma once
+
+namespace rocksdb {
+class Env;
+}
+
+namespace troot::quota {
+
+/// One for the process, never destroyed.
+[[nodiscard]] rocksdb::Env* lean_env();
+
+}  // namespace troot::quota
