@@ -11,15 +11,15 @@
 #include <utility>
 #include <vector>
 
-#include "fusefs/control.h"
-#include "fusefs/daemon.h"
-#include "fusefs/handover.h"
-#include "fusefs/limits.h"
-#include "fusefs/options.h"
+#include "fusefs/control/server.h"
+#include "fusefs/fuse/passthrough.h"
+#include "fusefs/fuse/session.h"
+#include "fusefs/launch/daemon.h"
+#include "fusefs/launch/handover.h"
+#include "fusefs/launch/options.h"
+#include "fusefs/launch/preflight.h"
+#include "fusefs/launch/rlimits.h"
 #include "fusefs/overlay.h"
-#include "fusefs/passthrough.h"
-#include "fusefs/preflight.h"
-#include "fusefs/session.h"
 #include "tools/server_log.h"
 #include "tools/version.h"
 

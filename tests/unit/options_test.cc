@@ -1,6 +1,6 @@
 // What it proves: the command line of the mount program is read as written, and everything that
 // cannot work is refused with one line that names it.
-#include "fusefs/options.h"
+#include "fusefs/launch/options.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "fusefs/option_text.h"
-#include "fusefs/preflight.h"
+#include "fusefs/launch/option_text.h"
+#include "fusefs/launch/preflight.h"
 #include "unit/catch.h"
 
 using namespace troot::fusefs;

@@ -9,7 +9,7 @@
 
 #include <csignal>
 
-#include "fusefs/control.h"
+#include "fusefs/control/server.h"
 #include "tools/troot/state.h"
 #include "tools/troot/wire.h"
 

@@ -12,7 +12,7 @@
 
 #include <boost/filesystem.hpp>
 
-#include "fusefs/control.h"
+#include "fusefs/control/server.h"
 #include "tools/troot/agent.h"
 #include "tools/troot/ending.h"
 #include "tools/troot/init.h"
