@@ -4,23 +4,19 @@
 
 #include <linux/magic.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <sstream>
-#include <thread>
 
 #include "fusefs/disk/object.h"
 #include "fusefs/mount/kernel_index.h"
+#include "fusefs/mount/layer_locks.h"
 #include "fusefs/mount/recovery.h"
+#include "fusefs/mount/refusal.h"
 #include "fusefs/tree/birth.h"
 #include "fusefs/tree/marks.h"
 #include "fusefs/tree/state.h"
@@ -32,14 +28,6 @@ namespace {
 
 using Refusal = tl::expected<void, OpenError>;
 using Progress = std::function<void(std::uint64_t)>;
-
-tl::unexpected<OpenError> refuse(std::string message, int error) {
-  return tl::unexpected<OpenError>(OpenError{std::move(message), error});
-}
-
-tl::unexpected<OpenError> refuse_errno(const std::string& what, Errno error) {
-  return refuse(what + ": " + std::strerror(error.value()), error.value());
-}
 
 #define ACCEPT(expression)                                \
   do {                                                    \
@@ -111,71 +99,6 @@ void part_layers(Core& core) {
   }
 }
 
-/// A server ends after its mount is gone: it closes its ledger first. Who mounts again at once
-/// waits for it that long.
-constexpr std::chrono::milliseconds kLastServerEnds{2000};
-
-/// As flock(2) with LOCK_EX | LOCK_NB, tried for a while. False: errno says why.
-bool lock_soon(int fd) {
-  const auto end = std::chrono::steady_clock::now() + kLastServerEnds;
-  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
-}
-
-/// The process that has a lock on what is open; 0: not known (/proc/locks shows those of our pid
-/// namespace alone).
-pid_t lock_holder(int fd) {
-  struct stat st {};
-  if (::fstat(fd, &st) != 0) return 0;
-  std::ifstream locks("/proc/locks");
-  pid_t found = 0;
-  for (std::string line; std::getline(locks, line);) {
-    std::istringstream words(line);
-    std::string number, kind, strictness, mode, place;
-    long pid = 0;
-    if (!(words >> number >> kind >> strictness >> mode >> pid >> place) || kind != "FLOCK")
-      continue;
-    unsigned major_number = 0, minor_number = 0;
-    unsigned long long of = 0;
-    if (std::sscanf(place.c_str(), "%x:%x:%llu", &major_number, &minor_number, &of) != 3 ||
-        of != st.st_ino || pid <= 0)
-      continue;
-    found = static_cast<pid_t>(pid);
-    // The kernel's number of a device is not the one that btrfs shows.
-    if (makedev(major_number, minor_number) == st.st_dev) break;
-  }
-  return found;
-}
-
-std::string in_use(int fd) {
-  const pid_t pid = lock_holder(fd);
-  if (pid == 0) return ": in use by another mount; unmount that first, or give this one its own";
-  const std::string text = std::to_string(pid);
-  return ": in use by another mount, which process " + text +
-         " serves; unmount that first (where mount(8) shows none: kill " + text +
-         "), or give this one its own";
-}
-
-/// An exclusive flock on a directory, so that no second server writes to it.
-tl::expected<Fd, OpenError> lock_dir(const std::string& option, const std::string& path) {
-  auto fd = posix::open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY);
-  if (!fd && fd.error() == ELOOP) {
-    const int followed = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (followed >= 0) fd = Fd(followed);
-  }
-  if (!fd) return refuse_errno(option + " " + path, fd.error());
-  if (!lock_soon(fd->get())) {
-    if (errno == EWOULDBLOCK) {
-      return refuse(option + " " + path + in_use(fd->get()), EBUSY);
-    }
-    return refuse_errno(option + " " + path + ": flock", Errno(errno));
-  }
-  return std::move(*fd);
-}
-
 /// Subdirectories of the work directory, made on first use.
 Result<Fd> work_dir(int parent, const char* name) {
   if (auto made = posix::mkdir(parent, name, 0700); !made && !(made.error() == EEXIST))
@@ -228,6 +151,8 @@ Refusal open_upper(Core& core) {
   auto work = lock_dir("workdir", c.work);
   if (!work) return tl::unexpected<OpenError>(work.error());
   core.lock_work = std::move(*work);
+  ACCEPT(check_not_nested("upperdir", c.upper, core.lock_upper.get(), core.x));
+  ACCEPT(check_not_nested("workdir", c.work, core.lock_work.get(), core.x));
   const auto up = posix::stat_fd(core.lock_upper.get()), wk = posix::stat_fd(core.lock_work.get());
   if (!up) return refuse_errno("upperdir " + c.upper, up.error());
   if (!wk) return refuse_errno("workdir " + c.work, wk.error());
@@ -241,6 +166,14 @@ Refusal open_upper(Core& core) {
   if (known && fs.f_type == XFS_SUPER_MAGIC) core.space = SpaceKind::kGuesses;
   core.sized_dirs = known && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
   if (known && fs.f_type == TMPFS_MAGIC) core.space = SpaceKind::kExact;
+  const std::uint64_t cluster = std::max<std::uint64_t>(known ? fs.f_bsize : 0, up->stx_blksize);
+  if (c.quota && cluster > quota::kPageSize &&
+      (core.space != SpaceKind::kAsked || core.sized_dirs)) {
+    spdlog::warn(
+        "upperdir {}: its file system gives out space in pieces of {} KiB; limits count "
+        "pages of 4 KiB, so small files may take up to {} times what they are charged",
+        c.upper, cluster >> 10, cluster / quota::kPageSize);
+  }
   if (known && (fs.f_flags & ST_RDONLY)) {
     return refuse(
         "upperdir " + c.upper +

@@ -151,6 +151,9 @@ Result<Leftovers> look_at_leftovers(Core& core) {
     TRY(names, names_in(dirfd));
     for (const std::string& name : names) {
       TRY(sx, posix::stat_at(dirfd, name.c_str()));
+      // What all whiteouts are names of is charged to nobody.
+      if (is_whiteout(sx) || posix::get_xattr(dirfd, name.c_str(), core.x.whiteout.c_str()))
+        continue;
       const std::uint32_t links = S_ISDIR(sx.stx_mode) ? 1 : sx.stx_nlink;
       auto [it, first] = all.try_emplace(key_of(sx), Found{links, 0, std::nullopt});
       ++it->second.here;

@@ -97,7 +97,7 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
              (layer + 1U < core.layers.size() || (sx.stx_blocks == 0 && sx.stx_size > 0))) {
     // In the lowest layer there is nothing below, but a hole must not pass for data either.
     TRY(list, posix::list_xattr(dirfd, text));
-    flags |= xattr_flags(core, list, layer) & Inode::kSeenMetacopy;
+    flags |= believed_flags(core, xattr_flags(core, list, layer), layer, sx) & Inode::kSeenMetacopy;
   }
   if (layer != kUpper && core.layers[layer].overridden && !S_ISLNK(type)) {
     TRY(list, posix::list_xattr(dirfd, text));

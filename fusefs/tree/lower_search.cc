@@ -32,6 +32,8 @@ Result<Marks> marks_of(const Core& core, int dirfd, const char* name, std::uint1
     if (dir && is_aufs_opaque(dir->get())) marks.opaque = 'y';
   }
   if (flags & Inode::kSeenRedirect) {
+    TRY(sx, posix::stat_at(dirfd, name));
+    if (!(believed_flags(core, flags, layer, sx) & Inode::kSeenRedirect)) return marks;
     TRY(value, posix::get_xattr(dirfd, name, core.x.redirect.c_str()));
     marks.redirect = std::move(value);
   }
@@ -272,7 +274,8 @@ class DataSearch : public LowerSearch {
     if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
     TRY(list, posix::list_xattr(dirfd, name));
     const std::uint32_t flags = xattr_flags(core_, list, layer);
-    if (flags & Inode::kSeenMetacopy) return obey(dirfd, name, layer);
+    if (believed_flags(core_, flags, layer, *sx) & Inode::kSeenMetacopy)
+      return obey(dirfd, name, layer);
     if ((flags & Inode::kSeenWhiteout) && sx->stx_size == 0) return missed(Errno(ENOTDIR));
     stop_ = true;
     found_.place = {layer, place()};

@@ -103,6 +103,14 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
   return flags;
 }
 
+std::uint32_t believed_flags(const Core& core, std::uint32_t flags, std::uint16_t layer,
+                             const struct statx& sx) {
+  const bool believed = layer == kUpper || core.disk_uid != 0 ||
+                        core.config.xattr_space == XattrSpace::kTrusted ||
+                        sx.stx_uid == core.disk_uid;
+  return believed ? flags : flags & ~(Inode::kSeenMetacopy | Inode::kSeenRedirect);
+}
+
 Result<std::string> get_override(int dirfd, const char* name, std::uint16_t layer) {
   auto text = posix::get_xattr(dirfd, name, kOverrideStat);
   if (text || layer == kUpper || !(text.error() == ENODATA)) return text;

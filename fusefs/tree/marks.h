@@ -34,6 +34,12 @@ enum class AufsName {
 /// The flags that the xattrs of an object of a layer give its inode.
 [[nodiscard]] std::uint32_t xattr_flags(const Core& core, const std::string& list,
                                         std::uint16_t layer);
+/// `flags` without what is not believed. A redirect, or data that lies below, shows objects of
+/// other layers in this one's place. `user.` xattrs may be set by whoever owns an object: where
+/// root serves, an ordinary user's lower object must not lead to what only root may read. The
+/// kernel's overlayfs follows neither under userxattr (overlayfs.rst, "User xattr").
+[[nodiscard]] std::uint32_t believed_flags(const Core& core, std::uint32_t flags,
+                                           std::uint16_t layer, const struct statx& sx);
 /// The override_stat of an object of a layer. ENODATA: it has none.
 [[nodiscard]] Result<std::string> get_override(int dirfd, const char* name, std::uint16_t layer);
 /// Whether an object of a lower layer lies in another mount than the layer's root.

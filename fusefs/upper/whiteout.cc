@@ -14,8 +14,8 @@
 namespace troot::fusefs {
 namespace {
 
-/// Builds one in the stage.
-Status build(Core& core, Staged& staged) {
+/// One that takes an inode of its own, in the stage.
+Status build_first(Core& core, Staged& staged) {
   if (core.whiteouts == WhiteoutForm::kDevice) {
     CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), S_IFCHR, makedev(0, 0)));
     staged.made();
@@ -24,6 +24,33 @@ Status build(Core& core, Staged& staged) {
   TRY(fd, posix::create(staged.dirfd(), staged.name(), O_WRONLY | O_EXCL, 0600));
   staged.made();
   return posix::set_xattr(staged.dirfd(), staged.name(), core.x.whiteout.c_str(), "y");
+}
+
+/// All are names of one object, as with the kernel's overlayfs: what was removed shall take no
+/// inode. It has a name in the stage, is made when it is first needed, and another one is where it
+/// has as many names as the file system allows.
+Status link_whiteout(Core& core, int dirfd, const char* name) {
+  const int stage = core.stage.get();
+  const auto linked = posix::link(stage, kSharedWhiteout, dirfd, name);
+  if (linked || !(linked.error() == ENOENT || linked.error() == EMLINK)) return linked;
+  Staged first(core);
+  CHECK_OK(build_first(core, first));
+  CHECK_OK(first.publish(stage, kSharedWhiteout, 0));
+  return posix::link(stage, kSharedWhiteout, dirfd, name);
+}
+
+/// Puts one into the stage.
+Status build(Core& core, Staged& staged) {
+  CHECK_OK(link_whiteout(core, staged.dirfd(), staged.name()));
+  staged.made();
+  return {};
+}
+
+/// The one that RENAME_WHITEOUT made has an inode of its own. Where another cannot take its place
+/// it stays.
+void share_whiteout(Core& core, int dirfd, const char* name) {
+  Staged staged(core);
+  if (build(core, staged)) (void)staged.publish(dirfd, name, 0);
 }
 
 }  // namespace
@@ -70,12 +97,8 @@ Status expect_whiteout(Core& core, int dirfd, int from_dirfd, const char* from) 
 }
 
 Status make_whiteout(Core& core, int dirfd, const char* name) {
-  if (core.whiteouts == WhiteoutForm::kDevice)
-    return posix::mknod(dirfd, name, S_IFCHR, makedev(0, 0));
   CHECK_OK(mark_for_new(core, dirfd));
-  Staged staged(core);
-  CHECK_OK(build(core, staged));
-  return staged.publish(dirfd, name, RENAME_NOREPLACE);
+  return link_whiteout(core, dirfd, name);
 }
 
 Status replace_by_whiteout(Core& core, int dirfd, const char* name) {
@@ -87,8 +110,11 @@ Status replace_by_whiteout(Core& core, int dirfd, const char* name) {
 
 Status take_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dirfd,
                              const char* to) {
-  if (core.whiteouts == WhiteoutForm::kDevice)
-    return posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT);
+  if (core.whiteouts == WhiteoutForm::kDevice) {
+    CHECK_OK(posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT));
+    share_whiteout(core, dirfd, name);
+    return {};
+  }
   CHECK_OK(mark_for_new(core, dirfd));
   Staged staged(core);
   CHECK_OK(build(core, staged));
@@ -106,8 +132,11 @@ Status take_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dir
 
 Status move_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dirfd, const char* to,
                              Target target) {
-  if (core.whiteouts == WhiteoutForm::kDevice)
-    return posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT);
+  if (core.whiteouts == WhiteoutForm::kDevice) {
+    CHECK_OK(posix::rename(dirfd, name, to_dirfd, to, RENAME_WHITEOUT));
+    share_whiteout(core, dirfd, name);
+    return {};
+  }
   CHECK_OK(mark_for_new(core, dirfd));
   if (target == Target::kFile) {
     // For a moment both names are of the object, as rename(2) allows.

@@ -11,6 +11,9 @@
 
 namespace troot::fusefs {
 
+/// The name in the stage of the object that all whiteouts of a mount are names of.
+inline constexpr const char* kSharedWhiteout = "whiteout";
+
 /// Finds out which form the upper takes, by trying in the stage. Errors that do not say that the
 /// form is not to be had are given back.
 [[nodiscard]] Result<WhiteoutForm> probe_whiteouts(const Core& core);
