@@ -282,8 +282,27 @@ def documented_pages(source):
                 yield f"{path}: {target} is not there"
 
 
+def documents(source):
+    """a document has one title, lines of 100 columns and paragraphs of 120 words"""
+    for path in [p for p in source.text if p.endswith(".md")]:
+        titles, words, code = 0, 0, False
+        for number, line in enumerate(source.text[path].split("\n") + [""], 1):
+            if line.startswith("```"):
+                code = not code
+            shown = code or line.startswith(("    ", "|", "```"))
+            titles += not shown and line.startswith("# ")
+            if len(line) > 100 and not shown:
+                yield f"{path}:{number}: {len(line)} columns"
+            starts = shown or not line.strip() or line.startswith("#") or re.match(r"\s*([-*]|\d+\.)\s", line)
+            if starts and words > 120:
+                yield f"{path}:{number - 1}: a paragraph of {words} words ends here"
+            words = 0 if shown or not line.strip() else (0 if starts else words) + len(line.split())
+        if titles != 1:
+            yield f"{path}: {titles} titles"
+
+
 RULES = [include_direction, rooms, include_circles, libraries_in_their_rooms, mutating_calls, banned_calls, sizes, top_comments, headers_guarded,
-         no_machine_paths, shell_syntax, shellcheck, clang_format, documented_pages]
+         no_machine_paths, shell_syntax, shellcheck, clang_format, documented_pages, documents]
 
 
 def main():

@@ -31,6 +31,9 @@ CASES = [
     (lint.headers_guarded, "quota/a.h", "int f();\n", "#pragma once\n"),
     (lint.no_machine_paths, "README.md", "see /work/" + "main/x\n", "upper/work/index in /home/you/x\n"),
     (lint.shell_syntax, "tools/x", "#!/bin/bash\nif true; then\n", "#!/bin/bash\ntrue\n"),
+    (lint.documents, "README.md", "# a\n\n" + "word " * 25 + "\n", "# a\n\n| " + "word " * 25 + "|\n"),
+    (lint.documents, "README.md", "# a\n\n" + "a few words\n" * 41, "# a\n\n" + "a few words\n\n" * 41),
+    (lint.documents, "README.md", "# a\n\n# b\n", "# a\n\n## b\n"),
     (lint.documented_pages, "README.md", "[a](docs/ABSENT.md)\n", "[a](README.md) [b](https://example.org)\n"),
 ]
 
