@@ -5,6 +5,7 @@
 // thread holds one, whatever the depth and the width of the tree.
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <thread>
 #include <unordered_set>
 
@@ -75,7 +76,16 @@ class Counter {
     std::vector<std::thread> threads;
     const unsigned wanted =
         std::clamp(std::thread::hardware_concurrency(), kFewestThreads, kMostThreads);
-    for (unsigned i = 0; i < wanted; ++i) threads.emplace_back([this] { work(); });
+    threads.reserve(wanted);
+    for (unsigned i = 0; i < wanted; ++i) {
+      try {
+        threads.emplace_back([this] { work(); });
+      } catch (const std::system_error&) {
+        // Fewer do, and where none can be had, this one.
+        if (threads.empty()) work();
+        break;
+      }
+    }
     tell(progress);
     for (std::thread& thread : threads) thread.join();
     MutexLock lock(mutex_);

@@ -133,7 +133,6 @@ void Workers::connection_ended() noexcept {
 void Workers::run(Worker& self) noexcept {
   try {
     self.tid = ::gettid();
-    self.buffer = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes_);
     std::span<const std::byte> request;
     int fd = -1;
     while (next(self, request, fd)) {
@@ -335,6 +334,7 @@ bool Workers::promote_locked() noexcept {
   try {
     workers_.push_back(std::make_unique<Worker>(cpus_));
     Worker& worker = *workers_.back();
+    worker.buffer = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes_);
     worker.has_role = true;
     worker.thread = std::thread([this, &worker] { run(worker); });
   } catch (const std::exception& e) {

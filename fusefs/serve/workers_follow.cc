@@ -42,6 +42,7 @@ bool Workers::make_follower_locked() noexcept {
     if (!kick_.valid()) return false;
     workers_.push_back(std::make_unique<Worker>(cpus_));  // start() reserved one more
     Worker& worker = *workers_.back();
+    worker.buffer = std::make_unique_for_overwrite<std::byte[]>(buffer_bytes_);
     worker.seat.emplace(cpu_list_, preemptions, [](unsigned cpu) { return bind_to({&cpu, 1}); });
     worker.thread = std::thread([this, &worker] { run(worker); });
     follower_ = &worker;

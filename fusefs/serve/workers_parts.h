@@ -18,7 +18,7 @@ struct Workers::Aside {
 struct Workers::Worker {
   explicit Worker(unsigned cpus) : spin(cpus, [this] { return cpu_wait(); }) {}
   std::thread thread;
-  std::unique_ptr<std::byte[]> buffer;  ///< made once, by the thread itself
+  std::unique_ptr<std::byte[]> buffer;  ///< made before the thread: no memory, no thread
   Aside taken;                          ///< the request, where it was put aside by a drain
   CpuWait cpu_wait;
   SpinGovernor spin;
