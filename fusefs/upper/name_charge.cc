@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "fusefs/tree/resolve.h"
 #include "fusefs/upper/account.h"
 
 namespace troot::fusefs {
