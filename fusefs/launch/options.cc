@@ -275,7 +275,12 @@ Parsed apply_option(MountOptions& o, std::string_view option) {
     return name == "lowerdir" ? valued.apply(o, value) : valued.apply(o, unescape(value));
   }
   if (contains(kMountFlags, option)) {
-    o.mount_flags.emplace_back(option);
+    // libfuse 3.17 knows no name for what is so without a word.
+    if (option == "atime" || option == "async") {
+      std::erase(o.mount_flags, option == "atime" ? "noatime" : "sync");
+    } else {
+      o.mount_flags.emplace_back(option);
+    }
     // The kernel leaves access times to us.
     if (option == "atime" || option == "noatime") o.config.noatime = option == "noatime";
   } else if (contains(kAlreadySo, option) || name.starts_with("x-") || name == "comment") {

@@ -124,6 +124,10 @@ TEST_CASE("arguments may stand anywhere, options repeat, mount(8)'s words are ta
   CHECK(o->mountpoint == "/m");
   CHECK(o->mount_flags == std::vector<std::string>{"nosuid"});
   CHECK(unused_note(*o).empty());
+  // The last word counts, and libfuse is not handed what it may not know.
+  CHECK(good("sync,noatime,async,atime").mount_flags.empty());
+  CHECK_FALSE(good("noatime,atime").config.noatime);
+  CHECK(good("atime,noatime").mount_flags == std::vector<std::string>{"noatime"});
   CHECK(good("").fsname == "trootfs");
   CHECK(parse({"--version"})->action == MountOptions::Action::kVersion);
   CHECK(parse({"--help"})->action == MountOptions::Action::kHelp);

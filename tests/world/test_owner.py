@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from bed import Skip, case, check, equal, main, servers
+from bed import Skip, case, check, equal, main, servers, wait_until
 
 COMMANDS = (("list",), ("status", "w"), ("enter", "w"), ("exec", "w", "true"), ("stop", "w"), ("rm", "w"), ("rm", "-f", "w"),
             ("quota", "w"), ("quota", "w", "--limit", "1G"), ("quota", "report", "w"), ("refresh", "w"), ("flatten", "w"),
@@ -215,7 +215,7 @@ def foreign_namespaces(u):
     try:
         equal(child.stdout.readline(), "up\n", "the listener")
         refused_by(u.run("troot", "exec", "w", "id"), ("exec",), "another user", "not entered")
-        check(os.path.exists(heard), "the listener was not asked")
+        wait_until(lambda: os.path.exists(heard), "the listener was asked", 20)
     finally:
         for process in (child, holder):
             process.kill()
