@@ -9,6 +9,7 @@
 #include "tools/quota/tool.h"
 #include "tools/quota/verbs.h"
 #include "tools/troot/command.h"
+#include "tools/troot/own_program.h"
 #include "tools/troot/render.h"
 #include "tools/troot/session.h"
 #include "tools/troot/state.h"
@@ -78,6 +79,7 @@ int report(const Problem& problem, bool session) {
 }
 
 int troot_main(int argc, char** argv) {
+  learn_program();
   // Whoever started us may have had it ignored; then nobody's end could be waited for.
   std::signal(SIGCHLD, SIG_DFL);
   CLI::App app("Private, writable copies of / for anyone: enter one, change what you like, leave.",
@@ -100,6 +102,7 @@ int troot_main(int argc, char** argv) {
   }
   const bool session =
       words.command == "enter" || words.command == "exec" || words.command == "run";
+  if (session) become_copy(argv);
   typed.program = std::move(words.program);
   try {
     // CLI11 takes a vector from its end.

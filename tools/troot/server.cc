@@ -10,6 +10,7 @@
 
 #include <boost/filesystem.hpp>
 
+#include "tools/troot/own_program.h"
 #include "tools/troot/size.h"
 #include "tools/troot/wire.h"
 
@@ -76,8 +77,7 @@ std::string last_line(const std::string& path) {
 }  // namespace
 
 std::string find_server_program() {
-  boost::system::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error).parent_path();
+  const fs::path self = fs::path(program_path()).parent_path();
   for (const fs::path& candidate : {self / kProgram, self / "../libexec/troot" / kProgram}) {
     if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
   }
