@@ -54,6 +54,8 @@ sigset_t watched_signals() {
   set_session_environment(world);
   enter_directory(directory);
   if (command.empty()) command.push_back(session_shell());
+  if (!leave_keyring())
+    give_up(std::string("session keyring: ") + std::strerror(errno), kOurFailure);
   if (const Done loaded = load_filter(session.ids); !loaded)
     give_up(loaded.error().text, kOurFailure);
   close_others({});
