@@ -11,6 +11,7 @@
 #include <boost/filesystem.hpp>
 
 #include "tools/troot/own_program.h"
+#include "tools/troot/process.h"
 #include "tools/troot/size.h"
 #include "tools/troot/wire.h"
 
@@ -44,6 +45,8 @@ std::string quoted(const std::string& path) {
   ::dup2(null, 0);
   ::dup2(log, 1);
   ::dup2(log, 2);
+  // The caller's own, as a lock of a script's, would be held as long as the world runs.
+  close_others({socket, lock});
   ::fcntl(socket, F_SETFD, 0);
   ::fcntl(lock, F_SETFD, 0);
   sigset_t none;
