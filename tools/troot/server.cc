@@ -26,11 +26,12 @@ constexpr int kReady_ms = 600'000;
 constexpr std::string_view kReady = "ready";
 constexpr std::string_view kError = "error ";
 
-/// The characters that mean something in an option list are quoted by a backslash.
+/// The characters that mean something in an option list (fusefs/option_text.h) are quoted by a
+/// backslash.
 std::string quoted(const std::string& path) {
   std::string out;
   for (const char c : path) {
-    if (c == '\\' || c == ',' || c == ':') out += '\\';
+    if (c == '\\' || c == ',' || c == ':' || c == '"') out += '\\';
     out += c;
   }
   return out;
