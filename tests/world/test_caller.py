@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a command in a world has of its caller: the program that joined, keys, descriptors."""
+"""What a command in a world has of its caller: the program that joined, keys, descriptors, files."""
 import fcntl
 import os
 import shutil
@@ -132,6 +132,65 @@ def odd_paths(u):
         upper = data + "/troot/worlds/w/upper"
         check(os.listdir(upper), f"{upper} is empty: the upper is elsewhere")
         u.troot("rm", "-f", "w", env=there)
+
+
+@case("a file handed over to be read is read, and neither written to nor changed through its descriptor", ids=EVERY)
+def read_only_file(u):
+    u.world("w")
+    lines = "".join(f"{n}\n" for n in range(100000))
+    with open(u.home + "/f", "w", encoding="utf-8") as file:
+        file.write(lines)
+    os.chown(u.home + "/f", u.uid, u.gid)
+    os.chmod(u.home + "/f", 0o600)
+    code, out, err = u.run("sh", "-c", "troot exec w -- cat < f")
+    equal((code, out == lines, err), (0, True, ""), "a file that is read")
+    u.run("sh", "-c", "tail -c 100 f > g; troot exec w -- sh -c 'echo inside 1<>/proc/self/fd/0 >&1' < g")
+    equal(u.run("cat", "g")[1], lines[-100:], "a file that is written to by /proc/self/fd")
+    u.run("sh", "-c", "troot exec w -- python3 -c 'import os; os.fchmod(0, 0o666); os.fchmod(2, 0o666)' < f 2< f")
+    with open(u.home + "/f", encoding="utf-8") as file:
+        equal(file.read() == lines, True, "the file is as it was")
+    equal(os.stat(u.home + "/f").st_mode & 0o777, 0o600, "its mode")
+    # What was not read inside is read by who comes next, as from any file.
+    code, out, err = u.run("bash", "-c", "{ read a; troot exec w -- head -c 2; read b; echo $a $b; troot exec w true; read c; "
+                                         "echo $c; troot exec w -- wc -l; read d || echo end; } < f")
+    equal((code, out), (0, "1\n0 2\n3\n99996\nend\n"), f"what each reader has ({err})")
+
+
+@case("a file handed over to be appended to has all that was written, in its order, and cannot be cut", ids=EVERY)
+def appended_file(u):
+    u.world("w")
+    with open(u.home + "/log", "w", encoding="utf-8") as file:
+        file.write("host\n")
+    os.chown(u.home + "/log", u.uid, u.gid)
+    script = ": > /proc/self/fd/1; i=0; while [ $i -lt 500 ]; do echo $i; echo $i >&2; i=$((i + 1)); done"
+    code, _, err = u.run("sh", "-c", f"troot exec w -- sh -c '{script}' >> log 2>&1; echo host >> log")
+    with open(u.home + "/log", encoding="utf-8") as file:
+        wanted = "".join(f"{n}\n{n}\n" for n in range(500))
+        equal((code, file.read()), (0, "host\n" + wanted + "host\n"), f"the log ({err})")
+    code, _, err = u.run("sh", "-c", "troot exec w -- no-such-command 2>> log")
+    with open(u.home + "/log", encoding="utf-8") as file:
+        equal((code, file.read().endswith("not found in the world\n")), (127, True), "what troot itself says")
+    # What is left running writes on, and nobody waits for it.
+    holder = u.popen("troot", "exec", "w", "--", "cat", stdin=subprocess.PIPE)
+    wait_until(lambda: u.status("w")["sessions"] == 1, "a session")
+    u.run("sh", "-c", "troot exec w -- sh -c '(until [ -e /go ]; do sleep 0.05; done; echo later) &' >> log 2>&1", seconds=20)
+    u.shell("w", "touch /go")
+    wait_until(lambda: open(u.home + "/log", encoding="utf-8").read().endswith("later\n"), "what comes later is in the log")
+    # A disk that is full is said.
+    code, _, err = u.run("bash", "-c", "ulimit -S -f 1; troot exec w -- sh -c 'head -c 9000 /dev/zero' >> full")
+    check(code == 125 and "standard output: File too large" in err, f"a file that cannot be written: {code} {err!r}")
+    holder.communicate(timeout=20)
+
+
+@case("a directory as standard input, output or error is refused; a closed one is /dev/null", ids=EVERY)
+def no_directory(u):
+    u.world("w")
+    for number, name in enumerate(("input", "output", "error")):
+        code, out, err = u.run("sh", "-c", f"(troot exec w -- true {number}< /) 2>&1" if number < 2 else
+                               "troot exec w -- true 2< /; exit $?")
+        equal(code, 125, f"status with a directory as standard {name}")
+        check(number > 0 or ("standard input is a directory" in out and out.count("\n") == 1), f"troot says {out!r} {err!r}")
+    equal(u.run("sh", "-c", "troot exec w -- readlink /proc/self/fd/0 <&-")[:2], (0, "/dev/null\n"), "a closed one")
 
 
 if __name__ == "__main__":

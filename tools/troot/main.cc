@@ -13,6 +13,7 @@
 #include "tools/troot/render.h"
 #include "tools/troot/session.h"
 #include "tools/troot/state.h"
+#include "tools/troot/streams.h"
 #include "tools/version.h"
 
 namespace troot::cli {
@@ -79,6 +80,7 @@ int report(const Problem& problem, bool session) {
 }
 
 int troot_main(int argc, char** argv) {
+  fill_streams();
   learn_program();
   // Whoever started us may have had it ignored; then nobody's end could be waited for.
   std::signal(SIGCHLD, SIG_DFL);

@@ -5,11 +5,13 @@
 #include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -50,7 +52,29 @@ UniqueFd empty_program() {
   return fd;
 }
 
+/// A limit of the size of files (ulimit -f) is not meant for this one.
+class NoSizeLimit {
+ public:
+  NoSizeLimit() {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit most{before_.rlim_max, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &most);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+  }
+  ~NoSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  NoSizeLimit(const NoSizeLimit&) = delete;
+  NoSizeLimit& operator=(const NoSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = SIG_DFL;
+};
+
 Outcome<UniqueFd> sealed_copy() {
+  const NoSizeLimit unlimited;
   const UniqueFd self(::open(kSelf, O_RDONLY | O_CLOEXEC));
   struct stat st {};
   if (!self.valid() || ::fstat(self.get(), &st) != 0) return failure_errno(kSelf);
