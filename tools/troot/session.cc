@@ -21,6 +21,7 @@
 #include "tools/troot/sandbox.h"
 #include "tools/troot/seccomp.h"
 #include "tools/troot/start.h"
+#include "tools/troot/streams.h"
 #include "tools/troot/terminal.h"
 #include "tools/troot/wire.h"
 
@@ -46,18 +47,29 @@ sigset_t watched_signals() {
   ::_exit(code);
 }
 
-[[noreturn]] void become_command(const Session& session, const std::string& world,
-                                 const std::string& directory, std::vector<std::string> command,
-                                 const sigset_t& mask) {
+/// What is run, and what it has of the caller's.
+struct Order {
+  const std::string& world;
+  std::vector<std::string> command;
+  const Streams& streams;
+  sigset_t mask;
+};
+
+[[noreturn]] void become_command(const Session& session, const Order& order,
+                                 const std::string& directory) {
   // If the troot in front is killed, its command goes as when a terminal closes.
   ::prctl(PR_SET_PDEATHSIG, SIGHUP);
-  set_session_environment(world);
+  order.streams.install();
+  set_session_environment(order.world);
   enter_directory(directory);
+  std::vector<std::string> command = order.command;
   if (command.empty()) command.push_back(session_shell());
+  if (!leave_keyring())
+    give_up(std::string("session keyring: ") + std::strerror(errno), kOurFailure);
   if (const Done loaded = load_filter(session.ids); !loaded)
     give_up(loaded.error().text, kOurFailure);
   close_others({});
-  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+  ::sigprocmask(SIG_SETMASK, &order.mask, nullptr);
   std::vector<char*> argv;
   for (auto& word : command) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -70,9 +82,7 @@ sigset_t watched_signals() {
 
 /// Enters the namespaces and starts the command as a child of our parent, whose process tells it by
 /// `report`.
-[[noreturn]] void enter_and_start(const Session& session, const std::string& world,
-                                  const std::vector<std::string>& command, int report,
-                                  const sigset_t& mask) {
+[[noreturn]] void enter_and_start(const Session& session, const Order& order, int report) {
   const auto fail_with = [&](const std::string& what) {
     static_cast<void>(send_message(report, what + ": " + std::strerror(errno)));
     ::_exit(kOurFailure);
@@ -93,15 +103,13 @@ sigset_t watched_signals() {
   // it.
   const pid_t child = clone_process(CLONE_PARENT);
   if (child < 0) fail_with("fork in the world");
-  if (child == 0) become_command(session, world, directory, command, mask);
+  if (child == 0) become_command(session, order, directory);
   static_cast<void>(send_message(report, std::to_string(child)));
   ::_exit(0);
 }
 
 /// Nothing: the world ended before there was a command in it.
-Outcome<std::optional<pid_t>> start_command(const Session& session, const std::string& world,
-                                            const std::vector<std::string>& command,
-                                            const sigset_t& mask) {
+Outcome<std::optional<pid_t>> start_command(const Session& session, const Order& order) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return failure_errno("socketpair");
@@ -109,7 +117,7 @@ Outcome<std::optional<pid_t>> start_command(const Session& session, const std::s
   UniqueFd theirs(ends[1]);
   const pid_t joiner = ::fork();
   if (joiner < 0) return failure_errno("fork");
-  if (joiner == 0) enter_and_start(session, world, command, theirs.get(), mask);
+  if (joiner == 0) enter_and_start(session, order, theirs.get());
   theirs.reset();
   const Message message = receive_message(report.get(), -1);
   while (::waitpid(joiner, nullptr, 0) < 0 && errno == EINTR) {
@@ -148,11 +156,10 @@ int wait_for(pid_t command, const sigset_t& watched, const Terminal& terminal) {
 }
 
 /// Nothing: as start_command.
-Outcome<std::optional<int>> run_in_session(const Session& session, const std::string& world,
-                                           const std::vector<std::string>& command,
-                                           const sigset_t& watched, const sigset_t& mask) {
+Outcome<std::optional<int>> run_in_session(const Session& session, const Order& order,
+                                           const sigset_t& watched) {
   const Terminal terminal;
-  TAKE(pid, start_command(session, world, command, mask));
+  TAKE(pid, start_command(session, order));
   if (!pid) return std::optional<int>();
   const int code = wait_for(*pid, watched, terminal);
   terminal.take_back();
@@ -168,11 +175,15 @@ Outcome<int> run_in_world(const Store& store, const World& world,
   const sigset_t watched = watched_signals();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &watched, &before);
+  TAKE(streams, Streams::of_caller());
+  const Order order{world.name(), command, streams, before};
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     TAKE(session, open_session(store, world));
-    const auto code = run_in_session(session, world.name(), command, watched, before);
+    const auto code = run_in_session(session, order, watched);
     if (code && !*code) continue;  // somebody stopped the world as we came: it is started anew
+    const Done settled = streams.settle();
     NEED(close_session(world, std::move(session)));
+    NEED(settled);
     if (!code) return tl::unexpected<Problem>(code.error());
     return **code;
   }
