@@ -157,9 +157,25 @@ Done close_kernel_settings(const Beneath& tree) {
   return {};
 }
 
-Done mount_sys(Sandbox& sandbox) {
+/// What is shown of /sys. Not /sys/fs: there are the cgroups and the FUSE connections that the host
+/// gave to the caller, and whoever is root inside can take away that a bind is read-only.
+constexpr const char* kSysShown[] = {"block",    "bus",        "class",  "dev",    "devices",
+                                     "firmware", "hypervisor", "kernel", "module", "power"};
+
+Done mount_sys(const SandboxPlan& plan, Sandbox& sandbox) {
+  const Beneath& tree = sandbox.tree;
   if (!is_mount_point(sandbox, "/sys", 0755)) return {};
-  return sandbox.tree.bind_read_only("/sys", "/sys");
+  if (plan.ids == IdMode::kRoot) return tree.bind_read_only("/sys", "/sys");
+  NEED(tree.mount("tmpfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                  "mode=755,size=4k,nr_inodes=32"));
+  for (const char* name : kSysShown) {
+    const std::string path = std::string("/sys/") + name;
+    struct stat st {};
+    if (::stat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) continue;
+    if (!tree.directory(path, 0755).valid()) return failure_errno(path);
+    NEED(tree.bind_read_only(path, path));
+  }
+  return tree.make_read_only("/sys");
 }
 
 Done mount_dev(const SandboxPlan& plan, Sandbox& sandbox) {
@@ -218,7 +234,7 @@ Done bind_host_proc(Sandbox& sandbox) {
 
 Done mount_rest(const SandboxPlan& plan, Sandbox& sandbox) {
   if (plan.ids == IdMode::kRoot) NEED(close_kernel_settings(sandbox.tree));
-  NEED(mount_sys(sandbox));
+  NEED(mount_sys(plan, sandbox));
   NEED(mount_dev(plan, sandbox));
   NEED(mount_tmp(plan, sandbox));
   NEED(mount_run(plan, sandbox));
