@@ -52,6 +52,16 @@ void detach_from_terminal(InitPlan& plan) {
 /// checking". Before, newuidmap could not have written the id maps.
 void hide_from_inside() { ::prctl(PR_SET_DUMPABLE, 0); }
 
+/// kWordOk, and the notes, as far as one message has room.
+std::string built_word(const std::vector<std::string>& notes) {
+  constexpr std::size_t kRoom = 4000;
+  std::string word(kWordOk);
+  for (const auto& note : notes) {
+    if (word.size() + note.size() < kRoom) word += "\n" + note;
+  }
+  return word;
+}
+
 /// The log is a file of the host's, outside the limit.
 void leave_log() {
   for (const int fd : {1, 2}) ::dup2(0, fd);
@@ -75,6 +85,8 @@ class Init {
 
   /// Everything up to the first session. The problem's line goes to the starter.
   Done build();
+  /// What is other than usual in the world that was built, a line each.
+  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
   [[noreturn]] void serve();
 
  private:
@@ -84,6 +96,7 @@ class Init {
   };
 
   Done await(std::string_view word);
+  Done build_tree();
   Done open_namespaces();
   Done open_inside_socket();
   void hear(Connection& connection);
@@ -101,6 +114,7 @@ class Init {
   UniqueFd server_;  // pidfd: readable when the server is no more
   UniqueFd inside_;
   UniqueFd signals_;
+  std::vector<std::string> notes_;
   std::vector<UniqueFd> namespaces_;
   std::vector<Connection> connections_;
 };
@@ -129,17 +143,7 @@ Done Init::build() {
   NEED(open_namespaces());
   NEED(mount_union(sandbox, plan_.server_socket.get()));
   plan_.server_socket.reset();
-  if (plan_.own_pids) {
-    if (const int error = mount_fresh_proc(sandbox); error != 0)
-      return failure_errno("mount /proc", error);
-  } else {
-    NEED(bind_host_proc(sandbox));
-  }
-  NEED(mount_rest(sandbox));
-  NEED(change_root(sandbox));
-  if (plan_.furnish) NEED(provision("", sandbox.name, sandbox.ids));
-  NEED(write_inside_marker(sandbox.name, sandbox.ids));
-  NEED(open_inside_socket());
+  NEED(build_tree());
   sigset_t watched;
   sigemptyset(&watched);
   for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&watched, number);
@@ -148,6 +152,30 @@ Done Init::build() {
   // Only now: whoever connects is sure to be answered.
   if (!signals_.valid() || ::listen(plan_.listener.get(), kBacklog) != 0)
     return failure_errno("listen");
+  return {};
+}
+
+Done Init::build_tree() {
+  TAKE(tree, Beneath::at(plan_.sandbox.mount_point));
+  Sandbox sandbox{std::move(tree)};
+  if (plan_.own_pids) {
+    if (const int error = mount_fresh_proc(sandbox); error != 0)
+      return failure_errno("mount /proc", error);
+  } else {
+    NEED(bind_host_proc(sandbox));
+  }
+  NEED(mount_rest(plan_.sandbox, sandbox));
+  NEED(change_root(plan_.sandbox));
+  // A world that is full, or has something else in the place of such a file, is entered as it is.
+  const auto try_all = [&](const Done& done) {
+    if (!done) sandbox.notes.push_back(done.error().text);
+  };
+  if (plan_.furnish) try_all(provision("", plan_.sandbox.name, plan_.sandbox.ids));
+  if (sandbox.own_run) {
+    NEED(write_inside_marker(plan_.sandbox.name, plan_.sandbox.ids));
+    try_all(open_inside_socket());  // without /proc it has no short name
+  }
+  notes_ = std::move(sandbox.notes);
   return {};
 }
 
@@ -291,7 +319,7 @@ void run_init(InitPlan plan) {
     ::_exit(1);
   }
   leave_log();
-  if (!send_message(starter, kWordOk)) ::_exit(0);
+  if (!send_message(starter, built_word(init.notes()))) ::_exit(0);
   init.serve();
 }
 

@@ -17,6 +17,7 @@ inline constexpr std::string_view kWordPrepared = "prepared";  ///< from init: w
 inline constexpr std::string_view kWordNoProc =
     "noproc";                                      ///< from init: no fresh /proc here; it has ended
 inline constexpr std::string_view kWordGo = "go";  ///< to init: the server is ready for the mount
+// From init, when the world is built: kWordOk, and a line each for what is other than usual.
 inline constexpr std::string_view kErrorPrefix =
     "error ";  ///< from init: a line for a person; it has ended
 

@@ -26,7 +26,9 @@ bool is_directory(const std::string& path) {
 }
 
 Done write_file(const std::string& path, const std::string& text, mode_t mode) {
-  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  // Where a base or whoever was inside put something else, that is not followed or waited for.
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  const UniqueFd fd(::open(path.c_str(), kFlags, mode));
   if (!fd.valid()) return failure_errno("write " + path);
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(fd.get(), text.data() + done, text.size() - done);
@@ -42,6 +44,8 @@ Done synthesise(const std::string& shadow, const std::string& source,
                 std::string (*convert)(const std::string&)) {
   struct stat st {};
   if (::stat(shadow.c_str(), &st) != 0 || st.st_size != 0) return {};
+  struct stat from {};
+  if (::stat(source.c_str(), &from) != 0 || !S_ISREG(from.st_mode)) return {};
   return write_file(shadow, convert(read_text(source)), static_cast<mode_t>(st.st_mode & 0777));
 }
 

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/fuse.h>
-#include <linux/mount.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/sendfile.h>
@@ -12,10 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <utility>
-
 #include <boost/filesystem.hpp>
 
+#include "tools/troot/devices.h"
 #include "tools/troot/fd.h"
 #include "tools/troot/knobs.h"
 #include "tools/troot/wire.h"
@@ -30,51 +28,16 @@ constexpr const char* kFuseDevice = "/dev/fuse";
 /// like any directory.
 constexpr const char* kPrivateDirectory = "/.troot";
 constexpr mode_t kSharedMode = 01777;
-/// /dev of a world: nodes and links, and what somebody writes there by mistake; it is memory.
-constexpr const char* kDevSize = "1m";
+/// What takes the place of one of them that cannot be had.
+constexpr const char* kSpareSize = "64m";
 
-Done mounted(const std::string& source, const std::string& target, const char* type,
-             unsigned long flags, const std::string& data = {}) {
-  if (::mount(source.c_str(), target.c_str(), type, flags, data.empty() ? nullptr : data.c_str()) !=
-      0) {
-    return failure_errno("mount " + (type != nullptr ? std::string(type) : source) + " at " +
-                         target);
-  }
-  return {};
-}
-
-/// A directory of the union with exactly this mode, whatever the umask.
-Done directory(const std::string& path, mode_t mode) {
-  if (::mkdir(path.c_str(), mode) == 0) {
-    if (::chmod(path.c_str(), mode) != 0) return failure_errno("chmod " + path);
-    return {};
-  }
-  if (errno != EEXIST) return failure_errno("mkdir " + path);
-  return {};
-}
-
-Done bind_tree(const std::string& source, const std::string& target) {
-  return mounted(source, target, nullptr, MS_BIND | MS_REC);
-}
-
-/// What is bound from the host can be used and not be changed: not its content, mode, times or
-/// xattrs. Device nodes are written to all the same. (mount_setattr(2) adds to the flags that are
-/// locked in another user namespace; a remount would have to repeat them.)
-Done bind_read_only(const std::string& source, const std::string& target) {
-  NEED(bind_tree(source, target));
-  mount_attr read_only{};
-  read_only.attr_set = MOUNT_ATTR_RDONLY;
-  if (::syscall(SYS_mount_setattr, -1, target.c_str(), AT_RECURSIVE, &read_only,
-                sizeof read_only) != 0)
-    return failure_errno("make " + target + " read-only (Linux 5.12)");
-  return {};
-}
-
-/// A file, empty, for something to be bound over.
-Done place(const std::string& path) {
-  const UniqueFd made(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!made.valid()) return failure_errno(path);
-  return {};
+/// A directory to mount over. Whatever else lies in its place stays as it is, since a world must
+/// be entered to be cleaned up.
+bool is_mount_point(Sandbox& sandbox, const std::string& path, mode_t mode) {
+  if (sandbox.tree.directory(path, mode).valid()) return true;
+  sandbox.notes.push_back(path +
+                          " is what lies there, nothing is mounted: " + std::strerror(errno));
+  return false;
 }
 
 /// The directory below /run that the host's /etc/resolv.conf leads into, or nothing.
@@ -87,11 +50,11 @@ std::string resolver_directory() {
   return found == "/run" ? "" : found;
 }
 
-Done copy_file(const std::string& source, const std::string& target, mode_t mode) {
+Done copy_file(const Beneath& tree, const std::string& source, const std::string& target,
+               mode_t mode) {
   const UniqueFd from(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
   if (!from.valid()) return failure_errno(source);
-  const UniqueFd to(
-      ::open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
+  const UniqueFd to = tree.file(target, mode);
   if (!to.valid()) return failure_errno(target);
   constexpr std::size_t kAtOnce = std::size_t{1} << 30;
   ssize_t n = 0;
@@ -101,169 +64,122 @@ Done copy_file(const std::string& source, const std::string& target, mode_t mode
   return {};
 }
 
+/// True where the union shows the program at its own path, and nothing will cover that.
+bool is_shown(const Beneath& tree, const std::string& program) {
+  for (const char* covered : {"/tmp/", "/run/", "/dev/", "/proc/", "/sys/"}) {
+    if (program.rfind(covered, 0) == 0) return false;
+  }
+  struct stat st {};
+  const UniqueFd found = tree.find(program, 0);
+  return found.valid() && ::fstat(found.get(), &st) == 0 && S_ISREG(st.st_mode) &&
+         ::access(("/proc/self/fd/" + std::to_string(found.get())).c_str(), X_OK) == 0;
+}
+
 /// `troot list` is to work inside wherever the program lies on the host. Where the union shows it,
 /// by a link to that; else (another base, a host's /tmp that is not shown here) by a copy. Never by
 /// a bind: whoever is root inside can take away that it is read-only, and by open_by_handle_at(2)
 /// real root would get from it to all of its file system.
-Done show_program(const SandboxPlan& plan) {
+Done show_program(const SandboxPlan& plan, const Beneath& tree) {
+  const std::string place = kInsidePrograms;
+  if (!tree.directory(place, 0755).valid()) return failure_errno(place);
   // A program that was replaced while it runs has no path any more; a world does without it.
   struct stat host {};
   if (::access(plan.program.c_str(), X_OK) != 0 || ::stat(plan.program.c_str(), &host) != 0)
     return {};
-  const std::string target = plan.mount_point + kInsideProgram;
-  const std::string place = fs::path(target).parent_path().string();
-  boost::system::error_code error;
-  fs::create_directories(place, error);
-  if (error) return failure(place + ": " + error.message());
-  const bool covered = plan.program.rfind("/tmp/", 0) == 0 || plan.program.rfind("/run/", 0) == 0 ||
-                       plan.program.rfind("/dev/", 0) == 0;
-  if (!covered && ::access((plan.mount_point + plan.program).c_str(), X_OK) == 0) {
-    if (::symlink(plan.program.c_str(), target.c_str()) != 0) return failure_errno(target);
-    return {};
-  }
+  if (is_shown(tree, plan.program)) return tree.symlink(plan.program, kInsideProgram);
   // Room of its own, so that /run's is the world's.
   constexpr off_t kRoom = 1 << 20;
-  NEED(mounted("troot", place, "tmpfs", MS_NOSUID | MS_NODEV,
-               "mode=755,size=" + std::to_string(host.st_size + kRoom)));
-  return copy_file(plan.program, target, 0755);
+  NEED(tree.mount("tmpfs", place, MS_NOSUID | MS_NODEV,
+                  "mode=755,size=" + std::to_string(host.st_size + kRoom)));
+  return copy_file(tree, plan.program, kInsideProgram, 0755);
 }
 
 /// /run is private: the sockets of the host's systemd and D-Bus would let a world act on the host.
-Done mount_run(const SandboxPlan& plan) {
-  const std::string run = plan.mount_point + "/run";
+Done mount_run(const SandboxPlan& plan, Sandbox& sandbox) {
+  const Beneath& tree = sandbox.tree;
   const std::string resolver = resolver_directory();
-  NEED(directory(run, 0755));
-  NEED(
-      mounted("run", run, "tmpfs", MS_NOSUID | MS_NODEV, std::string("mode=755,size=") + kRunSize));
-  NEED(directory(run + "/lock", kSharedMode));
-  NEED(show_program(plan));
+  if (!is_mount_point(sandbox, "/run", 0755)) return {};
+  NEED(tree.mount("tmpfs", "/run", MS_NOSUID | MS_NODEV, std::string("mode=755,size=") + kRunSize));
+  sandbox.own_run = true;
+  if (!tree.directory("/run/lock", kSharedMode).valid()) return failure_errno("/run/lock");
+  NEED(show_program(plan, tree));
   if (resolver.empty()) return {};
-  const std::string target = plan.mount_point + resolver;
-  boost::system::error_code error;
-  fs::create_directories(target, error);
-  if (error) return failure(target + ": " + error.message());
+  if (!tree.directory(resolver, 0755).valid()) return failure_errno(resolver);
   // Real root could get from a bind to all of the host's /run (open_by_handle_at(2)).
   if (plan.ids == IdMode::kRoot)
-    return copy_file("/etc/resolv.conf", target + "/resolv.conf", 0644);
-  return bind_read_only(resolver, target);
+    return copy_file(tree, "/etc/resolv.conf", resolver + "/resolv.conf", 0644);
+  return tree.bind_read_only(resolver, resolver);
 }
 
 /// A rootfs of its own rarely has a resolver that works here: it gets a copy of the host's file
 /// where it has none or a plain one.
-Done show_resolver_file(const SandboxPlan& plan) {
+Done show_resolver_file(const SandboxPlan& plan, Sandbox& sandbox) {
+  const std::string target = "/etc/resolv.conf";
+  const Beneath& tree = sandbox.tree;
+  if (!sandbox.own_run || plan.base == "/" || ::access(target.c_str(), R_OK) != 0) return {};
+  if (!tree.find("/etc").valid()) return {};
   struct stat st {};
-  const std::string target = plan.mount_point + "/etc/resolv.conf";
-  if (plan.base == "/" || ::access("/etc/resolv.conf", R_OK) != 0) return {};
-  if (::lstat((plan.mount_point + "/etc").c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return {};
-  if (::lstat(target.c_str(), &st) == 0 && !S_ISREG(st.st_mode)) return {};
-  NEED(place(target));
-  const std::string copy = plan.mount_point + kInsideResolver;
-  NEED(copy_file("/etc/resolv.conf", copy, 0644));
-  return mounted(copy, target, nullptr, MS_BIND);
-}
-
-Done mount_tmp(const SandboxPlan& plan) {
-  const std::string own = plan.mount_point + kPrivateDirectory;
-  NEED(directory(own, 0755));
-  NEED(directory(own + "/shm", kSharedMode));
-  NEED(directory(own + "/tmp", kSharedMode));
-  NEED(directory(plan.mount_point + "/tmp", kSharedMode));
-  NEED(bind_tree(plan.share_tmp ? "/tmp" : own + "/tmp", plan.mount_point + "/tmp"));
-  return bind_tree(own + "/shm", plan.mount_point + "/dev/shm");
-}
-
-/// One node of the host's /dev. Real root's is made anew: a bind of the host's would lead to all of
-/// its /dev (open_by_handle_at(2)), and its mode would be the host's.
-Done show_node(const std::string& path, const std::string& target, const struct stat& st,
-               IdMode ids) {
-  if (ids == IdMode::kRoot) {
-    if (::mknod(target.c_str(), st.st_mode, st.st_rdev) == 0 &&
-        ::chmod(target.c_str(), st.st_mode & 07777) == 0 &&
-        ::chown(target.c_str(), st.st_uid, st.st_gid) == 0)
-      return {};
-    // A container may forbid devices; then a bind is what can be had.
+  const UniqueFd there = tree.find(target, 0);
+  if (there.valid() ? ::fstat(there.get(), &st) != 0 || !S_ISREG(st.st_mode) : errno != ENOENT)
+    return {};
+  if (!there.valid() && !tree.file(target, 0644).valid()) {
+    sandbox.notes.push_back(target + " cannot be made: " + std::strerror(errno));
+    return {};
   }
-  if (::access(target.c_str(), F_OK) != 0) NEED(place(target));
-  return bind_read_only(path, target);
+  NEED(copy_file(tree, target, kInsideResolver, 0644));
+  return tree.bind_own(kInsideResolver, target);
 }
 
-/// A node of the host's /dev, or a directory of nodes, where the host has it and the caller may use
-/// it.
-Done show_device(const SandboxPlan& plan, const std::string& path) {
-  struct stat st {};
-  if (::stat(path.c_str(), &st) != 0) return {};
-  const bool directory = S_ISDIR(st.st_mode);
-  if (::access(path.c_str(), directory ? R_OK | X_OK : R_OK | W_OK) != 0) return {};
-  const std::string target = plan.mount_point + path;
-  boost::system::error_code error;
-  fs::create_directories(directory ? fs::path(target) : fs::path(target).parent_path(), error);
-  if (error) return failure(target + ": " + error.message());
-  if (!directory) return show_node(path, target, st, plan.ids);
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    const std::string node = it->path().string();
-    if (::stat(node.c_str(), &st) != 0 || !S_ISCHR(st.st_mode)) continue;
-    if (::access(node.c_str(), R_OK | W_OK) != 0) continue;
-    NEED(show_node(node, plan.mount_point + node, st, plan.ids));
-  }
-  return {};
+/// `path` shows the directory `name` of the world's private one, or memory where that cannot be
+/// had: a world may be full, and what is in its union is anybody's who was inside.
+Done show_private(Sandbox& sandbox, const std::string& name, const std::string& path) {
+  if (!is_mount_point(sandbox, path, kSharedMode)) return {};
+  const std::string own = std::string(kPrivateDirectory) + "/" + name;
+  if (sandbox.tree.directory(own, kSharedMode).valid()) return sandbox.tree.bind_own(own, path);
+  sandbox.notes.push_back(path + " is in memory and not kept, " + own +
+                          " cannot be had: " + std::strerror(errno));
+  return sandbox.tree.mount("tmpfs", path, MS_NOSUID | MS_NODEV,
+                            std::string("mode=1777,size=") + kSpareSize);
 }
 
-/// What programs expect in /dev, and what a caller may use for computing and drawing.
-constexpr const char* kDevices[] = {"null", "zero", "full",    "random", "urandom",
-                                    "tty",  "fuse", "net/tun", "kvm",    "dri"};
-constexpr const char* kDeviceFamilies[] = {"nvidia", "kfd", "vhost-"};
-constexpr std::pair<const char*, const char*> kDeviceLinks[] = {{"fd", "/proc/self/fd"},
-                                                                {"stdin", "/proc/self/fd/0"},
-                                                                {"stdout", "/proc/self/fd/1"},
-                                                                {"stderr", "/proc/self/fd/2"},
-                                                                {"ptmx", "pts/ptmx"}};
-
-Done show_devices(const SandboxPlan& plan) {
-  for (const char* name : kDevices) NEED(show_device(plan, std::string("/dev/") + name));
-  boost::system::error_code error;
-  for (fs::directory_iterator it("/dev", error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    for (const char* family : kDeviceFamilies) {
-      if (name.rfind(family, 0) == 0) NEED(show_device(plan, "/dev/" + name));
-    }
-  }
-  return {};
-}
-
-/// Terminals of the world's own. The group tty is there only where it is mapped.
-Done mount_terminals(const std::string& pts) {
-  const std::string options = "newinstance,ptmxmode=0666,mode=0620";
-  const unsigned long flags = MS_NOSUID | MS_NOEXEC;
-  if (mounted("devpts", pts, "devpts", flags, options + ",gid=5")) return {};
-  return mounted("devpts", pts, "devpts", flags, options);
-}
-
-/// /dev is a small file system of the world's own: the host's has nodes that a world of root could
-/// remove, and directories that would show when something is unmounted from them.
-Done mount_dev(const SandboxPlan& plan) {
-  const std::string dev = plan.mount_point + "/dev";
-  NEED(directory(dev, 0755));
-  NEED(mounted("dev", dev, "tmpfs", MS_NOSUID | MS_NOEXEC,
-               std::string("mode=755,size=") + kDevSize));
-  for (const char* name : {"/pts", "/shm", "/mqueue"}) NEED(directory(dev + name, 0755));
-  NEED(show_devices(plan));
-  for (const auto& [name, target] : kDeviceLinks) {
-    if (::symlink(target, (dev + "/" + name).c_str()) != 0) return failure_errno(dev + "/" + name);
-  }
-  NEED(mount_terminals(dev + "/pts"));
-  // A kernel without POSIX message queues has none to show.
-  static_cast<void>(mounted("mqueue", dev + "/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC));
-  return {};
+Done mount_tmp(const SandboxPlan& plan, Sandbox& sandbox) {
+  NEED(show_private(sandbox, "shm", "/dev/shm"));
+  if (!plan.share_tmp) return show_private(sandbox, "tmp", "/tmp");
+  return is_mount_point(sandbox, "/tmp", kSharedMode) ? sandbox.tree.bind("/tmp", "/tmp") : Done();
 }
 
 /// Settings of the host's kernel: for everybody but real root they are read-only anyway.
-Done close_kernel_settings(const SandboxPlan& plan) {
-  if (plan.ids != IdMode::kRoot) return {};
-  for (const char* name : {"/sys", "/sysrq-trigger", "/irq", "/bus", "/fs"}) {
-    const std::string path = plan.mount_point + "/proc" + name;
-    if (::access(path.c_str(), F_OK) == 0) NEED(bind_read_only(path, path));
+Done close_kernel_settings(const Beneath& tree) {
+  for (const char* path :
+       {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"}) {
+    if (tree.find(path, 0).valid()) NEED(tree.bind_read_only(path, path));
   }
   return {};
+}
+
+/// What is shown of /sys. Not /sys/fs: there are the cgroups and the FUSE connections that the host
+/// gave to the caller, and whoever is root inside can take away that a bind is read-only.
+constexpr const char* kSysShown[] = {"block",    "bus",        "class",  "dev",    "devices",
+                                     "firmware", "hypervisor", "kernel", "module", "power"};
+
+Done mount_sys(const SandboxPlan& plan, Sandbox& sandbox) {
+  const Beneath& tree = sandbox.tree;
+  if (!is_mount_point(sandbox, "/sys", 0755)) return {};
+  if (plan.ids == IdMode::kRoot) return tree.bind_read_only("/sys", "/sys");
+  NEED(tree.mount("tmpfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                  "mode=755,size=4k,nr_inodes=32"));
+  for (const char* name : kSysShown) {
+    const std::string path = std::string("/sys/") + name;
+    struct stat st {};
+    if (::stat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) continue;
+    if (!tree.directory(path, 0755).valid()) return failure_errno(path);
+    NEED(tree.bind_read_only(path, path));
+  }
+  return tree.make_read_only("/sys");
+}
+
+Done mount_dev(const SandboxPlan& plan, Sandbox& sandbox) {
+  return is_mount_point(sandbox, "/dev", 0755) ? mount_devices(sandbox.tree, plan.ids) : Done();
 }
 
 }  // namespace
@@ -291,9 +207,11 @@ Done mount_union(const SandboxPlan& plan, int server_socket) {
                              (error == EACCES ? "chmod 666 /dev/fuse" : "modprobe fuse") + ")",
                          error);
   }
-  NEED(mounted("troot", plan.mount_point, "fuse.trootfs", MS_NODEV,
-               "fd=" + std::to_string(device.get()) +
-                   ",rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other"));
+  const std::string options =
+      "fd=" + std::to_string(device.get()) +
+      ",rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other";
+  if (::mount("troot", plan.mount_point.c_str(), "fuse.trootfs", MS_NODEV, options.c_str()) != 0)
+    return failure_errno("mount fuse.trootfs at " + plan.mount_point);
   UniqueFd second(::open(kFuseDevice, O_RDWR | O_CLOEXEC));
   std::uint32_t original = static_cast<std::uint32_t>(device.get());
   if (!second.valid() || ::ioctl(second.get(), FUSE_DEV_IOC_CLONE, &original) != 0) second.reset();
@@ -305,27 +223,22 @@ Done mount_union(const SandboxPlan& plan, int server_socket) {
   return {};
 }
 
-int mount_fresh_proc(const SandboxPlan& plan) {
-  const std::string target = plan.mount_point + "/proc";
-  // A rootfs may lack it; whatever else is wrong shows in the mount.
-  static_cast<void>(::mkdir(target.c_str(), 0555));
-  return ::mount("proc", target.c_str(), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0
-             ? 0
-             : errno;
+int mount_fresh_proc(Sandbox& sandbox) {
+  if (!is_mount_point(sandbox, "/proc", 0555)) return 0;
+  return sandbox.tree.try_mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
 }
 
-Done bind_host_proc(const SandboxPlan& plan) {
-  return bind_tree("/proc", plan.mount_point + "/proc");
+Done bind_host_proc(Sandbox& sandbox) {
+  return is_mount_point(sandbox, "/proc", 0555) ? sandbox.tree.bind("/proc", "/proc") : Done();
 }
 
-Done mount_rest(const SandboxPlan& plan) {
-  NEED(close_kernel_settings(plan));
-  NEED(directory(plan.mount_point + "/sys", 0755));
-  NEED(bind_read_only("/sys", plan.mount_point + "/sys"));
-  NEED(mount_dev(plan));
-  NEED(mount_tmp(plan));
-  NEED(mount_run(plan));
-  return show_resolver_file(plan);
+Done mount_rest(const SandboxPlan& plan, Sandbox& sandbox) {
+  if (plan.ids == IdMode::kRoot) NEED(close_kernel_settings(sandbox.tree));
+  NEED(mount_sys(plan, sandbox));
+  NEED(mount_dev(plan, sandbox));
+  NEED(mount_tmp(plan, sandbox));
+  NEED(mount_run(plan, sandbox));
+  return show_resolver_file(plan, sandbox);
 }
 
 Done change_root(const SandboxPlan& plan) {

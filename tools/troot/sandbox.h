@@ -3,7 +3,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "tools/troot/beneath.h"
 #include "tools/troot/idmap.h"
 #include "tools/troot/outcome.h"
 
@@ -27,13 +29,20 @@ inline constexpr const char* kRunSize = "64m";
 /// Mounts the union at the mount point and hands its descriptors to the server at `server_socket`.
 [[nodiscard]] Done mount_union(const SandboxPlan& plan, int server_socket);
 
+/// What is built over the union.
+struct Sandbox {
+  Beneath tree;  ///< the union; whatever lies in it was written by whoever was inside
+  std::vector<std::string> notes{};  ///< lines for a person: what is other than usual
+  bool own_run = false;              ///< /run is the world's own, and empty but for what init needs
+};
+
 /// A fresh /proc at the union's, for this process's pid namespace. EPERM where the host has covered
 /// parts of its own /proc, as containers do: the caller then does without a pid namespace.
-[[nodiscard]] int mount_fresh_proc(const SandboxPlan& plan);
-[[nodiscard]] Done bind_host_proc(const SandboxPlan& plan);
+[[nodiscard]] int mount_fresh_proc(Sandbox& sandbox);
+[[nodiscard]] Done bind_host_proc(Sandbox& sandbox);
 
 /// /sys, /dev, /run, /tmp, /dev/shm and the resolver's files.
-[[nodiscard]] Done mount_rest(const SandboxPlan& plan);
+[[nodiscard]] Done mount_rest(const SandboxPlan& plan, Sandbox& sandbox);
 
 /// Makes the union the root of the mount namespace and lets go of the host's tree.
 [[nodiscard]] Done change_root(const SandboxPlan& plan);

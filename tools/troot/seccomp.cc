@@ -1,6 +1,7 @@
 // The filter's rules.
 #include "tools/troot/seccomp.h"
 
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 
@@ -31,6 +32,20 @@ int refuse_ioctl(scmp_filter_ctx filter, std::uint64_t request) {
   return ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1, &same);
 }
 
+/// A cgroup namespace made inside belongs to the world's user namespace: the cgroup that the caller
+/// is in could be mounted by it, writable, and with it all of the caller's processes in there be
+/// ended. Without one no cgroup file system can be mounted. clone3(2) has its flags in memory,
+/// where a filter cannot look: who uses it asks clone(2) when the kernel does not have it.
+int refuse_cgroup_namespaces(scmp_filter_ctx filter) {
+  constexpr std::uint64_t kFlag = CLONE_NEWCGROUP;
+  const scmp_arg_cmp asked{0, SCMP_CMP_MASKED_EQ, kFlag, kFlag};
+  for (const int call : {SCMP_SYS(unshare), SCMP_SYS(clone)}) {
+    const int rc = ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), call, 1, &asked);
+    if (rc != 0) return rc;
+  }
+  return ::seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+}
+
 int add_other_abis(scmp_filter_ctx filter) {
   const auto add = [filter](std::uint32_t arch) {
     const int rc = ::seccomp_arch_add(filter, arch);
@@ -56,6 +71,9 @@ int build_and_load(scmp_filter_ctx filter, IdMode ids) {
   if (const int rc = add_other_abis(filter); rc != 0) return rc;
   for (const std::uint64_t request : {TIOCSTI, TIOCLINUX}) {
     if (const int rc = refuse_ioctl(filter, request); rc != 0) return rc;
+  }
+  if (ids != IdMode::kRoot) {
+    if (const int rc = refuse_cgroup_namespaces(filter); rc != 0) return rc;
   }
   if (ids == IdMode::kOne) {
     for (const int call : kFaked) {

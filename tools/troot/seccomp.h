@@ -11,7 +11,8 @@ namespace troot::cli {
 /// keep working.
 ///
 /// In every mode: TIOCSTI and TIOCLINUX (ioctl_tty(2)) are EPERM, since a session shares the
-/// caller's terminal and would type into the shell outside. With one id also: calls that could only
+/// caller's terminal and would type into the shell outside. For ordinary users: cgroup namespaces
+/// are EPERM, and clone3, which could hide one, is ENOSYS. With one id also: calls that could only
 /// fail, and whose failure package managers take for an error, are answered with success and not
 /// done: chown*, set*id, setgroups, capset. (mknod of a device is not one of them: nothing would be
 /// there afterwards. It is EPERM by the kernel, as with a range of ids.)

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <optional>
+#include <sstream>
 
 #include "fusefs/control/server.h"
 #include "tools/troot/agent.h"
@@ -137,6 +139,16 @@ std::optional<Session> ask_session(UniqueFd init) {
   return session;
 }
 
+/// Says what is other than usual in a world that was built; false: it was not.
+bool tell_notes(const World& world, const std::string& word) {
+  std::istringstream lines(word);
+  std::string line;
+  if (!std::getline(lines, line) || line != kWordOk) return false;
+  while (std::getline(lines, line))
+    std::fprintf(stderr, "troot: world '%s': %s\n", world.name().c_str(), line.c_str());
+  return true;
+}
+
 Outcome<Session> start(const Store& store, const World& world) {
   TAKE(settings, world.load());
   TAKE(server_lock, take_server_lock(world, kServerEnd_s));
@@ -153,7 +165,7 @@ Outcome<Session> start(const Store& store, const World& world) {
     server->socket.reset();
     answer = receive_message(prepared.starter.get(), -1);
   }
-  if (answer.word != kWordOk) {
+  if (!tell_notes(world, answer.word)) {
     discard(prepared.pid);
     const bool told = answer.word.rfind(kErrorPrefix, 0) == 0;
     return failure("world '" + world.name() + "' cannot be built: " +
