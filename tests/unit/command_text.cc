@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "fusefs/options.h"
+#include "fusefs/launch/options.h"
 #include "tools/troot/environment.h"
 #include "tools/troot/name.h"
 #include "tools/troot/provision.h"
