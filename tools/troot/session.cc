@@ -191,6 +191,7 @@ Outcome<int> run_in_world(const Store& store, const World& world,
   Terminal terminal;
   const Order order{world.name(), command, streams, terminal, before};
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    NEED(world.check_own());
     TAKE(session, open_session(store, world));
     const auto code = run_in_session(session, order, terminal, watched);
     if (code && !*code) continue;  // somebody stopped the world as we came: it is started anew
