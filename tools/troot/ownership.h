@@ -21,8 +21,8 @@ namespace troot::cli {
 /// itself must be the caller's alone. `cure` ends the line of an error about a foreign owner.
 [[nodiscard]] Outcome<std::string> own_place(const std::string& path, const std::string& cure);
 
-/// The same, and makes what is not there: for the caller alone; what lies on the way others may read.
-/// Whatever is there then, whoever made it, was looked at.
+/// The same, and makes what is not there: for the caller alone; what lies on the way others may
+/// read. Whatever is there then, whoever made it, was looked at.
 [[nodiscard]] Outcome<std::string> make_own_place(const std::string& path);
 
 enum class Kind { kDirectory, kFile };
