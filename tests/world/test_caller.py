@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a command in a world has of its caller: the program that joined, keys, descriptors, files."""
+"""What a command in a world has of its caller: the program that joined, keys, descriptors, files, process group."""
 import fcntl
 import os
 import shutil
@@ -191,6 +191,15 @@ def no_directory(u):
         equal(code, 125, f"status with a directory as standard {name}")
         check(number > 0 or ("standard input is a directory" in out and out.count("\n") == 1), f"troot says {out!r} {err!r}")
     equal(u.run("sh", "-c", "troot exec w -- readlink /proc/self/fd/0 <&-")[:2], (0, "/dev/null\n"), "a closed one")
+
+
+@case("a signal to the whole group, sent inside, does not reach the caller's", ids=EVERY)
+def own_group(u):
+    u.world("w")
+    script = "troot exec w -- python3 -c 'import os; os.kill(0, 9)'; echo was $?; sleep 1000 & troot exec w -- sh -c 'kill 0'; " \
+             "echo was $?; kill $! && echo helper lives"
+    code, out, err = u.run("sh", "-c", script)
+    equal((code, out), (0, "was 137\nwas 143\nhelper lives\n"), f"what the script says ({err})")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,9 @@ namespace {
 /// How often a world is started anew that ends as it is entered.
 constexpr int kAttempts = 5;
 
-/// What is passed on to the command. The terminal's own signals reach it without us.
-constexpr int kForwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
+/// What is passed on to the command.
+constexpr int kForwarded[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
+                              SIGUSR2, SIGALRM, SIGTSTP, SIGCONT};
 
 sigset_t watched_signals() {
   sigset_t set;
@@ -52,6 +53,7 @@ struct Order {
   const std::string& world;
   std::vector<std::string> command;
   const Streams& streams;
+  const Terminal& terminal;
   sigset_t mask;
 };
 
@@ -59,6 +61,7 @@ struct Order {
                                  const std::string& directory) {
   // If the troot in front is killed, its command goes as when a terminal closes.
   ::prctl(PR_SET_PDEATHSIG, SIGHUP);
+  order.terminal.make_group();
   order.streams.install();
   set_session_environment(order.world);
   enter_directory(directory);
@@ -132,38 +135,47 @@ Outcome<std::optional<pid_t>> start_command(const Session& session, const Order&
   return failure(message.word);
 }
 
-/// True when the terminal sent it, to the whole foreground group, of which the command may be a
-/// part.
-bool sent_by_terminal(const siginfo_t& info) {
-  return info.si_code == SI_KERNEL && (info.si_signo == SIGINT || info.si_signo == SIGQUIT);
+/// The terminal and the shell mean a whole group, anybody else one process.
+void pass_on(pid_t command, int number, const siginfo_t& info) {
+  const bool group = info.si_code == SI_KERNEL || number == SIGTSTP || number == SIGCONT;
+  ::kill(group ? -command : command, number);
 }
 
-/// Waits for the command, passing signals on to it.
-int wait_for(pid_t command, const sigset_t& watched, const Terminal& terminal) {
+/// Waits for the command, passing signals on to it. The result is its wait status.
+int wait_for(pid_t command, const sigset_t& watched, Terminal& terminal) {
   for (;;) {
     int status = 0;
     const pid_t seen = ::waitpid(command, &status, WNOHANG | WUNTRACED);
     if (seen == command && WIFSTOPPED(status)) {
-      terminal.stop_with(command);
+      terminal.stop_with(command, WSTOPSIG(status));
       continue;
     }
-    if (seen == command) return exit_code_of(status);
-    if (seen < 0 && errno == ECHILD) return kOurFailure;
+    if (seen == command) return status;
+    if (seen < 0 && errno == ECHILD) return W_EXITCODE(kOurFailure, 0);
     siginfo_t info{};
     const int number = ::sigwaitinfo(&watched, &info);
-    if (number > 0 && number != SIGCHLD && !sent_by_terminal(info)) ::kill(command, number);
+    if (number > 0 && number != SIGCHLD) pass_on(command, number, info);
   }
+}
+
+/// What ^C ends inside, ends a script around us too, as if it had stood in one group with us. (We
+/// have it blocked.)
+void end_like(int status) {
+  if (!WIFSIGNALED(status)) return;
+  const int number = WTERMSIG(status);
+  if (number == SIGINT || number == SIGQUIT) ::kill(0, number);
 }
 
 /// Nothing: as start_command.
 Outcome<std::optional<int>> run_in_session(const Session& session, const Order& order,
-                                           const sigset_t& watched) {
-  const Terminal terminal;
+                                           Terminal& terminal, const sigset_t& watched) {
   TAKE(pid, start_command(session, order));
   if (!pid) return std::optional<int>();
-  const int code = wait_for(*pid, watched, terminal);
-  terminal.take_back();
-  return std::optional<int>(code);
+  // It does so itself; but a signal may be here before it did.
+  ::setpgid(*pid, *pid);
+  const int status = wait_for(*pid, watched, terminal);
+  if (terminal.take_back()) end_like(status);
+  return std::optional<int>(exit_code_of(status));
 }
 
 }  // namespace
@@ -176,10 +188,12 @@ Outcome<int> run_in_world(const Store& store, const World& world,
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &watched, &before);
   TAKE(streams, Streams::of_caller());
-  const Order order{world.name(), command, streams, before};
+  Terminal terminal;
+  const Order order{world.name(), command, streams, terminal, before};
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    NEED(world.check_own());
     TAKE(session, open_session(store, world));
-    const auto code = run_in_session(session, order, watched);
+    const auto code = run_in_session(session, order, terminal, watched);
     if (code && !*code) continue;  // somebody stopped the world as we came: it is started anew
     const Done settled = streams.settle();
     NEED(close_session(world, std::move(session)));
