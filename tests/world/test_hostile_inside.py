@@ -38,7 +38,7 @@ for process in glob.glob("/proc/[0-9]*"):
     if not name.startswith("troot"): continue
     pid = int(process[6:])
     seen[name] = {
-        "fd": call(os.listdir, process + "/fd"), "cwd": call(os.listdir, process + "/cwd"),
+        "fd": call(lambda: [os.readlink(f"{process}/fd/{n}") for n in os.listdir(process + "/fd")]), "cwd": call(os.listdir, process + "/cwd"),
         "root": call(os.listdir, process + "/root/"), "exe": call(os.readlink, process + "/exe"),
         "chmod exe": call(os.chmod, process + "/exe", 0o700), "map_files": call(os.listdir, process + "/map_files"),
         "mem": call(lambda: open(process + "/mem", "rb")), "environ": call(lambda: open(process + "/environ").read()),

@@ -123,6 +123,15 @@ def entered(u):
     equal(said, [], "what is said when all is as it was")
 
 
+@case("a world is entered whatever its passwd is", ids=ALL)
+def passwd(u):
+    for what in ("mkfifo", "ln -s /dev/zero", "ln -s /etc/passwd", "ln -s /proc/self/fd/0", "mkdir", "true"):
+        u.world()
+        u.shell("w", f"rm /etc/passwd; {what} /etc/passwd")
+        equal(u.shell("w", "echo entered; echo $HOME"), "entered\n/root\n", f"after {what}")
+        u.troot("rm", "-f", "w")
+
+
 FILL = DETACH + r'''
 for p in ("/dev/shm", "/tmp", "/run", "/sys", "/dev", "/proc"): umount(p)
 for p in ("/.troot", "/tmp", "/run", "/sys", "/dev", "/proc"): os.rename(p, p + ".was")
