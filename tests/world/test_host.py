@@ -74,6 +74,38 @@ def absent_device(u):
     check("/dev/fuse" in err and "modprobe fuse" in err, f"exec says {err!r}")
 
 
+COVERED = "mount -t tmpfs none /proc/fs"
+REACH = """
+echo 500 > /proc/$0/oom_score_adj; kill -9 $0; kill -9 -1
+test "$(cat /proc/$0/comm)" = sleep && echo seen
+cat /proc/self/comm; echo x | cat /dev/stdin
+unshare -m sleep 379 >/dev/null 2>&1 &
+sleep 0.3
+"""
+
+
+@case("a /proc that is covered in part, as in a container: the host's processes are out of reach, and it is told",
+      ids=("one", "range"))
+def covered_proc(u):
+    u.world("w")
+    victim = u.popen("sleep", "300")
+    try:
+        code, out, err = on_a_host(u, COVERED, f"troot exec w -- sh -c {shlex.quote(REACH)} {victim.pid}")
+        equal((code, out.split()), (0, ["seen", "cat", "x"]), f"what a program finds ({err!r})")
+        check("troot: world 'w': /proc is the host's" in err, f"exec says {err!r}")
+        equal(victim.poll(), None, "a process of the user's on the host")
+        with open(f"/proc/{victim.pid}/oom_score_adj", encoding="ascii") as file:
+            equal(file.read(), "0\n", "its oom_score_adj")
+        equal(u.run("pgrep", "-U", str(u.uid), "-x", "-f", "sleep 379")[1], "", "what is left of the world")
+    finally:
+        victim.kill()
+        victim.wait()
+    code, out, _ = on_a_host(u, COVERED, "troot doctor --json")
+    found = next(f for f in json.loads(out) if f["what"] == "fresh /proc")
+    equal((code, found["verdict"]), (0, "warn"), f"doctor ({found})")
+    check("the host's processes" in found["detail"], f"doctor says {found}")
+
+
 @case("doctor tells whether FUSE over io_uring is enabled, and how")
 def io_uring(u):
     switch = "/sys/module/fuse/parameters/enable_uring"

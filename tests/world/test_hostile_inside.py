@@ -38,13 +38,14 @@ for process in glob.glob("/proc/[0-9]*"):
     if not name.startswith("troot"): continue
     pid = int(process[6:])
     seen[name] = {
-        "fd": call(os.listdir, process + "/fd"), "cwd": call(os.listdir, process + "/cwd"),
+        "fd": call(lambda: [os.readlink(f"{process}/fd/{n}") for n in os.listdir(process + "/fd")]), "cwd": call(os.listdir, process + "/cwd"),
         "root": call(os.listdir, process + "/root/"), "exe": call(os.readlink, process + "/exe"),
         "chmod exe": call(os.chmod, process + "/exe", 0o700), "map_files": call(os.listdir, process + "/map_files"),
         "mem": call(lambda: open(process + "/mem", "rb")), "environ": call(lambda: open(process + "/environ").read()),
         "ptrace": system(101, 16, pid, 0, 0), "seize": system(101, 0x4206, pid, 0, 0)}
-    pidfd = os.pidfd_open(pid)
-    seen[name]["getfd"] = [system(438, pidfd, n, 0) for n in range(12)]
+    # In a container /proc is the host's, and its numbers are nobody's here.
+    try: seen[name]["getfd"] = [system(438, os.pidfd_open(pid), n, 0) for n in range(12)]
+    except ProcessLookupError: pass
     buffer = ctypes.create_string_buffer(8)
     vector = struct.pack("QQ", ctypes.addressof(buffer), 8)
     other = struct.pack("QQ", 0x1000, 8)
@@ -61,7 +62,7 @@ def not_traceable(u):
     for name, tries in seen.items():
         for what, result in tries.items():
             for one in result if isinstance(result, list) else [result]:
-                check(one in ("EACCES", "EPERM"), f"{name}: {what}: {one}")
+                check(one in ("EACCES", "EPERM", "ESRCH"), f"{name}: {what}: {one}")
 
 
 @case("init of a world holds no directory, no file of the host's and no way to the store", ids=ALL)

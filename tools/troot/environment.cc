@@ -1,13 +1,15 @@
 // What owns it: the session's surroundings, from the files of the world itself.
 #include "tools/troot/environment.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <sstream>
 #include <vector>
 
-#include "tools/troot/store.h"
+#include "tools/troot/fd.h"
 #include "tools/troot/wire.h"
 
 namespace troot::cli {
@@ -38,6 +40,18 @@ std::string or_else(std::string value, const char* otherwise) {
 
 }  // namespace
 
+std::string read_plain(const std::string& path) {
+  constexpr std::size_t kMost = std::size_t{4} << 20;
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat st {};
+  if (!fd.valid() || ::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode)) return "";
+  std::string text;
+  char buffer[1 << 16];
+  for (ssize_t n; text.size() < kMost && (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(n));
+  return text;
+}
+
 std::string root_field(const std::string& passwd, unsigned index) {
   std::istringstream lines(passwd);
   for (std::string line; std::getline(lines, line);) {
@@ -57,7 +71,7 @@ std::string with_sbin(const std::string& path) {
 }
 
 void set_session_environment(const std::string& world) {
-  const std::string passwd = read_text("/etc/passwd");
+  const std::string passwd = read_plain("/etc/passwd");
   const std::string user = or_else(root_field(passwd, kNameField), "root");
   ::setenv("HOME", or_else(root_field(passwd, kHomeField), "/root").c_str(), 1);
   ::setenv("USER", user.c_str(), 1);
@@ -83,7 +97,7 @@ void enter_directory(const std::string& wanted) {
 std::string session_shell() {
   const char* own = std::getenv("SHELL");
   for (const std::string& shell : {std::string(own != nullptr ? own : ""),
-                                   root_field(read_text("/etc/passwd"), kShellField)}) {
+                                   root_field(read_plain("/etc/passwd"), kShellField)}) {
     if (!shell.empty() && shell[0] == '/' && ::access(shell.c_str(), X_OK) == 0) return shell;
   }
   return "/bin/sh";

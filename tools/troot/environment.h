@@ -16,6 +16,10 @@ void enter_directory(const std::string& wanted);
 /// $SHELL where it exists inside, else the shell of uid 0, else /bin/sh.
 [[nodiscard]] std::string session_shell();
 
+/// The text of a plain file of a world's, 4 MiB at most; empty for all else. A FIFO is not waited
+/// for, and what never ends is not read: whoever was inside could have put it there.
+[[nodiscard]] std::string read_plain(const std::string& path);
+
 /// `path` with the sbin directories that it lacks at its end. Pure.
 [[nodiscard]] std::string with_sbin(const std::string& path);
 

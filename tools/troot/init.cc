@@ -67,21 +67,9 @@ void leave_log() {
   for (const int fd : {1, 2}) ::dup2(0, fd);
 }
 
-/// Tried at the empty mount point, before there is a union: later it would be too late to do
-/// without.
-bool proc_can_be_mounted(const SandboxPlan& plan) {
-  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
-    return true;  // told by mount_union
-  const char* point = plan.mount_point.c_str();
-  if (::mount("proc", point, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
-    return errno != EPERM;
-  ::umount2(point, MNT_DETACH);
-  return true;
-}
-
 class Init {
  public:
-  explicit Init(InitPlan plan) : plan_(std::move(plan)), population_(plan_.own_pids) {}
+  explicit Init(InitPlan plan) : plan_(std::move(plan)) {}
 
   /// Everything up to the first session. The problem's line goes to the starter.
   Done build();
@@ -134,10 +122,6 @@ Done Init::build() {
   NEED(await(kWordMapped));
   NEED(become_root(sandbox.ids));
   hide_from_inside();
-  if (plan_.own_pids && !proc_can_be_mounted(sandbox)) {
-    static_cast<void>(send_message(plan_.starter.get(), kWordNoProc));
-    ::_exit(0);
-  }
   if (!send_message(plan_.starter.get(), kWordPrepared)) ::_exit(0);
   NEED(await(kWordGo));
   NEED(open_namespaces());
@@ -158,12 +142,7 @@ Done Init::build() {
 Done Init::build_tree() {
   TAKE(tree, Beneath::at(plan_.sandbox.mount_point));
   Sandbox sandbox{std::move(tree)};
-  if (plan_.own_pids) {
-    if (const int error = mount_fresh_proc(sandbox); error != 0)
-      return failure_errno("mount /proc", error);
-  } else {
-    NEED(bind_host_proc(sandbox));
-  }
+  NEED(mount_proc(sandbox));
   NEED(mount_rest(plan_.sandbox, sandbox));
   NEED(change_root(plan_.sandbox));
   // A world that is full, or has something else in the place of such a file, is entered as it is.
@@ -181,8 +160,7 @@ Done Init::build_tree() {
 
 Done Init::open_namespaces() {
   // The user namespace first: entering it gives the right to enter the others.
-  std::vector<const char*> names{"mnt", "ipc"};
-  if (plan_.own_pids) names.push_back("pid");
+  std::vector<const char*> names{"mnt", "ipc", "pid"};
   if (plan_.sandbox.ids != IdMode::kRoot) names.insert(names.begin(), "user");
   for (const char* name : names) {
     const std::string path = std::string("/proc/self/ns/") + name;

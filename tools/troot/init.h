@@ -14,8 +14,6 @@ namespace troot::cli {
 /// connection.
 inline constexpr std::string_view kWordMapped = "mapped";      ///< to init: the id maps are written
 inline constexpr std::string_view kWordPrepared = "prepared";  ///< from init: waits for the server
-inline constexpr std::string_view kWordNoProc =
-    "noproc";                                      ///< from init: no fresh /proc here; it has ended
 inline constexpr std::string_view kWordGo = "go";  ///< to init: the server is ready for the mount
 // From init, when the world is built: kWordOk, and a line each for what is other than usual.
 inline constexpr std::string_view kErrorPrefix =
@@ -23,7 +21,6 @@ inline constexpr std::string_view kErrorPrefix =
 
 struct InitPlan {
   SandboxPlan sandbox;
-  bool own_pids = true;    ///< it is pid 1 of a pid namespace of its own
   bool furnish = false;    ///< the first start
   UniqueFd starter;        ///< seqpacket; becomes the first session's connection
   UniqueFd server_socket;  ///< where the server awaits the mount (sent by the starter with kWordGo)

@@ -4,12 +4,9 @@
 
 namespace troot::cli {
 
+/// The caller is pid 1 of the world's pid namespace, and the kernel knows who is in it.
 class Population {
  public:
-  /// `own_pids`: the caller is pid 1 of the world's pid namespace, and the kernel knows who is in
-  /// it. Else members are found in /proc by their mount namespace.
-  explicit Population(bool own_pids) : own_pids_(own_pids) {}
-
   /// True when there was anybody to send it to. Signal 0 only asks.
   bool signal(int number) const;
   /// Asks everybody to end, waits `grace_ms`, then kills, and waits until nobody is left or two
@@ -17,9 +14,7 @@ class Population {
   void end(int grace_ms) const;
 
  private:
-  bool signal_members(int number) const;
   bool wait_empty(int timeout_ms) const;
-  bool own_pids_;
 };
 
 }  // namespace troot::cli

@@ -151,8 +151,12 @@ Finding fresh_proc() {
                                                                                             : errno;
   });
   if (error == 0) return {"fresh /proc", Verdict::kOk, "worlds have process ids of their own", ""};
-  return {"fresh /proc", Verdict::kWarn,
-          words(error < 0 ? -error : error) + "; worlds share the host's process ids", ""};
+  return {
+      "fresh /proc", Verdict::kWarn,
+      words(error < 0 ? -error : error) +
+          ": parts of the host's /proc are covered, as in a container; worlds show it read-only, "
+          "with the host's processes, and ps and pkill inside do not work",
+      ""};
 }
 
 /// The line that gives `user` ids which nobody has, with the package that maps them.

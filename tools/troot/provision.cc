@@ -7,8 +7,8 @@
 
 #include <sstream>
 
+#include "tools/troot/environment.h"
 #include "tools/troot/fd.h"
-#include "tools/troot/store.h"
 #include "tools/troot/wire.h"
 
 namespace troot::cli {
@@ -44,9 +44,7 @@ Done synthesise(const std::string& shadow, const std::string& source,
                 std::string (*convert)(const std::string&)) {
   struct stat st {};
   if (::stat(shadow.c_str(), &st) != 0 || st.st_size != 0) return {};
-  struct stat from {};
-  if (::stat(source.c_str(), &from) != 0 || !S_ISREG(from.st_mode)) return {};
-  return write_file(shadow, convert(read_text(source)), static_cast<mode_t>(st.st_mode & 0777));
+  return write_file(shadow, convert(read_plain(source)), static_cast<mode_t>(st.st_mode & 0777));
 }
 
 std::string each_name(const std::string& table, const std::string& rest) {

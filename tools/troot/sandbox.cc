@@ -223,13 +223,15 @@ Done mount_union(const SandboxPlan& plan, int server_socket) {
   return {};
 }
 
-int mount_fresh_proc(Sandbox& sandbox) {
-  if (!is_mount_point(sandbox, "/proc", 0555)) return 0;
-  return sandbox.tree.try_mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
-}
-
-Done bind_host_proc(Sandbox& sandbox) {
-  return is_mount_point(sandbox, "/proc", 0555) ? sandbox.tree.bind("/proc", "/proc") : Done();
+Done mount_proc(Sandbox& sandbox) {
+  if (!is_mount_point(sandbox, "/proc", 0555)) return {};
+  const int error = sandbox.tree.try_mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
+  if (error == 0) return {};
+  if (error != EPERM) return failure_errno("mount /proc", error);
+  sandbox.notes.push_back(
+      "/proc is the host's, read-only, and shows its processes: parts of it are covered, as in a "
+      "container, and so no other can be mounted");
+  return sandbox.tree.bind_read_only("/proc", "/proc");
 }
 
 Done mount_rest(const SandboxPlan& plan, Sandbox& sandbox) {

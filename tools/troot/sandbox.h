@@ -36,10 +36,10 @@ struct Sandbox {
   bool own_run = false;              ///< /run is the world's own, and empty but for what init needs
 };
 
-/// A fresh /proc at the union's, for this process's pid namespace. EPERM where the host has covered
-/// parts of its own /proc, as containers do: the caller then does without a pid namespace.
-[[nodiscard]] int mount_fresh_proc(Sandbox& sandbox);
-[[nodiscard]] Done bind_host_proc(Sandbox& sandbox);
+/// A fresh /proc for this process's pid namespace. Where the host has covered parts of its own
+/// /proc, as containers do, the kernel grants none: the host's is shown then, so that there is a
+/// /proc/self, and the pid namespace still keeps signals inside.
+[[nodiscard]] Done mount_proc(Sandbox& sandbox);
 
 /// /sys, /dev, /run, /tmp, /dev/shm and the resolver's files.
 [[nodiscard]] Done mount_rest(const SandboxPlan& plan, Sandbox& sandbox);

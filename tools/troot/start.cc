@@ -35,18 +35,17 @@ struct Prepared {
   UniqueFd starter;
   IdPlan ids;
 };
-enum class Obstacle { kProc, kIdMap };
 struct Refused {
-  std::optional<Obstacle> obstacle;  ///< what another attempt can do without
   Problem problem;
+  bool by_id_map = false;  ///< another attempt can do with fewer ids
 };
 
 SandboxPlan sandbox_plan(const World& world, const Settings& settings, IdMode ids) {
   return {world.name(), settings.base, world.run("root"), program_path(), ids, settings.share_tmp};
 }
 
-tl::unexpected<Refused> refused(Problem problem, std::optional<Obstacle> obstacle = std::nullopt) {
-  return tl::unexpected<Refused>(Refused{obstacle, std::move(problem)});
+tl::unexpected<Refused> refused(Problem problem, bool by_id_map = false) {
+  return tl::unexpected<Refused>(Refused{std::move(problem), by_id_map});
 }
 
 void discard(pid_t init) {
@@ -55,10 +54,9 @@ void discard(pid_t init) {
 }
 
 Outcome<InitPlan> init_plan(const World& world, const Settings& settings, const IdPlan& ids,
-                            bool own_pids, const UniqueFd& agent) {
+                            const UniqueFd& agent) {
   InitPlan plan;
   plan.sandbox = sandbox_plan(world, settings, ids.mode);
-  plan.own_pids = own_pids;
   plan.furnish = settings.provisioned != to_string(ids.mode);
   plan.listener = bind_socket(world.run("init.sock"), SOCK_SEQPACKET);
   if (!plan.listener.valid()) return failure_errno(world.run("init.sock"));
@@ -84,45 +82,37 @@ tl::expected<Prepared, Refused> prepare(InitPlan plan, const IdPlan& ids) {
   }
   Prepared prepared{-1, UniqueFd(ends[0]), ids};
   plan.starter.reset(ends[1]);
-  const int flags = CLONE_NEWNS | CLONE_NEWIPC | (plan.own_pids ? CLONE_NEWPID : 0) |
-                    (ids.mode == IdMode::kRoot ? 0 : CLONE_NEWUSER);
+  const int flags =
+      CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID | (ids.mode == IdMode::kRoot ? 0 : CLONE_NEWUSER);
   prepared.pid = clone_process(flags);
   if (prepared.pid < 0) return refused(no_namespaces(errno));
   if (prepared.pid == 0) run_init(std::move(plan));
   plan.starter.reset();
   if (const Done mapped = write_id_maps(prepared.pid, ids); !mapped) {
     discard(prepared.pid);
-    return refused(mapped.error(), Obstacle::kIdMap);
+    return refused(mapped.error(), true);
   }
   Message answer;
   if (send_message(prepared.starter.get(), kWordMapped))
     answer = receive_message(prepared.starter.get(), kAdmit_ms);
   if (answer.word == kWordPrepared) return prepared;
   discard(prepared.pid);
-  const Problem problem{Blame::kFailure, answer.word.rfind(kErrorPrefix, 0) == 0
-                                             ? answer.word.substr(kErrorPrefix.size())
-                                             : "the world's init ended at once"};
-  return answer.word == kWordNoProc ? refused(problem, Obstacle::kProc) : refused(problem);
+  return refused({Blame::kFailure, answer.word.rfind(kErrorPrefix, 0) == 0
+                                       ? answer.word.substr(kErrorPrefix.size())
+                                       : "the world's init ended at once"});
 }
 
-/// Goes down the ladder: ids as many as can be had, a pid namespace where /proc can be mounted for
-/// it.
+/// With ids as many as can be had.
 Outcome<Prepared> prepare_best(const Store& store, const World& world, const Settings& settings) {
-  bool own_pids = true;
   std::vector<IdPlan> plans = id_plans();
   TAKE(agent, start_agent(store, world));
   for (;;) {
-    TAKE(plan, init_plan(world, settings, plans.front(), own_pids, agent));
+    TAKE(plan, init_plan(world, settings, plans.front(), agent));
     auto prepared = prepare(std::move(plan), plans.front());
     if (prepared) return std::move(*prepared);
-    const Refused& why = prepared.error();
-    if (why.obstacle == Obstacle::kProc && own_pids) {
-      own_pids = false;
-    } else if (why.obstacle == Obstacle::kIdMap && plans.size() > 1) {
-      plans.erase(plans.begin());
-    } else {
-      return tl::unexpected<Problem>(why.problem);
-    }
+    if (!prepared.error().by_id_map || plans.size() == 1)
+      return tl::unexpected<Problem>(prepared.error().problem);
+    plans.erase(plans.begin());
   }
 }
 
