@@ -85,20 +85,20 @@ class User:
     def make(self, mode):
         self.made = f"troot-w{os.getpid()}"
         subprocess.run(["useradd", "--home-dir", self.home, "--no-create-home", "--shell", "/bin/bash", self.made],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
         entry = pwd.getpwnam(self.made)
         self.uid, self.gid = entry.pw_uid, entry.pw_gid
         has = any(line.startswith(self.made + ":") for line in open("/etc/subuid", encoding="utf-8"))
         if mode == "range" and not has:
             subprocess.run(["usermod", "--add-subuids", "200000-265535", "--add-subgids", "200000-265535", self.made],
-                           check=True, timeout=30)
+                           check=True, timeout=300)
         if mode == "one" and has:
             for line in open("/etc/subuid", encoding="utf-8"):
                 name, first, count = line.strip().split(":")
                 if name == self.made:
                     span = f"{first}-{int(first) + int(count) - 1}"
                     subprocess.run(["usermod", "--del-subuids", span, "--del-subgids", span, self.made], check=True,
-                                   timeout=30)
+                                   timeout=300)
 
     def identity(self):
         """For subprocess: who runs it."""
@@ -163,8 +163,8 @@ class User:
         shutil.rmtree(self.home, ignore_errors=True)
         if self.made:
             # What a failed case left running; the user is this case's own. userdel refuses one with processes.
-            subprocess.run(["pkill", "-KILL", "-U", str(self.uid)], timeout=30)
-            subprocess.run(["userdel", "--force", self.made], timeout=30, stderr=subprocess.DEVNULL)
+            subprocess.run(["pkill", "-KILL", "-U", str(self.uid)], timeout=300)
+            subprocess.run(["userdel", "--force", self.made], timeout=300, stderr=subprocess.DEVNULL)
         equal(removed.returncode, 0, f"plain rm -rf of the store ({removed.stderr!r})")
 
 
@@ -305,7 +305,7 @@ def unable():
         os.close(os.open("/dev/fuse", os.O_RDWR))
     except OSError as error:
         return f"needs FUSE: /dev/fuse: {error.strerror}"
-    if subprocess.run(["unshare", "-Ur", "true"], capture_output=True, timeout=30).returncode != 0:
+    if subprocess.run(["unshare", "-Ur", "true"], capture_output=True, timeout=300).returncode != 0:
         return "needs user namespaces"
     return ""
 
