@@ -1,4 +1,4 @@
-// What owns it: the facade: each operation handed to the concern that owns it.
+// The facade: each operation handed to the concern that owns it.
 #include "fusefs/overlay.h"
 
 #include "fusefs/mount/check.h"

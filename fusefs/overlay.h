@@ -1,4 +1,4 @@
-// What owns it: the union of the layers as one object, one method per file system operation. It is
+// The union of the layers as one object, one method per file system operation. It is
 // what the FUSE boundary (fusefs/fuse/ops) calls and what tests drive in-process, without a kernel
 // or root.
 //

@@ -1,4 +1,4 @@
-// What owns it: the settle thread and the settings of quota/books.h.
+// The settle thread and the settings of quota/books.h.
 #include "quota/books.h"
 
 #include <spdlog/spdlog.h>

@@ -1,4 +1,4 @@
-// What owns it: keeping the ledger true to memory: the inodes whose records have changed, the
+// Keeping the ledger true to memory: the inodes whose records have changed, the
 // thread that settles them, each project's own sum, and the settings on disk.
 //
 // A settle takes everything noted so far, asks the ledger for the records that it replaces, and

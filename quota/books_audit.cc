@@ -1,4 +1,4 @@
-// What owns it: the sums of quota/books.h compared with the records, and mended.
+// The sums of quota/books.h compared with the records, and mended.
 #include <thread>
 #include <unordered_set>
 

@@ -1,4 +1,4 @@
-// What owns it: the checksum of small texts that are kept: CRC-32, as zlib and many tools have it.
+// The checksum of small texts that are kept: CRC-32, as zlib and many tools have it.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// What owns it: the state machine of quota/dquot.h.
+// The state machine of quota/dquot.h.
 #include "quota/dquot.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: one project's state machine (quota rules 5, 6, 7 and 11): usage, limits, soft
+// One project's state machine (quota rules 5, 6, 7 and 11): usage, limits, soft
 // timers, margin, peak and failcnt. Knows no other project, no disk and no clock: `now` comes in
 // with a call.
 //

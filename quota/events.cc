@@ -1,4 +1,4 @@
-// What owns it: the ring of quota/events.h.
+// The ring of quota/events.h.
 #include "quota/events.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: events of project quota: which there are, and the bounded ring in which they wait
+// Events of project quota: which there are, and the bounded ring in which they wait
 // for whoever listens. Whoever charges never waits for a listener: what is not read in time is
 // overwritten, and the reader is told how many it has missed.
 //

@@ -1,4 +1,4 @@
-// What owns it: the encodings of quota/format.h.
+// The encodings of quota/format.h.
 #include "quota/format.h"
 
 namespace troot::quota::format {

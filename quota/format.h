@@ -1,4 +1,4 @@
-// What owns it: the bytes of the ledger's keys and records (docs/FORMAT.md, "The ledger"). Pure;
+// The bytes of the ledger's keys and records (docs/FORMAT.md, "The ledger"). Pure;
 // decoding takes any bytes and never reads past them.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the file of quota/journal.h: its bytes, its epochs, and who waits for room.
+// The file of quota/journal.h: its bytes, its epochs, and who waits for room.
 #include "quota/journal.h"
 
 #include <fcntl.h>

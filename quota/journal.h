@@ -1,4 +1,4 @@
-// What owns it: the journal of intents: which charged objects are being changed, where a killed
+// The journal of intents: which charged objects are being changed, where a killed
 // process cannot take it along: a file that is mapped shared, written by plain stores to memory
 // (docs/FORMAT.md, "The journal").
 //

@@ -1,4 +1,4 @@
-// What owns it: the SIGBUS handler of quota/journal_guard.h. A signal handler may only look at what
+// The SIGBUS handler of quota/journal_guard.h. A signal handler may only look at what
 // stands still: the slots are atomics, and a slot's other fields change only while it is free.
 #include "quota/journal_guard.h"
 

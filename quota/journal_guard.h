@@ -1,4 +1,4 @@
-// What owns it: what happens when a page of a mapped journal cannot be had: a full btrfs or a
+// What happens when a page of a mapped journal cannot be had: a full btrfs or a
 // failing disk answers a store with SIGBUS. Then the journal goes, and the server stays: memory
 // takes the place of the mapping, and the file is removed, so that a crash means a count.
 #pragma once

@@ -1,4 +1,4 @@
-// What owns it: RocksDB behind quota/ledger.h: its options, its errors as errnos, and what becomes
+// RocksDB behind quota/ledger.h: its options, its errors as errnos, and what becomes
 // of a database that cannot be read.
 #include "quota/ledger.h"
 

@@ -1,4 +1,4 @@
-// What owns it: the ledger's database: the only part that knows RocksDB. One directory, one
+// The ledger's database: the only part that knows RocksDB. One directory, one
 // process:
 //
 //     DIR/lock           held by flock(2) while the ledger is open

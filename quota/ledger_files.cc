@@ -1,4 +1,4 @@
-// What owns it: see ledger_files.h.
+// Implements ledger_files.h.
 #include "quota/ledger_files.h"
 
 #include <rocksdb/env.h>

@@ -1,4 +1,4 @@
-// What owns it: how RocksDB reaches the ledger's files: without those that nobody reads, and with a
+// How RocksDB reaches the ledger's files: without those that nobody reads, and with a
 // look at what it believes unseen.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the text of quota/limits_file.h.
+// The text of quota/limits_file.h.
 #include "quota/limits_file.h"
 
 #include <fcntl.h>

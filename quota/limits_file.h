@@ -1,4 +1,4 @@
-// What owns it: the text dump of limits, grace periods and parents beside the ledger, so that they
+// The text dump of limits, grace periods and parents beside the ledger, so that they
 // survive the loss of the database (docs/FORMAT.md, "limits.txt"). A person may read it, and may
 // edit it while no server runs and there is no database.
 //

@@ -1,4 +1,4 @@
-// What owns it: the project's locks: the standard library's, annotated so that clang checks their
+// The project's locks: the standard library's, annotated so that clang checks their
 // use (quota/thread_annotations.h). Same size and cost as what they wrap. None is recursive.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the facade of quota/quota.h: what the file system calls, handed to the tree and to
+// The facade of quota/quota.h: what the file system calls, handed to the tree and to
 // the ledger.
 #include "quota/quota.h"
 

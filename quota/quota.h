@@ -1,4 +1,4 @@
-// What owns it: the facade of project quota. Stands alone: knows nothing of FUSE, layers or paths
+// The facade of project quota. Stands alone: knows nothing of FUSE, layers or paths
 // in them; the file system tells it amounts and gets a yes or EDQUOT.
 //
 // The flow of every growing operation (docs/DESIGN.md, "Reserve, write, claim"):

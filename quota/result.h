@@ -1,4 +1,4 @@
-// What owns it: the one way in which every part of the project reports failure.
+// The one way in which every part of the project reports failure.
 //
 // A function that can fail returns Result<T>: the value, or an Errno. An Errno is always one that a
 // system call, a named rule of the design or a man page gave; none is invented on the way up.

@@ -1,4 +1,4 @@
-// What owns it: what is kept of a project, as a plain value: what the ledger writes and the tree
+// What is kept of a project, as a plain value: what the ledger writes and the tree
 // loads.
 #pragma once
 

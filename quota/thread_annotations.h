@@ -1,4 +1,4 @@
-// What owns it: the spelling of clang's thread-safety attributes. With clang, -Wthread-safety
+// The spelling of clang's thread-safety attributes. With clang, -Wthread-safety
 // proves at compile time that a field is touched only under its lock; g++ sees nothing.
 #pragma once
 

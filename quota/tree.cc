@@ -1,4 +1,4 @@
-// What owns it: the tree of quota/tree.h.
+// The tree of quota/tree.h.
 #include "quota/tree.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: the projects of a mount as a tree: who is whose parent, and charging up a chain
+// The projects of a mount as a tree: who is whose parent, and charging up a chain
 // with undo. At the root stands the total, which is no project: it has no id.
 //
 // Thread-safety: every method from any thread. A lock held shared for charges and alone for changes

@@ -1,4 +1,4 @@
-// What owns it: the vocabulary of project quota. Distinct types, so that an id, a count of bytes
+// The vocabulary of project quota. Distinct types, so that an id, a count of bytes
 // and a time cannot be mixed up. Everything here is a plain value: copyable, without locks.
 #pragma once
 

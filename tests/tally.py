@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: counting test cases. Reads the JUnit files that ctest wrote, counts the cases inside each test
+"""Counting test cases. Reads the JUnit files that ctest wrote, counts the cases inside each test
 program (Catch2's summary, TAP lines of scripts), lists what failed and what was skipped, and prints the closing
 line `N passed, N failed[, N skipped]`. Exit code 1 on any failure.
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # shellcheck disable=SC2016 # dpkg-query expands its own ${...}
-# What owns it: the main job of the project, done once and explained: a world under a limit, a real package in it, the
+# The main job of the project, done once and explained: a world under a limit, a real package in it, the
 # limit reached, the host untouched. tools/quickstart runs it; it needs `troot` in PATH and an ordinary user.
 #
 # Every step prints why, the command as typed, and what came of it. The first that fails ends it with an error.

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# What owns it: getting a Debian or Ubuntu machine ready: which packages the project needs, installing the ones
+# Getting a Debian or Ubuntu machine ready: which packages the project needs, installing the ones
 # that are missing, opening /dev/fuse, building. Sourced by tools/quickstart and tests/run, never run by itself.
 #
 # Everything here says what it changes before it changes it. The caller sets `set -euo pipefail`, `top` (the

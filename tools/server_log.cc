@@ -1,4 +1,4 @@
-// What owns it: see server_log.h.
+// Implements server_log.h.
 #include "tools/server_log.h"
 
 #include <fcntl.h>

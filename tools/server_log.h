@@ -1,4 +1,4 @@
-// What owns it: the file that a server's log goes to. Whoever uses a mount can make it complain, as
+// The file that a server's log goes to. Whoever uses a mount can make it complain, as
 // often as he likes: so a line that comes again is counted instead, and the file begins anew, with
 // the one before kept beside it, when it has grown.
 #pragma once

@@ -1,4 +1,4 @@
-// What owns it: the mount program: from a command line to a mount that is served.
+// The mount program: from a command line to a mount that is served.
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>

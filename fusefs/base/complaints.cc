@@ -1,4 +1,4 @@
-// What owns it: see complaints.h.
+// Implements complaints.h.
 #include "fusefs/base/complaints.h"
 
 #include <spdlog/spdlog.h>

@@ -1,4 +1,4 @@
-// What owns it: what the log is told of objects that cannot be used as they are. Layers may be
+// What the log is told of objects that cannot be used as they are. Layers may be
 // somebody else's, and looked at again and again: each line is said once, and only so many.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: see escape.h.
+// Implements escape.h.
 #include "fusefs/base/escape.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: values and names as one word of a line: a blank, a backslash and control characters
+// Values and names as one word of a line: a blank, a backslash and control characters
 // as \ooo, as /proc/mounts has it. Names of the layers may hold anything, so a line of the log or
 // of the control socket could be forged by one.
 #pragma once

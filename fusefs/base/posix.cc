@@ -1,4 +1,4 @@
-// What owns it: the raw system calls (see posix.h). Those that are younger than some supported
+// The raw system calls (see posix.h). Those that are younger than some supported
 // kernel have their older form here too, chosen once at run time.
 #include "fusefs/base/posix.h"
 

@@ -1,4 +1,4 @@
-// What owns it: the system calls of the union. Fd and Dir own descriptors; every call that changes
+// The system calls of the union. Fd and Dir own descriptors; every call that changes
 // something on disk goes through here and through the hook, so that tests can fail or kill the
 // process at the n-th change. Names are resolved by (directory descriptor, one name), never
 // following a symlink.

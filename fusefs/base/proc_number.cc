@@ -1,4 +1,4 @@
-// What owns it: see proc_number.h.
+// Implements proc_number.h.
 #include "fusefs/base/proc_number.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: one number of a one-line file of /proc, asked for again and again.
+// One number of a one-line file of /proc, asked for again and again.
 #pragma once
 
 #include <cstdint>

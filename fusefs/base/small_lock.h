@@ -1,4 +1,4 @@
-// What owns it: locks of four bytes, since every inode carries two and the target is 64 bytes an
+// Locks of four bytes, since every inode carries two and the target is 64 bytes an
 // inode. A reader-writer lock in which writers are not starved, and a mutex. Both sleep in the
 // kernel (futex, through std::atomic::wait) when they must wait. Not recursive.
 #pragma once

@@ -1,4 +1,4 @@
-// What owns it: names on the way down from a root, for walks of a tree of any depth: a directory
+// Names on the way down from a root, for walks of a tree of any depth: a directory
 // that waits to be walked is a name below another one, not a descriptor. Neither making nor
 // dropping one recurses.
 //

@@ -1,4 +1,4 @@
-// What owns it: building the answers of the control socket and taking its requests apart: shared by
+// Building the answers of the control socket and taking its requests apart: shared by
 // the files of the verbs (fusefs/control/verbs.h).
 #pragma once
 

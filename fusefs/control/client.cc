@@ -1,4 +1,4 @@
-// What owns it: the client's side of the control socket.
+// The client's side of the control socket.
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// What owns it: the verbs of the control socket that show and change project quota.
+// The verbs of the control socket that show and change project quota.
 #include <charconv>
 #include <chrono>
 #include <limits>

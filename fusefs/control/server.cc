@@ -1,4 +1,4 @@
-// What owns it: the thread that serves the control socket: who is let in, and how long one may
+// The thread that serves the control socket: who is let in, and how long one may
 // stay.
 #include "fusefs/control/server.h"
 

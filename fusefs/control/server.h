@@ -1,4 +1,4 @@
-// What owns it: the control socket of a running server: who may ask what, the words of the
+// The control socket of a running server: who may ask what, the words of the
 // protocol, and the client that the tools use. docs/FORMAT.md, "The control socket", has the
 // grammar.
 //

@@ -1,4 +1,4 @@
-// What owns it: binding and connecting AF_UNIX sockets at paths of any length.
+// Binding and connecting AF_UNIX sockets at paths of any length.
 #include "fusefs/control/socket.h"
 
 #include <fcntl.h>

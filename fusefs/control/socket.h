@@ -1,4 +1,4 @@
-// What owns it: a listening AF_UNIX socket at a path of any length, and connecting to one. sun_path
+// A listening AF_UNIX socket at a path of any length, and connecting to one. sun_path
 // holds 107 bytes, so the last component is named through a descriptor of its directory.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: what each request of the control socket answers.
+// What each request of the control socket answers.
 #include "fusefs/control/verbs.h"
 
 #include <unistd.h>

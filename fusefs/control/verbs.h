@@ -1,4 +1,4 @@
-// What owns it: the words of the control protocol and what each does (fusefs/control/server.h has
+// The words of the control protocol and what each does (fusefs/control/server.h has
 // the grammar). Knows nothing of sockets.
 #pragma once
 

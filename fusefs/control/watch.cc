@@ -1,4 +1,4 @@
-// What owns it: sending events to a subscriber.
+// Sending events to a subscriber.
 #include "fusefs/control/watch.h"
 
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-// What owns it: one subscriber of the control socket's `watch`: where it stands in the ring of
+// One subscriber of the control socket's `watch`: where it stands in the ring of
 // events, and what it has not taken yet. Bounded: the next events are looked up only once the last
 // were sent, so that one who does not read falls behind in the ring and costs nothing.
 #pragma once

@@ -1,4 +1,4 @@
-// What owns it: see acl.h.
+// Implements acl.h.
 #include "fusefs/disk/acl.h"
 
 #include <cstdint>

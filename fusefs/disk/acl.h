@@ -1,4 +1,4 @@
-// What owns it: POSIX ACLs as values of the xattrs system.posix_acl_access and
+// POSIX ACLs as values of the xattrs system.posix_acl_access and
 // system.posix_acl_default (acl(5), the kernel's linux/posix_acl_xattr.h): what mode they say, what
 // a new object inherits. Pure functions; a value that is none is an answer (nullopt).
 #pragma once

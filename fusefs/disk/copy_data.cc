@@ -1,4 +1,4 @@
-// What owns it: see copy_data.h.
+// Implements copy_data.h.
 #include "fusefs/disk/copy_data.h"
 
 #include <algorithm>

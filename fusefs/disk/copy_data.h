@@ -1,4 +1,4 @@
-// What owns it: bringing a file's data up: by reflink, else extent by extent, so that holes stay
+// Bringing a file's data up: by reflink, else extent by extent, so that holes stay
 // holes.
 #pragma once
 

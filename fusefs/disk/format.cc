@@ -1,4 +1,4 @@
-// What owns it: see format.h.
+// Implements format.h.
 #include "fusefs/disk/format.h"
 
 #include <sys/stat.h>

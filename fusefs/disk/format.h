@@ -1,4 +1,4 @@
-// What owns it: the names and encodings of what the union keeps in xattrs on disk (docs/FORMAT.md).
+// The names and encodings of what the union keeps in xattrs on disk (docs/FORMAT.md).
 // Pure functions; bad data is an answer (nullopt), never trusted.
 #pragma once
 

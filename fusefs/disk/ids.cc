@@ -1,4 +1,4 @@
-// What owns it: see ids.h.
+// Implements ids.h.
 #include "fusefs/disk/ids.h"
 
 namespace troot::fusefs {

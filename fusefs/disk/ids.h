@@ -1,4 +1,4 @@
-// What owns it: whose an object is said to be. Two ways: native (as on disk; a server with real
+// Whose an object is said to be. Two ways: native (as on disk; a server with real
 // root), and presented (every upper file belongs to the server's user; owner, mode and device live
 // in override_stat). Pure functions.
 #pragma once

@@ -1,4 +1,4 @@
-// What owns it: see link_store.h.
+// Implements link_store.h.
 #include "fusefs/disk/link_store.h"
 
 #include <spdlog/spdlog.h>

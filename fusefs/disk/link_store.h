@@ -1,4 +1,4 @@
-// What owns it: what a symlink of the upper cannot carry itself (user xattrs are refused on
+// What a symlink of the upper cannot carry itself (user xattrs are refused on
 // symlinks): owner, project, origin. A name in work/troot/links for each symlink that differs from
 // the default says all of it, and all these names are links to one empty file: so a record takes no
 // inode and no block of the disk, which nobody would be charged for. All are read at the mount.

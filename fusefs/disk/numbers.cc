@@ -1,4 +1,4 @@
-// What owns it: see numbers.h.
+// Implements numbers.h.
 #include "fusefs/disk/numbers.h"
 
 #include <spdlog/spdlog.h>

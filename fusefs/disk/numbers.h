@@ -1,4 +1,4 @@
-// What owns it: st_ino. A mount shows one st_dev, so objects of several file systems need numbers
+// St_ino. A mount shows one st_dev, so objects of several file systems need numbers
 // that no two of them share, and that stay the same over remounts in whatever order things are
 // looked at: what was decided is kept in work/troot/numbers (docs/FORMAT.md, "Inode numbers").
 //

@@ -1,4 +1,4 @@
-// What owns it: see dying.h.
+// Implements dying.h.
 #include "fusefs/fuse/dying.h"
 
 #include <dirent.h>

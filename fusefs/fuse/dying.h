@@ -1,4 +1,4 @@
-// What owns it: telling a client that is being killed from one that only got a signal. The kernel
+// Telling a client that is being killed from one that only got a signal. The kernel
 // sends an INTERRUPT for any signal, and a program that is answered EINTR from write(2) on a file
 // mostly takes it for a failure; so long work is stopped for the dying alone, as the kernel's own
 // file systems do.

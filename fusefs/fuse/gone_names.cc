@@ -1,4 +1,4 @@
-// What owns it: see gone_names.h.
+// Implements gone_names.h.
 #include "fusefs/fuse/gone_names.h"
 
 #include <utility>

@@ -1,4 +1,4 @@
-// What owns it: the names that were removed and of which the kernel may still keep an entry that
+// The names that were removed and of which the kernel may still keep an entry that
 // says so: which of them it shall be told to let go of, and when.
 //
 // Up to some thousand it may keep: what comes and goes, as temporary files do, costs nothing.

@@ -1,4 +1,4 @@
-// What owns it: the thread that tells the kernel what is stale.
+// The thread that tells the kernel what is stale.
 #include "fusefs/fuse/notifier.h"
 
 #define FUSE_USE_VERSION 314

@@ -1,4 +1,4 @@
-// What owns it: telling the kernel that what it caches is stale. The kernel takes inode locks for
+// Telling the kernel that what it caches is stale. The kernel takes inode locks for
 // that, which it may hold while it waits for one of our replies; so it is told by a thread that
 // serves no request and holds no lock.
 #pragma once

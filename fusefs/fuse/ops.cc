@@ -1,4 +1,4 @@
-// What owns it: the table of operations, and what is negotiated at INIT.
+// The table of operations, and what is negotiated at INIT.
 #include "fusefs/fuse/ops.h"
 
 #include "fusefs/fuse/ops_support.h"

@@ -1,4 +1,4 @@
-// What owns it: the operations that libfuse calls: decode, one call of Overlay, reply. Short and
+// The operations that libfuse calls: decode, one call of Overlay, reply. Short and
 // noexcept; exceptions of libraries become ENOMEM or EIO, so that no request can end the server.
 //
 // There are no opens: OPEN, OPENDIR, CREATE, FLUSH and ACCESS are refused once and never come again

@@ -1,4 +1,4 @@
-// What owns it: the operations on attributes: stat, xattrs, statfs and the attribute ioctls.
+// The operations on attributes: stat, xattrs, statfs and the attribute ioctls.
 #include <linux/fs.h>
 
 #include <cstring>

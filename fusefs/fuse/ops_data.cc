@@ -1,4 +1,4 @@
-// What owns it: the operations on the content of files.
+// The operations on the content of files.
 #include "fusefs/fuse/notifier.h"
 #include "fusefs/fuse/ops_support.h"
 #include "fusefs/serve/request.h"

@@ -1,4 +1,4 @@
-// What owns it: the operations on names and directories.
+// The operations on names and directories.
 #include <algorithm>
 #include <string>
 

@@ -1,4 +1,4 @@
-// What owns it: the operations that begin and end an open file. They come at all only where files
+// The operations that begin and end an open file. They come at all only where files
 // are passed through to the kernel (docs/DESIGN.md, "Passthrough"); and TMPFILE, which makes one by
 // its nature.
 #include <linux/fuse.h>

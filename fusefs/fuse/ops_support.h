@@ -1,4 +1,4 @@
-// What owns it: what the operations share: the one catch for exceptions, the caller, replies with
+// What the operations share: the one catch for exceptions, the caller, replies with
 // their timeouts, and the second try after a drain. Included by fusefs/fuse/ops*.cc only.
 #pragma once
 

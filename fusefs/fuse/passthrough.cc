@@ -1,4 +1,4 @@
-// What owns it: the table of open files and the calls that give the kernel its backings.
+// The table of open files and the calls that give the kernel its backings.
 #include "fusefs/fuse/passthrough.h"
 
 #include <cstring>

@@ -1,4 +1,4 @@
-// What owns it: which open files the kernel reads and writes by itself, without the server (FUSE
+// Which open files the kernel reads and writes by itself, without the server (FUSE
 // passthrough, Linux 6.9), the files it was given for that ("backings"), and how such opens mix
 // with those that the server serves. docs/DESIGN.md, "Passthrough", has the rules.
 //

@@ -1,4 +1,4 @@
-// What owns it: the kernel's interface for files that it reads and writes without the server, as
+// The kernel's interface for files that it reads and writes without the server, as
 // far as the oldest <linux/fuse.h> that we build with lacks it. The numbers and layouts are those
 // of include/uapi/linux/fuse.h of Linux 6.9 (protocol 7.40).
 #pragma once

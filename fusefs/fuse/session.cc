@@ -1,4 +1,4 @@
-// What owns it: mounting, serving until the end, and unmounting.
+// Mounting, serving until the end, and unmounting.
 #include "fusefs/fuse/session.h"
 
 #define FUSE_USE_VERSION 314

@@ -1,4 +1,4 @@
-// What owns it: one mount from its beginning to its end: the libfuse session, the device, the
+// One mount from its beginning to its end: the libfuse session, the device, the
 // worker threads, signals, unmounting.
 #pragma once
 

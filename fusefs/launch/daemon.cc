@@ -1,4 +1,4 @@
-// What owns it: the fork into the background and the word to the parent.
+// The fork into the background and the word to the parent.
 #include "fusefs/launch/daemon.h"
 
 #include <fcntl.h>

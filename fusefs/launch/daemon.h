@@ -1,4 +1,4 @@
-// What owns it: going to the background: the parent's exit code says whether the mount stands.
+// Going to the background: the parent's exit code says whether the mount stands.
 #pragma once
 
 namespace troot::fusefs {

@@ -1,4 +1,4 @@
-// What owns it: the words and descriptors on the socket of a start for a world.
+// The words and descriptors on the socket of a start for a world.
 #include "fusefs/launch/handover.h"
 
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-// What owns it: the server's side of a start for a world (docs/DESIGN.md, "How a server is started
+// The server's side of a start for a world (docs/DESIGN.md, "How a server is started
 // for a world"): the words that it writes to the socket, and the descriptors that it gets.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the text forms of mount options.
+// The text forms of mount options.
 #include "fusefs/launch/option_text.h"
 
 #include <charconv>

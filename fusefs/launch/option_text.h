@@ -1,4 +1,4 @@
-// What owns it: the text forms of mount options: how `-o` values are split, escaped and quoted.
+// The text forms of mount options: how `-o` values are split, escaped and quoted.
 // Pure functions over strings; nothing here touches the file system.
 #pragma once
 

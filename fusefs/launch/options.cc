@@ -1,4 +1,4 @@
-// What owns it: reading the command line: which words there are and what each sets.
+// Reading the command line: which words there are and what each sets.
 #include "fusefs/launch/options.h"
 
 #include <algorithm>

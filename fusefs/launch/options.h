@@ -1,4 +1,4 @@
-// What owns it: the command line of the mount program as a value. Parsing is pure: it touches
+// The command line of the mount program as a value. Parsing is pure: it touches
 // neither files nor the process; fusefs/launch/preflight makes paths absolute and checks how they
 // lie to each other.
 #pragma once

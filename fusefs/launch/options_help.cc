@@ -1,4 +1,4 @@
-// What owns it: the text of trootfs --help.
+// The text of trootfs --help.
 #include "fusefs/launch/options.h"
 
 namespace troot::fusefs {

@@ -1,4 +1,4 @@
-// What owns it: the checks between the command line and the mount.
+// The checks between the command line and the mount.
 #include "fusefs/launch/preflight.h"
 
 #include <fcntl.h>

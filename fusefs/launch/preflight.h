@@ -1,4 +1,4 @@
-// What owns it: the checks between the command line and the mount: what the machine offers and how
+// The checks between the command line and the mount: what the machine offers and how
 // the directories lie to each other, each failure one line that names the thing and the cure.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: `troot quota check`: a walk over the upper beside the ledger's records.
+// `troot quota check`: a walk over the upper beside the ledger's records.
 //
 // The walk takes no lock, so what is being changed may look wrong to it. Whatever differs is looked
 // at again, alone, under the locks that a change of it would need, after the ledger was settled:

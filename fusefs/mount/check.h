@@ -1,4 +1,4 @@
-// What owns it: the comparison of a live mount's ledger with its upper, object by object, and its
+// The comparison of a live mount's ledger with its upper, object by object, and its
 // mending. Private to fusefs; the outside sees Overlay::check.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: see flatten.h.
+// Implements flatten.h.
 #include "fusefs/mount/flatten.h"
 
 #include <dirent.h>

@@ -1,4 +1,4 @@
-// What owns it: making an upper plain: what redirects, data that lies below, our index of hard
+// Making an upper plain: what redirects, data that lies below, our index of hard
 // links and foreign whiteouts say is brought into the upper itself, so that a reader that knows
 // none of them (the kernel's overlayfs with `userxattr`) shows the same tree.
 //

@@ -1,4 +1,4 @@
-// What owns it: see kernel_index.h.
+// Implements kernel_index.h.
 #include "fusefs/mount/kernel_index.h"
 
 #include <spdlog/spdlog.h>

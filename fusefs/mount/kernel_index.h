@@ -1,4 +1,4 @@
-// What owns it: what the kernel's overlayfs leaves in a work directory. Its index of hard links
+// What the kernel's overlayfs leaves in a work directory. Its index of hard links
 // (index=on) finds lower files by their file handles; here its entries become entries of ours.
 #pragma once
 

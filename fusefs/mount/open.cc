@@ -1,4 +1,4 @@
-// What owns it: the making of a mount: checks of the layers, what the upper must be able to do,
+// The making of a mount: checks of the layers, what the upper must be able to do,
 // locks, the ledger. Every refusal is one line that names the thing and the cure.
 #include "fusefs/mount/open.h"
 

@@ -1,4 +1,4 @@
-// What owns it: the beginning and the end of a mount, over a Core.
+// The beginning and the end of a mount, over a Core.
 #pragma once
 
 #include "fusefs/tree/state.h"

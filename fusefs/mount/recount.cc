@@ -1,4 +1,4 @@
-// What owns it: counting the upper again where nothing better is known: all of it, by several
+// Counting the upper again where nothing better is known: all of it, by several
 // threads, with a word on how far it has come every second.
 //
 // A directory that waits is a name below another (fusefs/base/steps.h), not a descriptor: each

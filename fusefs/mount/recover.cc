@@ -1,4 +1,4 @@
-// What owns it: the order of recovery: what is to be removed is looked at first, the ledger is told
+// The order of recovery: what is to be removed is looked at first, the ledger is told
 // in one batch, and only then does it go. So a mount that is killed while it recovers is recovered
 // from by the next one.
 #include <spdlog/spdlog.h>

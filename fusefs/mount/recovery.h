@@ -1,4 +1,4 @@
-// What owns it: what a mount does about the server before it: the stage and the parking place are
+// What a mount does about the server before it: the stage and the parking place are
 // emptied, and the ledger is made right, by the journal or by a count. Private to fusefs.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: see refresh.h.
+// Implements refresh.h.
 //
 // The known directories are walked from the root down, each listed again under its lock, so that a
 // directory's own place is right before its names are met. A known inode stays with its name if

@@ -1,4 +1,4 @@
-// What owns it: taking notice of lowers that were changed below the mount. Private to fusefs; the
+// Taking notice of lowers that were changed below the mount. Private to fusefs; the
 // outside sees Overlay::refresh.
 #pragma once
 

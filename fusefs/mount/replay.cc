@@ -1,4 +1,4 @@
-// What owns it: recovery from the journal of a server that was killed: looks again at the objects
+// Recovery from the journal of a server that was killed: looks again at the objects
 // that it named, and at nothing else.
 //
 // What stands in the journal are hints where to look: what the upper shows is what counts. A

@@ -1,4 +1,4 @@
-// What owns it: see affinity.h.
+// Implements affinity.h.
 #include "fusefs/serve/affinity.h"
 
 #include <sched.h>

@@ -1,4 +1,4 @@
-// What owns it: on which processors a thread may run (sched_setaffinity(2)).
+// On which processors a thread may run (sched_setaffinity(2)).
 #pragma once
 
 #include <sys/types.h>

@@ -1,4 +1,4 @@
-// What owns it: see cpu_list.h.
+// Implements cpu_list.h.
 #include "fusefs/serve/cpu_list.h"
 
 #include <algorithm>

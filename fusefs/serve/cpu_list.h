@@ -1,4 +1,4 @@
-// What owns it: the kernel's lists of processors as text, as in /sys/devices/system/cpu/possible.
+// The kernel's lists of processors as text, as in /sys/devices/system/cpu/possible.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,4 @@
-// What owns it: reading from and replying to /dev/fuse, and the amended INIT reply.
+// Reading from and replying to /dev/fuse, and the amended INIT reply.
 #include "fusefs/serve/device.h"
 
 #include <fcntl.h>

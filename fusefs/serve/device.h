@@ -1,4 +1,4 @@
-// What owns it: the descriptors of one FUSE connection and the bytes that go through them.
+// The descriptors of one FUSE connection and the bytes that go through them.
 //
 // A reader that waits uses the first descriptor. Looking whether there is a request, without
 // waiting, needs O_NONBLOCK, which belongs to the open file description; so that is a clone of the

@@ -1,4 +1,4 @@
-// What owns it: when the follower reads, and how it finds its client's processor.
+// When the follower reads, and how it finds its client's processor.
 #include "fusefs/serve/follower.h"
 
 #include <sched.h>

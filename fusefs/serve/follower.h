@@ -1,4 +1,4 @@
-// What owns it: whether a reader shares the processor of its client, and which one that is.
+// Whether a reader shares the processor of its client, and which one that is.
 //
 // Between two processors a round trip wakes a sleeping one twice, which is most of its time. On one
 // it is two switches. But the scheduler moves a client that is woken beside a busy server to an

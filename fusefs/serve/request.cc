@@ -1,4 +1,4 @@
-// What owns it: reading what libfuse hides from the raw bytes of a request.
+// Reading what libfuse hides from the raw bytes of a request.
 #include "fusefs/serve/request.h"
 
 #include <linux/fuse.h>

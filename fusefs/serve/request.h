@@ -1,4 +1,4 @@
-// What owns it: what a request says that libfuse does not hand on, kept for the thread that serves
+// What a request says that libfuse does not hand on, kept for the thread that serves
 // it. libfuse 3.14 hides the flags of WRITE and SETATTR that tell who has to drop set-id bits, and
 // knows only one descriptor for the replies; both are read from the raw bytes before libfuse sees
 // them.

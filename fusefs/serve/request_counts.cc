@@ -1,4 +1,4 @@
-// What owns it: the shards of the counters, and the names of the opcodes.
+// The shards of the counters, and the names of the opcodes.
 #include "fusefs/serve/request_counts.h"
 
 #include <linux/fuse.h>

@@ -1,4 +1,4 @@
-// What owns it: how many requests of each kind the kernel has sent: the upcalls of a mount, which
+// How many requests of each kind the kernel has sent: the upcalls of a mount, which
 // are the first measure of what an operation costs.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the system calls of an io_uring, and the layout of its buffers.
+// The system calls of an io_uring, and the layout of its buffers.
 #include "fusefs/serve/ring.h"
 
 #include <linux/io_uring.h>

@@ -1,4 +1,4 @@
-// What owns it: one io_uring with one entry of FUSE over io_uring: fetching a request and handing
+// One io_uring with one entry of FUSE over io_uring: fetching a request and handing
 // back its answer are one system call. The kernel gives an entry to whoever asked for it, so each
 // ring belongs to one thread, the one that made it; and since it has no other entry, the kernel
 // never gives a request to a thread that is busy.

@@ -1,4 +1,4 @@
-// What owns it: see ring_plan.h.
+// Implements ring_plan.h.
 #include "fusefs/serve/ring_plan.h"
 
 #include <algorithm>

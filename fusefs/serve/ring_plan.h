@@ -1,4 +1,4 @@
-// What owns it: how many threads with a ring a mount begins with, for which queues, and how many it
+// How many threads with a ring a mount begins with, for which queues, and how many it
 // may have. Arithmetic over what the kernel says of its processors; no thread is made here.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: when a reader spins, and when it leaves the CPU to others.
+// When a reader spins, and when it leaves the CPU to others.
 #include "fusefs/serve/spin.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: the decision whether a reader that finds no request spins for a moment before it
+// The decision whether a reader that finds no request spins for a moment before it
 // sleeps.
 //
 // Waking a sleeping CPU is most of a round trip, so a spin of some microseconds pays while requests

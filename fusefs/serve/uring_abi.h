@@ -1,4 +1,4 @@
-// What owns it: the words of FUSE over io_uring that the <linux/fuse.h> of the oldest supported
+// The words of FUSE over io_uring that the <linux/fuse.h> of the oldest supported
 // system lacks. Their source is include/uapi/linux/fuse.h of Linux 6.14, protocol 7.42; they are
 // the kernel's interface and never change.
 #pragma once

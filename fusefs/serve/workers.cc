@@ -1,4 +1,4 @@
-// What owns it: reading and serving requests, and who has the reader's role.
+// Reading and serving requests, and who has the reader's role.
 #include "fusefs/serve/workers.h"
 
 #define FUSE_USE_VERSION 314

@@ -1,4 +1,4 @@
-// What owns it: the threads that read requests and serve them.
+// The threads that read requests and serve them.
 //
 // One thread with the reader's role serves one client: it reads, serves, reads again, so that
 // nothing is handed from CPU to CPU. The role passes on, or a further thread gets one as well, when

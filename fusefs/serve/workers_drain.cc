@@ -1,4 +1,4 @@
-// What owns it: FORGETs that an operation cannot wait for: serving them inside it, and what else is
+// FORGETs that an operation cannot wait for: serving them inside it, and what else is
 // found on the way.
 #include <fcntl.h>
 #include <unistd.h>

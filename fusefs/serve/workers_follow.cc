@@ -1,4 +1,4 @@
-// What owns it: the follower among the threads: when it gets the reader's role, and loses it.
+// The follower among the threads: when it gets the reader's role, and loses it.
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// What owns it: one thread of Workers, and a request that was left to others; for the files of
+// One thread of Workers, and a request that was left to others; for the files of
 // Workers alone.
 #pragma once
 

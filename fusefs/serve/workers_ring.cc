@@ -1,4 +1,4 @@
-// What owns it: the life of a thread with a ring, and when a queue gets another one.
+// The life of a thread with a ring, and when a queue gets another one.
 #include "fusefs/serve/workers_ring.h"
 
 #include <pthread.h>

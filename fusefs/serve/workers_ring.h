@@ -1,4 +1,4 @@
-// What owns it: the threads that serve requests which come over io_uring (docs/DESIGN.md, "FUSE
+// The threads that serve requests which come over io_uring (docs/DESIGN.md, "FUSE
 // over io_uring").
 //
 // The kernel has a queue for each processor that the machine may have, and puts a request into that

@@ -1,4 +1,4 @@
-// What owns it: the life of inodes: made by a lookup or a create, counted, given back.
+// The life of inodes: made by a lookup or a create, counted, given back.
 #include "fusefs/tree/birth.h"
 
 #include <dirent.h>

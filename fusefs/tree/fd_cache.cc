@@ -1,4 +1,4 @@
-// What owns it: see fd_cache.h.
+// Implements fd_cache.h.
 #include "fusefs/tree/fd_cache.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: a bounded cache of open descriptors, least recently used out first. The union keeps
+// A bounded cache of open descriptors, least recently used out first. The union keeps
 // two: one of directories (O_PATH) and one of files in use; no inode owns a descriptor. A handle
 // that is in use stays open after it left the cache.
 //

@@ -1,4 +1,4 @@
-// What owns it: see inode.h.
+// Implements inode.h.
 #include "fusefs/tree/inode.h"
 
 #include <new>

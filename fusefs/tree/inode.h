@@ -1,4 +1,4 @@
-// What owns it: the inodes that the kernel knows, 64 bytes each, and the table that finds them by
+// The inodes that the kernel knows, 64 bytes each, and the table that finds them by
 // node id.
 //
 // An inode lives while the kernel holds lookups on it or something here pins it (a child, an

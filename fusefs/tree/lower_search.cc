@@ -1,4 +1,4 @@
-// What owns it: see lower_search.h.
+// Implements lower_search.h.
 #include "fusefs/tree/lower_search.h"
 
 #include <climits>

@@ -1,4 +1,4 @@
-// What owns it: where the parts of an object lie in the layers below the one that has its topmost:
+// Where the parts of an object lie in the layers below the one that has its topmost:
 // beside its name, or where redirects say (redirect_dir and metacopy of
 // Documentation/filesystems/overlayfs.rst; ovl_lookup in fs/overlayfs/namei.c). Every step is one
 // name in one directory of one layer, following no symlink, so nothing outside the layers is met.

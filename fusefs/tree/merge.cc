@@ -1,4 +1,4 @@
-// What owns it: the merge rule over layers: which names a directory shows, and from which layer.
+// The merge rule over layers: which names a directory shows, and from which layer.
 //
 // The rule (Documentation/filesystems/overlayfs.rst): a name belongs to the topmost layer that has
 // it; a whiteout hides it in all layers below; directories of several layers are one, down to an

@@ -1,4 +1,4 @@
-// What owns it: see name_table.h.
+// Implements name_table.h.
 #include "fusefs/tree/name_table.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: the names of one directory in memory, merged over the layers. A table of buckets in
+// The names of one directory in memory, merged over the layers. A table of buckets in
 // the order of the names' hashes, so that a name's hash is its directory cookie: a listing resumes
 // at any cookie, after any change, in any server, and each name that stayed is seen exactly once.
 // Names of one hash, however many, take the cookies that follow it.

@@ -1,4 +1,4 @@
-// What owns it: the way from an inode to descriptors: by its parent's descriptor and its name,
+// The way from an inode to descriptors: by its parent's descriptor and its name,
 // through the two caches.
 #include "fusefs/tree/resolve.h"
 

@@ -1,4 +1,4 @@
-// What owns it: see streams.h.
+// Implements streams.h.
 #include "fusefs/tree/streams.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: big files that are read or written in a stream. The kernel caches their pages for
+// Big files that are read or written in a stream. The kernel caches their pages for
 // the mount; the backing file system has cached them as well, a second time and for nobody. So what
 // a stream has passed is dropped there, some megabytes behind it.
 //

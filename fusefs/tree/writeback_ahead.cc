@@ -1,4 +1,4 @@
-// What owns it: see writeback_ahead.h.
+// Implements writeback_ahead.h.
 #include "fusefs/tree/writeback_ahead.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: writeback ahead of fsync. A package manager writes thousands of files and then asks
+// Writeback ahead of fsync. A package manager writes thousands of files and then asks
 // for each of them, one after the other, to be on the disk. Between the two it has the disk begin
 // (sync_file_range(2)), but the kernel does not tell a FUSE server, so each fsync would find its
 // data unwritten and commit the journal of the file system below for itself alone. So it is

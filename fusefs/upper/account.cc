@@ -1,4 +1,4 @@
-// What owns it: what an upper object is charged, asked from the disk: at its first use after a
+// What an upper object is charged, asked from the disk: at its first use after a
 // mount, and by a recount. The charging unit itself is quota/unit.h.
 
 #include "fusefs/upper/account.h"

@@ -1,4 +1,4 @@
-// What owns it: what stat(2) shows of an object, and the owner and mode that objects of the upper
+// What stat(2) shows of an object, and the owner and mode that objects of the upper
 // are given.
 #include "fusefs/upper/attr.h"
 

@@ -1,4 +1,4 @@
-// What owns it: copy-up: an object of a lower layer, built whole in the stage and published in the
+// Copy-up: an object of a lower layer, built whole in the stage and published in the
 // upper by one rename, with owner, mode, times, xattrs and holes as they were. On the first change,
 // never on open.
 //

@@ -1,4 +1,4 @@
-// What owns it: see index.h.
+// Implements index.h.
 #include "fusefs/upper/index.h"
 
 #include <spdlog/spdlog.h>

@@ -1,4 +1,4 @@
-// What owns it: the index of hard links. A lower file with several names is one inode; when it
+// The index of hard links. A lower file with several names is one inode; when it
 // comes into the upper, its object is also linked to work/troot/index, under a name made from the
 // lower object, so that every name that still lies below finds it there. The union's number of
 // names is kept in an xattr of the object (docs/FORMAT.md, "The index of hard links"; the idea is

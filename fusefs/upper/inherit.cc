@@ -1,4 +1,4 @@
-// What owns it: see inherit.h.
+// Implements inherit.h.
 #include "fusefs/upper/inherit.h"
 
 #include "fusefs/base/escape.h"

@@ -1,4 +1,4 @@
-// What owns it: what a new object gets from its directory and from who makes it: owner, mode, ACLs.
+// What a new object gets from its directory and from who makes it: owner, mode, ACLs.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What owns it: the words of fusefs/upper/intent.h.
+// The words of fusefs/upper/intent.h.
 #include "fusefs/upper/intent.h"
 
 #include "fusefs/upper/account.h"

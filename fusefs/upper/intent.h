@@ -1,4 +1,4 @@
-// What owns it: what an operation says to the ledger's journal before it changes the upper, so that
+// What an operation says to the ledger's journal before it changes the upper, so that
 // the next mount knows where to look after a kill (quota/journal.h).
 //
 // An Intent is made before the first change and lives until the charge is recorded. It never fails:

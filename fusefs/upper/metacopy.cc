@@ -1,4 +1,4 @@
-// What owns it: see metacopy.h.
+// Implements metacopy.h.
 //
 // The data is written into the upper object itself while its xattr still says that it lies below,
 // so nobody sees it half-made; the xattr goes last. A crash in between leaves pages that nothing

@@ -1,4 +1,4 @@
-// What owns it: files of the upper whose data lies below, as the kernel's metacopy has them: what
+// Files of the upper whose data lies below, as the kernel's metacopy has them: what
 // they say on disk, and the step that brings the data after.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: an object under construction in work/troot/stage. It is removed unless it is
+// An object under construction in work/troot/stage. It is removed unless it is
 // published by a rename.
 #pragma once
 

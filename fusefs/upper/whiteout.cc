@@ -1,4 +1,4 @@
-// What owns it: see whiteout.h.
+// Implements whiteout.h.
 #include "fusefs/upper/whiteout.h"
 
 #include <dirent.h>

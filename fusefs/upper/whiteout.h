@@ -1,4 +1,4 @@
-// What owns it: whiteouts and opaque marks on disk: what is one, and how one comes to be. The form
+// Whiteouts and opaque marks on disk: what is one, and how one comes to be. The form
 // is the kernel's: a character device 0/0, or, where none may be made, an empty file with the xattr
 // `whiteout` in a directory that is marked `opaque=x` (Linux 6.7 and newer read it in lower
 // layers).

@@ -1,4 +1,4 @@
-// What owns it: how names come to be: mknod, mkdir, symlink, link, O_TMPFILE.
+// How names come to be: mknod, mkdir, symlink, link, O_TMPFILE.
 //
 // An object that is one system call on disk is made in place. One that needs more (an owner to
 // present, a project, a whiteout to replace) is built in the stage and published by one rename, so

@@ -1,4 +1,4 @@
-// What owns it: the data of files: read, and the growth of upper files by exactly what their
+// The data of files: read, and the growth of upper files by exactly what their
 // project has room for.
 #include <algorithm>
 

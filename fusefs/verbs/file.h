@@ -1,4 +1,4 @@
-// What owns it: the operations on data and attributes, as fusefs/overlay.h has them, over a Core.
+// The operations on data and attributes, as fusefs/overlay.h has them, over a Core.
 #pragma once
 
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-// What owns it: the operations on names, as fusefs/overlay.h has them, over a Core.
+// The operations on names, as fusefs/overlay.h has them, over a Core.
 #pragma once
 
 #include "fusefs/tree/state.h"

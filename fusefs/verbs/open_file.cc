@@ -1,4 +1,4 @@
-// What owns it: what open(2) of a file is served from, where the kernel asks for that at all: files
+// What open(2) of a file is served from, where the kernel asks for that at all: files
 // whose data it may read and write by itself (fusefs/fuse/passthrough.h), and what such writes,
 // which nobody here sees, mean for what is remembered of a file.
 

@@ -1,4 +1,4 @@
-// What owns it: project ids of inodes, as FS_IOC_FSSETXATTR changes them, and what statfs says
+// Project ids of inodes, as FS_IOC_FSSETXATTR changes them, and what statfs says
 // under them.
 #include <sys/statvfs.h>
 

@@ -1,4 +1,4 @@
-// What owns it: directory listings, and lookup, over the merged names. Cookies are hashes of names
+// Directory listings, and lookup, over the merged names. Cookies are hashes of names
 // (name_table.h).
 #include "fusefs/verbs/readdir.h"
 

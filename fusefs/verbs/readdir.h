@@ -1,4 +1,4 @@
-// What owns it: lookup and listings, as fusefs/overlay.h has them, over a Core.
+// Lookup and listings, as fusefs/overlay.h has them, over a Core.
 #pragma once
 
 #include "fusefs/tree/state.h"

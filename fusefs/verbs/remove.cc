@@ -1,4 +1,4 @@
-// What owns it: how names go: unlink, rmdir, and the parking place of files that are unlinked but
+// How names go: unlink, rmdir, and the parking place of files that are unlinked but
 // may still be open.
 //
 // The server never hears of opens, so every unlinked file is parked: renamed to

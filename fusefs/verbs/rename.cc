@@ -1,4 +1,4 @@
-// What owns it: rename(2), renameat2(2). Every case ends in one renameat2 on the upper that makes
+// Rename(2), renameat2(2). Every case ends in one renameat2 on the upper that makes
 // the whole change visible at once; what must be there before it (an opaque mark, a parked link of
 // the victim, a cleared victim) changes nothing that is shown.
 #include <dirent.h>

@@ -1,4 +1,4 @@
-// What owns it: changes of owner, mode, times and size, and the loss of privileges that goes with
+// Changes of owner, mode, times and size, and the loss of privileges that goes with
 // some.
 //
 // One request may ask for several. What can be taken back comes first and the size, which cannot,

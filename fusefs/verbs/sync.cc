@@ -1,4 +1,4 @@
-// What owns it: fsync of a file, and the write-back of those that are likely to be synced next.
+// Fsync of a file, and the write-back of those that are likely to be synced next.
 #include <algorithm>
 
 #include "fusefs/tree/resolve.h"

@@ -1,4 +1,4 @@
-// What owns it: extended attributes as users see them. Ours are hidden; a user's name that looks
+// Extended attributes as users see them. Ours are hidden; a user's name that looks
 // like ours is escaped as the kernel's overlayfs does; where ownership is presented, what would act
 // on the host (security.*, trusted.*) lies in a stash.
 #include <sys/xattr.h>

@@ -1,4 +1,4 @@
-"""What owns it: the chart of a benchmark: ratios as horizontal bars on a logarithmic axis, as SVG."""
+"""The chart of a benchmark: ratios as horizontal bars on a logarithmic axis, as SVG."""
 import math
 from xml.sax.saxutils import escape
 

@@ -1,4 +1,4 @@
-"""What owns it: the file systems that tests/bench/run compares, and the life of one mount of them."""
+"""The file systems that tests/bench/run compares, and the life of one mount of them."""
 import os
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What owns it: a file system made for a benchmark. A used one has a past that each contender meets another part of: ext4
+"""A file system made for a benchmark. A used one has a past that each contender meets another part of: ext4
 does not give an inode out again for minutes after it was freed (recently_deleted in fs/ext4/ialloc.c), and whoever comes
 after many removals looks past all of them for each file it makes."""
 import os

@@ -1,4 +1,4 @@
-// What owns it: timing single file system calls in a directory, for tests/bench/run.
+// Timing single file system calls in a directory, for tests/bench/run.
 // Usage: microfs DIR OPERATION COUNT [PROCESSES]; prints "OPERATION PER_SECOND", summed over the processes.
 //
 // Operations: stat roundtrip negstat openclose create mkdir unlink churn rename readdir, and with a block size in bytes

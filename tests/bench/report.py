@@ -1,4 +1,4 @@
-"""What owns it: how the figures of a benchmark are printed: medians with quartiles, in a table."""
+"""How the figures of a benchmark are printed: medians with quartiles, in a table."""
 import statistics
 
 

@@ -1,4 +1,4 @@
-"""What owns it: the pieces of work that tests/bench/run times, and the tree that they are done on."""
+"""The pieces of work that tests/bench/run times, and the tree that they are done on."""
 import os
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-// What owns it: processes of their own for tests that end in the midst of things.
+// Processes of their own for tests that end in the midst of things.
 //
 // A test program that has opened a ledger has RocksDB's threads. A copy of it made by fork() has
 // not, but has their locks as they stood, and queues that nobody serves: it may wait for ever. So

@@ -1,4 +1,4 @@
-// What owns it: see scenario.h. Between them the scenarios reach every changing call of copy-up,
+// See scenario.h. Between them the scenarios reach every changing call of copy-up,
 // creation, removal, rename, attributes and allocation.
 #include "fault/scenario.h"
 

@@ -1,4 +1,4 @@
-// What owns it: the operations that the crash tests cut short and the fault tests make fail, one
+// The operations that the crash tests cut short and the fault tests make fail, one
 // scenario a case of the code: a tree to begin with, what is done to it, and the one operation.
 #pragma once
 

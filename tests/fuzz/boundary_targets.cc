@@ -1,4 +1,4 @@
-// What owns it: fuzzing what comes to the server from outside: its command line, its control
+// Fuzzing what comes to the server from outside: its command line, its control
 // socket, the raw requests of the device.
 #include <memory>
 

@@ -1,4 +1,4 @@
-// What owns it: fuzzing what the ledger's directory holds: records, the journal, the list of
+// Fuzzing what the ledger's directory holds: records, the journal, the list of
 // limits. RocksDB's own files are RocksDB's to check.
 #include <fcntl.h>
 #include <spdlog/spdlog.h>

@@ -1,4 +1,4 @@
-// What owns it: libFuzzer's door to the targets. TROOT_FUZZ_TARGET names the one to try.
+// LibFuzzer's door to the targets. TROOT_FUZZ_TARGET names the one to try.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

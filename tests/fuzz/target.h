@@ -1,4 +1,4 @@
-// What owns it: what the fuzzers try: one function a format. It is given any bytes, reads them as
+// What the fuzzers try: one function a format. It is given any bytes, reads them as
 // the format, writes what it read and reads that again: the same must come out. A broken promise
 // ends the process (or, in the replay under ctest, is thrown), as a sanitizer's finding does.
 #pragma once

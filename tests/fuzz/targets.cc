@@ -1,4 +1,4 @@
-// What owns it: the list of fuzz targets.
+// The list of fuzz targets.
 #include <array>
 
 #include "fuzz/target.h"

@@ -1,4 +1,4 @@
-// What owns it: fuzzing what the tools read: files of the machine, of the store, and amounts that
+// Fuzzing what the tools read: files of the machine, of the store, and amounts that
 // people type.
 #include <fstream>
 

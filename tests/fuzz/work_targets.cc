@@ -1,4 +1,4 @@
-// What owns it: fuzzing what the union reads from its work directory: the file of inode numbers,
+// Fuzzing what the union reads from its work directory: the file of inode numbers,
 // and the names and counts of the kernel's index of hard links.
 #include <fcntl.h>
 #include <spdlog/spdlog.h>

@@ -1,4 +1,4 @@
-// What owns it: fuzzing what the union reads from xattrs.
+// Fuzzing what the union reads from xattrs.
 #include <sys/sysmacros.h>
 
 #include "fusefs/disk/acl.h"

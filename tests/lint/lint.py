@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the rules of the house that a machine can check in the source: who may include what, where raw
+"""The rules of the house that a machine can check in the source: who may include what, where raw
 system calls live, sizes, banned calls, comments at the top, formatting. Prints TAP, one line a rule.
 
 usage: lint.py [SOURCE-DIRECTORY]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the proof that the lint's rules can fail: plants one offence for each rule in a small tree, and
+"""The proof that the lint's rules can fail: plants one offence for each rule in a small tree, and
 innocent look-alikes beside it. Prints TAP."""
 import os
 import sys
@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import calls
 import lint
 
-HEADER = "// What owns it: a part of a planted tree.\n"
+HEADER = "// A part of a planted tree.\n"
 # rule, path, offending text, innocent text (None: the file name alone offends)
 CASES = [
     (lint.include_direction, "quota/a.cc", '#include "fusefs/overlay.h"\n', '// #include "fusefs/overlay.h"\n'),

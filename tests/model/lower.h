@@ -1,4 +1,4 @@
-// What owns it: a lower layer made at random, on disk and in the model alike.
+// A lower layer made at random, on disk and in the model alike.
 #pragma once
 
 #include <random>

@@ -1,4 +1,4 @@
-// What owns it: a union on plain directories for the tests that try it at random, kill it and break
+// A union on plain directories for the tests that try it at random, kill it and break
 // it, and the one invariant that ends them all.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: where the seeds of random tests come from: the environment, or the day, so that
+// Where the seeds of random tests come from: the environment, or the day, so that
 // each day tries other ones; and those that are tried every time.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: a file system in memory that says what the union must answer: the rules of POSIX,
+// A file system in memory that says what the union must answer: the rules of POSIX,
 // of ACLs and of project quota, without layers.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the operations of model/tree_user.h: what each does to the union, and to the tree
+// The operations of model/tree_user.h: what each does to the union, and to the tree
 // in memory.
 #include "model/tree_user.h"
 

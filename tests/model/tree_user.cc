@@ -1,4 +1,4 @@
-// What owns it: what a tester of model/tree_user.h knows, and how it compares.
+// What a tester of model/tree_user.h knows, and how it compares.
 #include "model/tree_user.h"
 
 namespace troot::tests {

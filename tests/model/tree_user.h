@@ -1,4 +1,4 @@
-// What owns it: one who works on a tree of the union at random and knows every answer: the same
+// One who works on a tree of the union at random and knows every answer: the same
 // errno, bytes, attributes and charge as a tree in memory that does the same. Nobody else works in
 // this tree; others may in the same union.
 //

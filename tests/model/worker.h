@@ -1,4 +1,4 @@
-// What owns it: what everybody shares who works on a union at random: chance, the way to say that a
+// What everybody shares who works on a union at random: chance, the way to say that a
 // promise was broken, and what a watchdog sees of it. A broken promise is thrown, since Catch2's
 // assertions are for one thread, and these workers may be many.
 #pragma once

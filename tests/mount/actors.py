@@ -1,4 +1,4 @@
-"""What owns it: processes that do what they are told, one call at a time, so that a test says who does what in which
+"""Processes that do what they are told, one call at a time, so that a test says who does what in which
 order and several do it at once."""
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""What owns it: a plain directory beside the mount, on which a program does the same: lowers that hold a tree by halves,
+"""A plain directory beside the mount, on which a program does the same: lowers that hold a tree by halves,
 the plain copy of what they show, what programs said and left in both, compared.
 """
 import difflib

@@ -1,4 +1,4 @@
-/* What owns it: a failing disk: preloaded to trootfs, answers EIO to whatever is written to or flushed of the
+/* A failing disk: preloaded to trootfs, answers EIO to whatever is written to or flushed of the
  * ledger's database while the file named by SHIM_EIO_WHILE exists. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-"""What owns it: the test bed of tests/mount: one mount with its layers in a private directory, cases run each in a
+"""The test bed of tests/mount: one mount with its layers in a private directory, cases run each in a
 process of its own under a time limit, TAP output. Standard library only.
 
 The same cases run against other file systems by TROOT_TEST_FS (trootfs, native, overlay, fuse-overlayfs): a mistake of

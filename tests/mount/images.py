@@ -1,4 +1,4 @@
-"""What owns it: layers on a file system of a given kind, made in a file for one case."""
+"""Layers on a file system of a given kind, made in a file for one case."""
 import contextlib
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What owns it: what is mounted where, here and in other mount namespaces."""
+"""What is mounted where, here and in other mount namespaces."""
 import ctypes
 import os
 

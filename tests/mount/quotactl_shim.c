@@ -1,4 +1,4 @@
-// What owns it: a quotactl(2) for the stock repquota, quota and xfs_quota, so that they print the projects of a mount
+// A quotactl(2) for the stock repquota, quota and xfs_quota, so that they print the projects of a mount
 // that the system call does not reach: preloaded, it answers from a file of numbers, and for the first two pretends one
 // mount of ext4. Not built into anything; test_session.py compiles it.
 //

@@ -1,4 +1,4 @@
-/* What owns it: a slow upper: preloaded to trootfs, lets a millisecond pass before each removal of a name. */
+/* A slow upper: preloaded to trootfs, lets a millisecond pass before each removal of a name. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <time.h>

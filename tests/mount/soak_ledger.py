@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the ledger at scale, by hand: 100,000 projects with limits, 1,000,000 charged objects. Prints how long a
+"""The ledger at scale, by hand: 100,000 projects with limits, 1,000,000 charged objects. Prints how long a
 count, a report, a limit, a remount after kill -9 and a check take, and what memory the server has; exits 1 where one
 is out of bounds.
 

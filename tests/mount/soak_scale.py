@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: large counts, by hand: a walk of 1,000,000 files, 10,000,000 creates and unlinks, a directory of 1,000,000
+"""Large counts, by hand: a walk of 1,000,000 files, 10,000,000 creates and unlinks, a directory of 1,000,000
 names, mounts of an upper of 1,000,000 files, lookups beside the copy-up of 10 GB. Prints times, the server's memory, and what the kernel holds; exits 1 where
 one is out of bounds.
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: POSIX ACLs on the mount: enforced, inherited, kept by the tools that copy them, as on ext4."""
+"""POSIX ACLs on the mount: enforced, inherited, kept by the tools that copy them, as on ext4."""
 import errno
 import os
 import shutil

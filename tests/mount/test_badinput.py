@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: what trootfs says and answers when it cannot mount: one line on stderr that names the thing, and the
+"""What trootfs says and answers when it cannot mount: one line on stderr that names the thing, and the
 exit code: 1 not possible here, 2 wrong usage. Also the contract of the mount program: --version, background, options."""
 import os
 import subprocess

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: one inode, one content: descriptors and mappings over copy-up, unlink, truncate and rename; what the
+"""One inode, one content: descriptors and mappings over copy-up, unlink, truncate and rename; what the
 negotiation with the kernel must and must not contain, told by its effects."""
 import errno
 import fcntl

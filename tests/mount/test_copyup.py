@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: what a copy-up of a big file costs: no more than the data that it has, nothing for a change of
+"""What a copy-up of a big file costs: no more than the data that it has, nothing for a change of
 metadata; nobody else waits; and who is killed in it is gone at once and leaves nothing half-made, while one who only
 gets signals has it done. The layers lie on a disk without reflinks where the machine's is one."""
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: kill -9 of the server under load, then a remount: no half-made object, an empty work/, a ledger that
+"""Kill -9 of the server under load, then a remount: no half-made object, an empty work/, a ledger that
 equals what lies in the upper, limits as before."""
 import errno
 import hashlib

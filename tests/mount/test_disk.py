@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: what lies in the upper: the kernel's format of whiteouts and opaque directories, nothing that gives a
+"""What lies in the upper: the kernel's format of whiteouts and opaque directories, nothing that gives a
 host user anything in an ordinary user's store, uppers carried to and from the kernel's overlay."""
 import errno
 import os

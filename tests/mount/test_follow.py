@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: a client that is served on its own processor (follow=): that it is, that it sees what it should, and that
+"""A client that is served on its own processor (follow=): that it is, that it sees what it should, and that
 nobody waits for a follower that does not get on. Who served is seen by the server's own counter."""
 import contextlib
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: layers made by somebody who means ill: xattrs that are none, redirects that lead astray, names, kinds and
+"""Layers made by somebody who means ill: xattrs that are none, redirects that lead astray, names, kinds and
 depths that nobody expects, trees that change while they are looked at, garbage where the server keeps its own things.
 Each case: a clear errno, a line in the log that names the object, the server lives, and nothing outside the layers is
 touched or shown."""

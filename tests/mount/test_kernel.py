@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: round trips with the kernel's overlayfs: an upper that one of them wrote, mounted by the other, shows the
+"""Round trips with the kernel's overlayfs: an upper that one of them wrote, mounted by the other, shows the
 same tree: names, kinds, modes, owners, times, bytes, xattrs, link counts, and which names are one file.
 
 Not compared: st_ino (each has numbers of its own: the kernel's origin xattr is neither written nor followed), st_nlink of

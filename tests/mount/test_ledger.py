@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: what becomes of the ledger when it is lost, damaged, foreign, too new, on a disk that is full or
+"""What becomes of the ledger when it is lost, damaged, foreign, too new, on a disk that is full or
 read-only: a line that says so, usage counted from the upper, limits and ids as they were, limits enforced; after a
 kill nothing but what was being changed is looked at."""
 import errno

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: hard links of lower files: one inode with one number, a right count, one charge, through copy-up and remounts."""
+"""Hard links of lower files: one inode with one number, a right count, one charge, through copy-up and remounts."""
 import os
 
 from harness import case, check, equal, main, read, run, write

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the mount beside a plain directory: two processes make the same random system calls on both; each must
+"""The mount beside a plain directory: two processes make the same random system calls on both; each must
 answer the same, and the trees must be the same. Calls by name and by descriptor, on open and unlinked files, through
 mappings, with locks; POSIX ACLs, and as root other users who try what these allow; listings while their directory
 changes; remounts in mid-sequence.

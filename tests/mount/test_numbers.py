@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: st_ino with layers on several file systems: no number twice, d_ino the same, and the same again after
+"""St_ino with layers on several file systems: no number twice, d_ino the same, and the same again after
 remounts, kill -9, copy-up and rename, in whatever order things are looked at first."""
 import os
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: what package managers do to a tree, on the mount and on a plain directory beside it: dpkg over an older
+"""What package managers do to a tree, on the mount and on a plain directory beside it: dpkg over an older
 version in the lowers, the renames of a distribution upgrade with the server killed between any two steps, and trees of
 many small files as npm and cargo make them (TROOT_TREE_FILES of them, 10,000 if not said)."""
 import io

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: mounts that pass files through to the kernel (the option passthrough): that reads and writes do not come
+"""Mounts that pass files through to the kernel (the option passthrough): that reads and writes do not come
 to the server, how open files of lowers and of the upper mix, what the server must not believe to know of a file that
 the kernel writes to; and the mounts that cannot. That all else is as on any mount is shown by the other tests, run with
 TROOT_TEST_OPTIONS=noquota,passthrough."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: every errno that POSIX and Linux name for chmod chown link mkdir mkfifo mknod open rename rmdir symlink
+"""Every errno that POSIX and Linux name for chmod chown link mkdir mkfifo mknod open rename rmdir symlink
 truncate unlink utimensat, as a table: on objects of a lower layer and of the upper, as owner, as root and as somebody
 else. TROOT_TEST_FS=native runs the same table on a plain directory.
 

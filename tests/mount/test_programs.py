@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: programs that people run, on the mount and on a plain directory beside it: git, rsync, tar and sqlite3
+"""Programs that people run, on the mount and on a plain directory beside it: git, rsync, tar and sqlite3
 over lowers that hold half of the tree each. The same words, statuses and trees; databases whole after kill -9."""
 import os
 import random

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: project ids on the mount: the stock chattr, lsattr and df, inheritance, limits of a project, moves
+"""Project ids on the mount: the stock chattr, lsattr and df, inheritance, limits of a project, moves
 between projects, and the answers of real kernels to the same 57 questions (quotaprobe)."""
 import errno
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the mount's total limit: exact to the page, short writes then EDQUOT, shrinking always allowed,
+"""The mount's total limit: exact to the page, short writes then EDQUOT, shrinking always allowed,
 remembered, changed live, never passed by a race. Project ids are in test_project."""
 import errno
 import mmap

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: project quota against its model (quota_model.py) on the real mount: random operations of eight
+"""Project quota against its model (quota_model.py) on the real mount: random operations of eight
 processes over twenty projects with tight limits, operations of different projects truly at once; errno, usage, peak
 and failcnt are compared after each. The server is killed between operations and in the midst of them; an operation
 under way then is done or not done, a write in part, and usage equals a recount.

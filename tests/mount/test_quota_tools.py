@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the quota tools on a mount: setquota, repquota, quota, quotaon and the verbs of troot quota, how they find
+"""The quota tools on a mount: setquota, repquota, quota, quotaon and the verbs of troot quota, how they find
 the server, and rules of docs that only they can set up (grace, timers, enforcement, parents)."""
 import errno
 import json

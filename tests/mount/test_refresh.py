@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: `troot refresh` on a real mount: lowers that were changed below it are seen afterwards, through every
+"""`troot refresh` on a real mount: lowers that were changed below it are seen afterwards, through every
 cache of the kernel; files that are open go on; nothing crashes under load."""
 import os
 import subprocess

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: rename in all its combinations: files over everything, upper and lower directories, flags, errors."""
+"""Rename in all its combinations: files over everything, upper and lower directories, flags, errors."""
 import errno
 import os
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: FUSE over io_uring. Root's switch for it is turned on for these cases and put back; that requests come
+"""FUSE over io_uring. Root's switch for it is turned on for these cases and put back; that requests come
 that way is seen by the server's own counter."""
 import contextlib
 import errno

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the fourteen rules of project quota, a case (or more) that names each, on what test_project, test_quota
+"""The fourteen rules of project quota, a case (or more) that names each, on what test_project, test_quota
 and test_quota_tools leave out: every kind of object and of operation, at the limit and over it, mappings past the
 margin, and who may change what."""
 import errno

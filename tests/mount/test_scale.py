@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: large counts: a walk of 200,000 files, 30,000 files unlinked while open, bounds on the server's memory
+"""Large counts: a walk of 200,000 files, 30,000 files unlinked while open, bounds on the server's memory
 and descriptors; 500 lower layers."""
 import os
 import resource

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: one inode, one content: random schedules of two programs that open, map, read, write, store, truncate
+"""One inode, one content: random schedules of two programs that open, map, read, write, store, truncate
 and close a lower file while it is copied up and caches are emptied. Each sees the other's bytes at once.
 
 TROOT_SCHEDULES=N runs N schedules (1,000), TROOT_SCHEDULES_SEED=N takes that seed (else the day's)."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: project quota as an administrator types it: a stock session with chattr, lsattr, setquota, repquota, quota,
+"""Project quota as an administrator types it: a stock session with chattr, lsattr, setquota, repquota, quota,
 df and mv, every report to the character beside what real kernels and tools printed, names of projects, new ids."""
 import json
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: a slow or hung lower, and long copy-ups: only those wait who touch it. The lower is a mount of a server
+"""A slow or hung lower, and long copy-ups: only those wait who touch it. The lower is a mount of a server
 of its own, which is stopped by a signal."""
 import os
 import signal

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the charging unit as tools and file systems see it: tar, cp and rsync of sparse, preallocated, lower and
+"""The charging unit as tools and file systems see it: tar, cp and rsync of sparse, preallocated, lower and
 copied-up files give the right bytes; du over upper objects is what the report says and what the ledger sums up to, on
 ext4 (with bigalloc too), XFS, btrfs and tmpfs."""
 import errno

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: files that are read or written in a stream are cached for the mount, not a second time below it; what
+"""Files that are read or written in a stream are cached for the mount, not a second time below it; what
 the host itself has cached of a lower file stays. On a disk, since tmpfs is nothing but cache."""
 import os
 import platform

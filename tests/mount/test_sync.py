@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: what fsync of many files says and asks for: errors of a disk that fails while files are begun ahead of
+"""What fsync of many files says and asks for: errors of a disk that fails while files are begun ahead of
 their fsync, told by each file's own fsync."""
 import errno
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the union as programs see it: merged trees, copy-up, names, links, special files."""
+"""The union as programs see it: merged trees, copy-up, names, links, special files."""
 import errno
 import os
 import socket

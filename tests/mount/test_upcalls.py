@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the exact gate on upcalls: what the kernel asks the server for one operation, warm and cold, by the
+"""The exact gate on upcalls: what the kernel asks the server for one operation, warm and cold, by the
 server's own counters; and the system calls that the server makes for it. Times cannot gate on a shared machine; these
 numbers can. One more than the table says fails, and one fewer too, so that the table stays true."""
 import collections

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: events of project quota as people and programs get them: troot quota watch, its --json and --exec, what
+"""Events of project quota as people and programs get them: troot quota watch, its --json and --exec, what
 becomes of it when subscribers or servers die, and who may listen."""
 import json
 import os

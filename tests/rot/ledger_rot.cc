@@ -1,4 +1,4 @@
-// What owns it: the ledger's directory damaged in every way that a disk has: a flipped bit, a cut,
+// The ledger's directory damaged in every way that a disk has: a flipped bit, a cut,
 // a write that was lost. Whatever it is, usage and limits are right, after a count that is told, or
 // what the journal names is looked at.
 #include <sys/stat.h>

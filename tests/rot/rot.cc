@@ -1,4 +1,4 @@
-// What owns it: see rot.h.
+// Implements rot.h.
 #include "rot/rot.h"
 
 #include <spdlog/sinks/ostream_sink.h>

@@ -1,4 +1,4 @@
-// What owns it: what the tests of damage share: a directory as a value, every way in which it can
+// What the tests of damage share: a directory as a value, every way in which it can
 // be damaged, and the lines that were logged about it.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: world.json damaged in every way: read as it was, or refused by a line that names
+// World.json damaged in every way: read as it was, or refused by a line that names
 // it. Never another world.
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,4 @@
-// What owns it: one thread's own directory: random operations with an exact model of the answers,
+// One thread's own directory: random operations with an exact model of the answers,
 // while the other threads work beside it in the same union.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: one thread among several that work on the same names at once. Nobody can say what
+// One thread among several that work on the same names at once. Nobody can say what
 // an operation must answer here, but: what it may answer; that a record which was acknowledged
 // stays in its file, whatever happens to the file's names; and that no project passes its hard
 // limit.

@@ -1,4 +1,4 @@
-// What owns it: which ranges of the record of a file are obeyed where st_blocks is exact: after
+// Which ranges of the record of a file are obeyed where st_blocks is exact: after
 // each way in which a server may have died, and where somebody else changed the file.
 #include "fusefs/upper/alloc_record.h"
 

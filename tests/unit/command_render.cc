@@ -1,4 +1,4 @@
-// What owns it: the command's tables, bars and colours.
+// The command's tables, bars and colours.
 #include "tools/troot/render.h"
 #include "unit/catch.h"
 

@@ -1,4 +1,4 @@
-// What owns it: the command's pure parts that read and write text: amounts, names, subordinate ids,
+// The command's pure parts that read and write text: amounts, names, subordinate ids,
 // options, passwd lines.
 #include <string>
 #include <string_view>

@@ -1,4 +1,4 @@
-// What owns it: a union with a control socket, as the tests of the socket share it.
+// A union with a control socket, as the tests of the socket share it.
 #pragma once
 
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-// What owns it: trees deeper than a stack: nothing in the union recurses by the depth of a tree.
+// Trees deeper than a stack: nothing in the union recurses by the depth of a tree.
 //
 // Every thread of this program, the ledger's too, has a stack of 256 KiB, so that a frame a level
 // is a crash at 8,000 levels. TROOT_DEPTH=N takes N of them (the kernel's own renames take as long

@@ -1,4 +1,4 @@
-// What owns it: when a client is followed to its processor, and how it is found.
+// When a client is followed to its processor, and how it is found.
 #include "fusefs/serve/follower.h"
 
 #include <sched.h>

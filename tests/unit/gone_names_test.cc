@@ -1,4 +1,4 @@
-// What owns it: when the kernel is told of names that were removed.
+// When the kernel is told of names that were removed.
 #include "fusefs/fuse/gone_names.h"
 
 #include <array>

@@ -1,4 +1,4 @@
-// What owns it: what a known inode costs the server in memory: 200 bytes at most, name and
+// What a known inode costs the server in memory: 200 bytes at most, name and
 // directory included, whatever the kernel does with its own caches meanwhile.
 #include <fstream>
 

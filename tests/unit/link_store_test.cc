@@ -1,4 +1,4 @@
-// What owns it: records of symlinks: names that take no inode of their own, and the files of
+// Records of symlinks: names that take no inode of their own, and the files of
 // earlier versions.
 #include "fusefs/disk/link_store.h"
 

@@ -1,4 +1,4 @@
-// What owns it: inode numbers of several file systems: no two alike, the same again in every order,
+// Inode numbers of several file systems: no two alike, the same again in every order,
 // after torn lines and lost ones, and when a file system uses all 64 bits.
 #include "fusefs/disk/numbers.h"
 

@@ -1,4 +1,4 @@
-// What owns it: the limit of inodes that follows from a limit of bytes, where nobody states one.
+// The limit of inodes that follows from a limit of bytes, where nobody states one.
 #include "quota/format.h"
 #include "quota/limits_file.h"
 #include "quota/unit.h"

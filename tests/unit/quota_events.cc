@@ -1,4 +1,4 @@
-// What owns it: events: which crossing publishes which warning of the kernel's, once, and what the
+// Events: which crossing publishes which warning of the kernel's, once, and what the
 // ring does when nobody reads, when everybody writes, and when it wakes.
 #include <atomic>
 #include <string>

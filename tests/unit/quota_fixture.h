@@ -1,4 +1,4 @@
-// What owns it: what the tests of project quota share: a clock that they move, a directory that
+// What the tests of project quota share: a clock that they move, a directory that
 // goes away, and short words for amounts.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the ledger's encodings byte by byte, and the text dump of limits.
+// The ledger's encodings byte by byte, and the text dump of limits.
 #include "quota/format.h"
 #include "quota/limits_file.h"
 #include "unit/quota_fixture.h"

@@ -1,4 +1,4 @@
-// What owns it: what the ledger keeps over a reopen, a kill, a foreign upper, damage and a newer
+// What the ledger keeps over a reopen, a kill, a foreign upper, damage and a newer
 // version, and that the sum over its inodes is the projects' usage whatever happens.
 #include <stdlib.h>
 #include <sys/wait.h>

@@ -1,4 +1,4 @@
-// What owns it: the rules of one project (quota rules 5, 6, 7, 8, 9, 11, 13, 14), with a clock that
+// The rules of one project (quota rules 5, 6, 7, 8, 9, 11, 13, 14), with a clock that
 // the test moves.
 #include "quota/dquot.h"
 #include "quota/unit.h"

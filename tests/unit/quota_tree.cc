@@ -1,4 +1,4 @@
-// What owns it: the tree of projects: chains, undo, moves between projects (rules 3 and 4), new
+// The tree of projects: chains, undo, moves between projects (rules 3 and 4), new
 // parents, and many threads at one limit.
 #include <array>
 #include <atomic>

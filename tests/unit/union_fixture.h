@@ -1,4 +1,4 @@
-// What owns it: a union on plain directories, driven through the facade, and short forms of what
+// A union on plain directories, driven through the facade, and short forms of what
 // tests ask of it and of the disk.
 #pragma once
 

@@ -1,4 +1,4 @@
-"""What owns it: the test bed of tests/world: ordinary users made for the test, the programs where those users reach
+"""The test bed of tests/world: ordinary users made for the test, the programs where those users reach
 them, commands run as typed, cases run each in a process of its own under a time limit, TAP output. Standard library only.
 
 Root makes two users, one with a range of subordinate ids and one without; anybody else is the one user there is.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: hosts that refuse something: what doctor finds and what the other commands say of it."""
+"""Hosts that refuse something: what doctor finds and what the other commands say of it."""
 import json
 import os
 import shlex

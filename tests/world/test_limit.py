@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: the limit of a world: reached exactly, answered by EDQUOT, left again by rm, changed while programs run,
+"""The limit of a world: reached exactly, answered by EDQUOT, left again by rm, changed while programs run,
 remembered when nothing runs."""
 import json
 import os

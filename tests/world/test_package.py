@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: a package with a system user, a chown and a setgid file installs in every id mode and is configured
+"""A package with a system user, a chown and a setgid file installs in every id mode and is configured
 without error; it is there inside only, and the host and the store stay clean."""
 import os
 import shutil

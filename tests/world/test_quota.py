@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: project quota and worlds: the last limit set holds over a restart, whoever set it; events of a world; names
+"""Project quota and worlds: the last limit set holds over a restart, whoever set it; events of a world; names
 that no world may have; nobody inside sets limits or changes project ids."""
 import json
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: taking part in a world: exit codes, what is found inside, joining, terminals, signals, and how a world
+"""Taking part in a world: exit codes, what is found inside, joining, terminals, signals, and how a world
 ends."""
 import os
 import pty

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What owns it: making, naming and removing worlds, what the store looks like on disk, worlds for one command, bases other
+"""Making, naming and removing worlds, what the store looks like on disk, worlds for one command, bases other
 than /, and what is said of bad input."""
 import json
 import os

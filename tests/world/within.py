@@ -1,4 +1,4 @@
-"""What owns it: Python scripts run inside a world, which say what they found as JSON."""
+"""Python scripts run inside a world, which say what they found as JSON."""
 import json
 
 PYTHON = "/usr/bin/python3"

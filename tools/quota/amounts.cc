@@ -1,4 +1,4 @@
-// What owns it: quota-tools' numbers. The limits at which a number is shortened and the rounding
+// Quota-tools' numbers. The limits at which a number is shortened and the rounding
 // are those that the stock tools show (tests/unit/quota_tools.cc).
 #include "tools/quota/amounts.h"
 

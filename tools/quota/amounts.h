@@ -1,4 +1,4 @@
-// What owns it: amounts and times as quota-tools write and read them. (XFS's ways are in
+// Amounts and times as quota-tools write and read them. (XFS's ways are in
 // tools/quota/xfs_text.h.) Pure.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: choosing a project for a directory, and setting it on the tree. The tree is walked
+// Choosing a project for a directory, and setting it on the tree. The tree is walked
 // by (directory, one name) without following symlinks, since its owner may change it meanwhile.
 #include "tools/quota/assign.h"
 

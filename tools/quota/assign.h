@@ -1,4 +1,4 @@
-// What owns it: giving a directory a project of its own, as `xfs_quota -x -c 'project -s'` does:
+// Giving a directory a project of its own, as `xfs_quota -x -c 'project -s'` does:
 // the id on everything in it, and the flag that hands it down on its directories.
 #pragma once
 

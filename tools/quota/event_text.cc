@@ -1,4 +1,4 @@
-// What owns it: the words for an event.
+// The words for an event.
 #include "tools/quota/event_text.h"
 
 #include <charconv>

@@ -1,4 +1,4 @@
-// What owns it: an event as `troot quota watch` shows it: to a person, as JSON, and to a command.
+// An event as `troot quota watch` shows it: to a person, as JSON, and to a command.
 // Pure.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: rows and states as JSON.
+// Rows and states as JSON.
 #include "tools/quota/json.h"
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-// What owns it: the JSON that the verbs of `troot quota` print: amounts in bytes, times in seconds
+// The JSON that the verbs of `troot quota` print: amounts in bytes, times in seconds
 // (timers since the epoch), absent things as null.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: reading mountinfo, and asking a mount for its server's socket. The asking is done
+// Reading mountinfo, and asking a mount for its server's socket. The asking is done
 // by a child that can be left alone: whoever touches a mount whose server hangs may not come back.
 #include "tools/quota/mounts.h"
 

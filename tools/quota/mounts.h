@@ -1,4 +1,4 @@
-// What owns it: from a path that a person typed to the mount it lies on and the server behind it
+// From a path that a person typed to the mount it lies on and the server behind it
 // (docs/FORMAT.md, "Finding the server").
 #pragma once
 

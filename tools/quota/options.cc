@@ -1,4 +1,4 @@
-// What owns it: taking options off a command line.
+// Taking options off a command line.
 #include "tools/quota/options.h"
 
 #include <getopt.h>

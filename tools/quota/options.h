@@ -1,4 +1,4 @@
-// What owns it: options of the tools by getopt_long(3), so that clusters (-Pvs), abbreviations and
+// Options of the tools by getopt_long(3), so that clusters (-Pvs), abbreviations and
 // "--" work as in the stock tools, with its complaints as one line of ours; and the options that
 // all the tools of quota-tools share.
 #pragma once

@@ -1,4 +1,4 @@
-// What owns it: reading /etc/projid and /etc/projects.
+// Reading /etc/projid and /etc/projects.
 #include "tools/quota/projects.h"
 
 #include <algorithm>

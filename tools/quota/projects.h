@@ -1,4 +1,4 @@
-// What owns it: names of projects: /etc/projid (NAME:ID) and, for directories, /etc/projects
+// Names of projects: /etc/projid (NAME:ID) and, for directories, /etc/projects
 // (ID:DIRECTORY), as xfs_quota(8) reads them.
 #pragma once
 

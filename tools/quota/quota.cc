@@ -1,4 +1,4 @@
-// What owns it: quota: what single projects use on all mounts, or on those that are named.
+// Quota: what single projects use on all mounts, or on those that are named.
 #include <cstdio>
 #include <ctime>
 

@@ -1,4 +1,4 @@
-// What owns it: quotaon and quotaoff: the switch of enforcement. Accounting stays on for as long as
+// Quotaon and quotaoff: the switch of enforcement. Accounting stays on for as long as
 // the mount lives.
 #include <cstdio>
 

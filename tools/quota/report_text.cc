@@ -1,4 +1,4 @@
-// What owns it: the tables of repquota (plain, CSV, XML) and of quota.
+// The tables of repquota (plain, CSV, XML) and of quota.
 #include "tools/quota/report_text.h"
 
 #include <algorithm>

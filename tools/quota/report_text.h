@@ -1,4 +1,4 @@
-// What owns it: the reports of repquota and quota as text, to the character as quota-tools print
+// The reports of repquota and quota as text, to the character as quota-tools print
 // them. Pure: rows in, text out.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: repquota: what all projects of a mount use.
+// Repquota: what all projects of a mount use.
 #include <cstdio>
 #include <ctime>
 

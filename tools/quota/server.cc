@@ -1,4 +1,4 @@
-// What owns it: asking a server, and turning its answers into rows.
+// Asking a server, and turning its answers into rows.
 #include "tools/quota/server.h"
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// What owns it: a server's quota as the tools see it: rows, state, and requests with errors fit for
+// A server's quota as the tools see it: rows, state, and requests with errors fit for
 // a person.
 #pragma once
 

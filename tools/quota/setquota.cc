@@ -1,4 +1,4 @@
-// What owns it: setquota: limits, grace periods and running timers of projects.
+// Setquota: limits, grace periods and running timers of projects.
 #include <cstdio>
 #include <ctime>
 #include <iostream>

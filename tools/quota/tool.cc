@@ -1,4 +1,4 @@
-// What owns it: finding the tool that a command line calls, and running it.
+// Finding the tool that a command line calls, and running it.
 #include "tools/quota/tool.h"
 
 #include <algorithm>

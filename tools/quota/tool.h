@@ -1,4 +1,4 @@
-// What owns it: the list of the tools, and which words on the command line call them.
+// The list of the tools, and which words on the command line call them.
 //
 // A tool writes its report to stdout, what went wrong to stderr in one line that begins with its
 // name, and returns its exit code. As quota-tools have it: 1 for most of what goes wrong, 2 for a

@@ -1,4 +1,4 @@
-// What owns it: the list of the verbs of `troot quota`, and what parsing their words has in common.
+// The list of the verbs of `troot quota`, and what parsing their words has in common.
 #include "tools/quota/verbs.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: the verbs of `troot quota`: the house's own (set show report list check watch
+// The verbs of `troot quota`: the house's own (set show report list check watch
 // reset-peak) and those of xfs_quota (report -p, limit, state, timer, dump, restore, df).
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: the verbs of `troot quota` that show, in the house's own style: people's amounts,
+// The verbs of `troot quota` that show, in the house's own style: people's amounts,
 // bars, JSON.
 #include <algorithm>
 #include <cstdio>

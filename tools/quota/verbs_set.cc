@@ -1,4 +1,4 @@
-// What owns it: the verbs of `troot quota` that change, in the house's own style: set, reset-peak.
+// The verbs of `troot quota` that change, in the house's own style: set, reset-peak.
 #include <cstdio>
 #include <ctime>
 #include <filesystem>

@@ -1,4 +1,4 @@
-// What owns it: the verbs of `troot quota` that have xfs_quota's words. A mount point is the last
+// The verbs of `troot quota` that have xfs_quota's words. A mount point is the last
 // word, since there is no session that has opened one.
 #include <sys/statvfs.h>
 

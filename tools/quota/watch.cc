@@ -1,4 +1,4 @@
-// What owns it: troot quota watch: events as they come, and a command for each.
+// Troot quota watch: events as they come, and a command for each.
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// What owns it: the tables of xfs_quota.
+// The tables of xfs_quota.
 #include "tools/quota/xfs_text.h"
 
 #include <charconv>

@@ -1,4 +1,4 @@
-// What owns it: amounts, times and tables as xfs_quota(8) prints and reads them. Pure.
+// Amounts, times and tables as xfs_quota(8) prints and reads them. Pure.
 #pragma once
 
 #include <sys/statvfs.h>

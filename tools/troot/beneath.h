@@ -1,4 +1,4 @@
-// What owns it: names in a tree that somebody else wrote: a world's union, before it is the root.
+// Names in a tree that somebody else wrote: a world's union, before it is the root.
 // Every path is walked from the tree's root, a name at a time, and no symlink is followed: one that
 // lies there would lead to the host.
 #pragma once

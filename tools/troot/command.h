@@ -1,4 +1,4 @@
-// What owns it: the list of commands. Each file of a command adds its words to the parser and, when
+// The list of commands. Each file of a command adds its words to the parser and, when
 // it was called, leaves what is to be done in `action`.
 #pragma once
 

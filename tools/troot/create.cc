@@ -1,4 +1,4 @@
-// What owns it: troot create.
+// Troot create.
 #include <memory>
 
 #include "tools/troot/new_world.h"

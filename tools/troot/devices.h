@@ -1,4 +1,4 @@
-// What owns it: a world's /dev: a small file system of its own. The host's has nodes that a world
+// A world's /dev: a small file system of its own. The host's has nodes that a world
 // of root could remove, and directories that would show when something is unmounted from them.
 #pragma once
 

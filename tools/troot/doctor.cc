@@ -1,4 +1,4 @@
-// What owns it: troot doctor.
+// Troot doctor.
 #include <algorithm>
 #include <cstdio>
 #include <memory>

@@ -1,4 +1,4 @@
-// What owns it: troot enter.
+// Troot enter.
 #include <memory>
 
 #include "tools/troot/command.h"

@@ -1,4 +1,4 @@
-// What owns it: the session's surroundings, from the files of the world itself.
+// The session's surroundings, from the files of the world itself.
 #include "tools/troot/environment.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: what a session's program finds around it: variables, working directory, shell.
+// What a session's program finds around it: variables, working directory, shell.
 // Looked up inside the world, without NSS, whose modules would be the world's.
 #pragma once
 

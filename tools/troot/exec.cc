@@ -1,4 +1,4 @@
-// What owns it: troot exec.
+// Troot exec.
 #include <memory>
 
 #include "tools/troot/command.h"

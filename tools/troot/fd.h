@@ -1,4 +1,4 @@
-// What owns it: descriptors of the command: each has one owner that closes it.
+// Descriptors of the command: each has one owner that closes it.
 #pragma once
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// What owns it: troot flatten: an upper made plain, so that the kernel's overlayfs shows it to an
+// `troot flatten`: an upper made plain, so that the kernel's overlayfs shows it to an
 // ordinary user as trootfs does.
 #include "fusefs/mount/flatten.h"
 

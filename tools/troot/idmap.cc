@@ -1,4 +1,4 @@
-// What owns it: the ladder of id modes, and the calls that write id maps.
+// The ladder of id modes, and the calls that write id maps.
 #include "tools/troot/idmap.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: which ids a world has, and writing the maps of its user namespace
+// Which ids a world has, and writing the maps of its user namespace
 // (user_namespaces(7)).
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: a world's first process: building, the loop that serves, ending.
+// A world's first process: building, the loop that serves, ending.
 #include "tools/troot/init.h"
 
 #include <fcntl.h>

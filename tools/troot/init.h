@@ -1,4 +1,4 @@
-// What owns it: the first process of a world. It builds the world's file system, holds its
+// The first process of a world. It builds the world's file system, holds its
 // namespaces while there are sessions, hands them to those who join, reaps orphans, and ends the
 // world after the last session.
 #pragma once

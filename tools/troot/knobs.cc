@@ -1,4 +1,4 @@
-// What owns it: the table of sysctls that refuse user namespaces.
+// The table of sysctls that refuse user namespaces.
 #include "tools/troot/knobs.h"
 
 #include <fstream>

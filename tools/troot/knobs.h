@@ -1,4 +1,4 @@
-// What owns it: the settings by which hosts refuse user namespaces to ordinary users, and their
+// The settings by which hosts refuse user namespaces to ordinary users, and their
 // cures.
 #pragma once
 

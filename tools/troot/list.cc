@@ -1,4 +1,4 @@
-// What owns it: troot list.
+// Troot list.
 #include <cstdio>
 #include <memory>
 

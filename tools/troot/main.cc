@@ -1,4 +1,4 @@
-// What owns it: the command line of troot: finds the command, runs it, turns what went wrong into
+// The command line of troot: finds the command, runs it, turns what went wrong into
 // one line and an exit code: 2 for what was typed, 1 for what happened; 125 for both where the code
 // is otherwise the run command's own.
 #include <algorithm>

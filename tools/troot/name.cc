@@ -1,4 +1,4 @@
-// What owns it: the rule for names.
+// The rule for names.
 #include "tools/troot/name.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What owns it: what a world may be called. Pure.
+// What a world may be called. Pure.
 #pragma once
 
 #include <string_view>

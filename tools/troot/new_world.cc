@@ -1,4 +1,4 @@
-// What owns it: the options and checks that `create` and `run` share.
+// The options and checks that `create` and `run` share.
 #include "tools/troot/new_world.h"
 
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-// What owns it: making a world from what was typed, for `create` and `run`.
+// Making a world from what was typed, for `create` and `run`.
 #pragma once
 
 #include "tools/troot/command.h"

@@ -1,4 +1,4 @@
-// What owns it: how the command reports that something went wrong: one line for a person, and
+// How the command reports that something went wrong: one line for a person, and
 // whether the line blames the words that were typed or what happened. main.cc turns it into an exit
 // code.
 #pragma once

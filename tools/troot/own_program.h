@@ -1,4 +1,4 @@
-// What owns it: the program that runs, as an object: what joins a world executes there what the
+// The program that runs, as an object: what joins a world executes there what the
 // world says, and "#!/proc/self/exe" says the joining program itself (as CVE-2019-5736). So that is
 // a sealed copy in memory, from which nothing leads to the host's file.
 #pragma once

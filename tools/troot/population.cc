@@ -1,4 +1,4 @@
-// What owns it: signalling a world's processes and waiting for their end.
+// Signalling a world's processes and waiting for their end.
 #include "tools/troot/population.h"
 
 #include <sys/wait.h>

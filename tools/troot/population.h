@@ -1,4 +1,4 @@
-// What owns it: the processes of a world other than its init: are there any, and sending them all a
+// The processes of a world other than its init: are there any, and sending them all a
 // signal.
 #pragma once
 

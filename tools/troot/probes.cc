@@ -1,4 +1,4 @@
-// What owns it: each thing that `troot doctor` tries.
+// Each thing that `troot doctor` tries.
 #include "tools/troot/probes.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: the things that troot needs from a host, each tried for real, in a child where the
+// The things that troot needs from a host, each tried for real, in a child where the
 // try changes the process.
 #pragma once
 

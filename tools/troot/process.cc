@@ -1,4 +1,4 @@
-// What owns it: fork, run to the end, close descriptors.
+// Fork, run to the end, close descriptors.
 #include "tools/troot/process.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: starting helpers: fork in the forms that the command needs, and small programs that
+// Starting helpers: fork in the forms that the command needs, and small programs that
 // are run to their end.
 #pragma once
 

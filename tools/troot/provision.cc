@@ -1,4 +1,4 @@
-// What owns it: the files that a world is furnished with, and their contents.
+// The files that a world is furnished with, and their contents.
 #include "tools/troot/provision.h"
 
 #include <fcntl.h>

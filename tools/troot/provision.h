@@ -1,4 +1,4 @@
-// What owns it: the few files that make a copy of a host a world: written once, at the first start,
+// The few files that make a copy of a host a world: written once, at the first start,
 // through the mount, so that they take the way every change takes.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: troot quota: the limits of a world, shown or changed, at once where it runs.
+// `troot quota`: the limits of a world, shown or changed, at once where it runs.
 #include <cstdio>
 #include <memory>
 

@@ -1,4 +1,4 @@
-// What owns it: troot refresh: makes a mount see what was changed in its lowers behind it.
+// `troot refresh`: makes a mount see what was changed in its lowers behind it.
 #include <cstdio>
 #include <memory>
 

@@ -1,4 +1,4 @@
-// What owns it: removing a directory with all that is in it, whatever its depth.
+// Removing a directory with all that is in it, whatever its depth.
 //
 // A world may hold paths that are longer than any system call takes. So nothing here is named by a
 // path: a directory that is not empty is moved up to the top and emptied there, which takes one

@@ -1,4 +1,4 @@
-// What owns it: removing a directory with all that is in it, whatever its depth.
+// Removing a directory with all that is in it, whatever its depth.
 #pragma once
 
 #include <string>

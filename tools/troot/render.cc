@@ -1,4 +1,4 @@
-// What owns it: tables, bars, colours and times as text.
+// Tables, bars, colours and times as text.
 #include "tools/troot/render.h"
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// What owns it: how output looks on a terminal: aligned tables, bars, colour. Pure but for
+// How output looks on a terminal: aligned tables, bars, colour. Pure but for
 // `use_color`.
 #pragma once
 

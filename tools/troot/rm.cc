@@ -1,4 +1,4 @@
-// What owns it: troot rm.
+// Troot rm.
 #include <memory>
 
 #include "tools/troot/command.h"

@@ -1,4 +1,4 @@
-// What owns it: troot run: a world for one command.
+// `troot run`: a world for one command.
 #include <cstdio>
 #include <memory>
 #include <random>

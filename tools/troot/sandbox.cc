@@ -1,4 +1,4 @@
-// What owns it: the order and the flags of a world's mounts.
+// The order and the flags of a world's mounts.
 #include "tools/troot/sandbox.h"
 
 #include <fcntl.h>

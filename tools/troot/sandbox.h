@@ -1,4 +1,4 @@
-// What owns it: the file system a world sees: the FUSE mount made inside its namespaces, what is
+// The file system a world sees: the FUSE mount made inside its namespaces, what is
 // mounted over it, and the change of root. Runs in the world's init, before anything else is there.
 #pragma once
 

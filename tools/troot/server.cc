@@ -1,4 +1,4 @@
-// What owns it: the command line of trootfs, and the wait until it is ready.
+// The command line of trootfs, and the wait until it is ready.
 #include "tools/troot/server.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: starting the file system server of a world, in the host's namespaces, as the plain
+// Starting the file system server of a world, in the host's namespaces, as the plain
 // user.
 #pragma once
 

@@ -1,4 +1,4 @@
-// What owns it: from the caller's process into the world and back: enter, exec, wait.
+// From the caller's process into the world and back: enter, exec, wait.
 #include "tools/troot/session.h"
 
 #include <fcntl.h>

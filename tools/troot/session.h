@@ -1,4 +1,4 @@
-// What owns it: running a person's command in a world as if it ran here: same terminal, same
+// Running a person's command in a world as if it ran here: same terminal, same
 // session, signals passed on, the exit code of the command as ours.
 #pragma once
 

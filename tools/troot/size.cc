@@ -1,4 +1,4 @@
-// What owns it: parsing and printing of amounts.
+// Parsing and printing of amounts.
 #include "tools/troot/size.h"
 
 #include "quota/amounts.h"

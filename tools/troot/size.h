@@ -1,4 +1,4 @@
-// What owns it: amounts as people write and read them.
+// Amounts as people write and read them.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What owns it: the protocol of starting, joining, leaving and stopping, seen from outside.
+// The protocol of starting, joining, leaving and stopping, seen from outside.
 #include "tools/troot/start.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: bringing a world up and taking part in it: who comes first starts its server and
+// Bringing a world up and taking part in it: who comes first starts its server and
 // its init, who comes later joins.
 #pragma once
 

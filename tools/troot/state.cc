@@ -1,4 +1,4 @@
-// What owns it: who is asked what about a world, and the JSON forms of the answers.
+// Who is asked what about a world, and the JSON forms of the answers.
 #include "tools/troot/state.h"
 
 #include <dirent.h>

@@ -1,4 +1,4 @@
-// What owns it: what a world is doing now, found out from who answers: its init, its server.
+// What a world is doing now, found out from who answers: its init, its server.
 // Nothing is believed from files with process ids, so that a crash or a reboot leaves nothing to
 // clean up by hand.
 #pragma once

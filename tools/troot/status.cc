@@ -1,4 +1,4 @@
-// What owns it: troot status.
+// Troot status.
 #include <algorithm>
 #include <cstdio>
 #include <memory>

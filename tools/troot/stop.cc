@@ -1,4 +1,4 @@
-// What owns it: troot stop.
+// Troot stop.
 #include <memory>
 
 #include "tools/troot/command.h"

@@ -1,4 +1,4 @@
-// What owns it: the files and locks of the store.
+// The files and locks of the store.
 #include "tools/troot/store.h"
 
 #include <fcntl.h>

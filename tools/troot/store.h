@@ -1,4 +1,4 @@
-// What owns it: the store, the directory that keeps a user's worlds, and what is remembered of
+// The store, the directory that keeps a user's worlds, and what is remembered of
 // each:
 //
 //   STORE/worlds/NAME/world.json   what `create` and `quota` settled

@@ -1,4 +1,4 @@
-// What owns it: descriptors 0 to 2 of a command. A file of the host's would be a way out, since
+// Descriptors 0 to 2 of a command. A file of the host's would be a way out, since
 // /proc/self/fd/0 inside opens it anew, for writing too: a command has the end of a pipe in its
 // place, and a process outside copies.
 #pragma once

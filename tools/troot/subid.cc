@@ -1,4 +1,4 @@
-// What owns it: the parser of subuid(5).
+// The parser of subuid(5).
 #include "tools/troot/subid.h"
 
 #include <algorithm>

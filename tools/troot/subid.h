@@ -1,4 +1,4 @@
-// What owns it: the grammar of /etc/subuid and /etc/subgid (subuid(5)). Pure: text in, ranges out.
+// The grammar of /etc/subuid and /etc/subgid (subuid(5)). Pure: text in, ranges out.
 #pragma once
 
 #include <sys/types.h>

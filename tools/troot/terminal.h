@@ -1,4 +1,4 @@
-// What owns it: the caller's terminal while a command of a world runs on it. The world's processes
+// The caller's terminal while a command of a world runs on it. The world's processes
 // stay in the caller's session, but the command has a process group of its own: kill(0) inside must
 // not reach the caller's. So ^C, ^Z and `fg` of the calling shell are carried between the two.
 #pragma once

@@ -1,4 +1,4 @@
-// What owns it: troot version.
+// Troot version.
 #include "tools/version.h"
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-// What owns it: messages with descriptors, and sockets with long paths.
+// Messages with descriptors, and sockets with long paths.
 #include "tools/troot/wire.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// What owns it: the words between a world's init and those who come to it, on two sockets of
+// The words between a world's init and those who come to it, on two sockets of
 // init's.
 //
 // clang-format off
