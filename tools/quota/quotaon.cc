@@ -1,4 +1,4 @@
-// Quotaon and quotaoff: the switch of enforcement. Accounting stays on for as long as
+// The command `quotaon` and quotaoff: the switch of enforcement. Accounting stays on for as long as
 // the mount lives.
 #include <cstdio>
 

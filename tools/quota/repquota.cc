@@ -1,4 +1,4 @@
-// Repquota: what all projects of a mount use.
+// The command `repquota`: what all projects of a mount use.
 #include <cstdio>
 #include <ctime>
 

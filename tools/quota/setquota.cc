@@ -1,4 +1,4 @@
-// Setquota: limits, grace periods and running timers of projects.
+// The command `setquota`: limits, grace periods and running timers of projects.
 #include <cstdio>
 #include <ctime>
 #include <iostream>

@@ -1,4 +1,4 @@
-// Troot quota watch: events as they come, and a command for each.
+// The command `troot quota watch`: events as they come, and a command for each.
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// Troot create.
+// The command `troot create`.
 #include <memory>
 
 #include "tools/troot/new_world.h"

@@ -1,4 +1,4 @@
-// Troot doctor.
+// The command `troot doctor`.
 #include <algorithm>
 #include <cstdio>
 #include <memory>

@@ -1,4 +1,4 @@
-// Troot enter.
+// The command `troot enter`.
 #include <memory>
 
 #include "tools/troot/command.h"

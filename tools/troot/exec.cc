@@ -1,4 +1,4 @@
-// Troot exec.
+// The command `troot exec`.
 #include <memory>
 
 #include "tools/troot/command.h"

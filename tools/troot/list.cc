@@ -1,4 +1,4 @@
-// Troot list.
+// The command `troot list`.
 #include <cstdio>
 #include <memory>
 

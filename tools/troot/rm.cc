@@ -1,4 +1,4 @@
-// Troot rm.
+// The command `troot rm`.
 #include <memory>
 
 #include "tools/troot/command.h"

@@ -1,4 +1,4 @@
-// Troot status.
+// The command `troot status`.
 #include <algorithm>
 #include <cstdio>
 #include <memory>

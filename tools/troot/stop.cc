@@ -1,4 +1,4 @@
-// Troot stop.
+// The command `troot stop`.
 #include <memory>
 
 #include "tools/troot/command.h"

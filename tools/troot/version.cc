@@ -1,4 +1,4 @@
-// Troot version.
+// The command `troot version`.
 #include "tools/version.h"
 
 #include <cstdio>
