@@ -1,13 +1,16 @@
 // What owns it: the facade: each operation handed to the concern that owns it.
 #include "fusefs/overlay.h"
 
-#include "fusefs/check.h"
-#include "fusefs/file.h"
-#include "fusefs/flatten.h"
-#include "fusefs/namei.h"
-#include "fusefs/open.h"
-#include "fusefs/readdir.h"
-#include "fusefs/refresh.h"
+#include "fusefs/mount/check.h"
+#include "fusefs/mount/flatten.h"
+#include "fusefs/mount/open.h"
+#include "fusefs/mount/refresh.h"
+#include "fusefs/tree/resolve.h"
+#include "fusefs/upper/attr.h"
+#include "fusefs/upper/release.h"
+#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/names.h"
+#include "fusefs/verbs/readdir.h"
 
 namespace troot::fusefs {
 

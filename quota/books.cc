@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 namespace troot::quota {
@@ -128,7 +129,11 @@ Status Books::begin(const std::optional<Settings>& dump) {
     { MutexLock lock(wake_); }
     woken_.notify_one();
   });
-  thread_ = std::thread([this] { run(); });
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& e) {
+    return fail(e.code().value());
+  }
   return {};
 }
 

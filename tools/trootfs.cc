@@ -7,19 +7,21 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
-#include "fusefs/control.h"
-#include "fusefs/daemon.h"
-#include "fusefs/handover.h"
-#include "fusefs/limits.h"
-#include "fusefs/options.h"
+#include "fusefs/control/server.h"
+#include "fusefs/fuse/passthrough.h"
+#include "fusefs/fuse/session.h"
+#include "fusefs/launch/daemon.h"
+#include "fusefs/launch/handover.h"
+#include "fusefs/launch/options.h"
+#include "fusefs/launch/preflight.h"
+#include "fusefs/launch/rlimits.h"
 #include "fusefs/overlay.h"
-#include "fusefs/passthrough.h"
-#include "fusefs/preflight.h"
-#include "fusefs/session.h"
 #include "tools/server_log.h"
 #include "tools/version.h"
 
@@ -204,5 +206,14 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (const auto note = unused_note(*options); !note.empty()) say("note: " + note);
-  return mount_and_serve(std::move(*options));
+  try {
+    return mount_and_serve(std::move(*options));
+  } catch (const std::system_error& e) {
+    // RocksDB, or a library below, could have no thread.
+    say(std::string("cannot serve: ") + e.code().message() +
+        "; give it more processes or address space (ulimit -u, ulimit -v)");
+  } catch (const std::bad_alloc&) {
+    say("cannot serve: there is no memory; give it more address space (ulimit -v)");
+  }
+  return 1;
 }

@@ -2,11 +2,12 @@
 // socket, the raw requests of the device.
 #include <memory>
 
-#include "fusefs/control.h"
-#include "fusefs/control_verbs.h"
-#include "fusefs/option_text.h"
-#include "fusefs/options.h"
-#include "fusefs/request.h"
+#include "fusefs/control/server.h"
+#include "fusefs/control/verbs.h"
+#include "fusefs/launch/option_text.h"
+#include "fusefs/launch/options.h"
+#include "fusefs/overlay.h"
+#include "fusefs/serve/request.h"
 #include "fuzz/target.h"
 #include "unit/scratch.h"
 

@@ -23,7 +23,7 @@ inline void must(bool holds, const char* file = __builtin_FILE(), int line = __b
   throw std::logic_error(std::string(file) + ":" + std::to_string(line) + ": a promise is broken");
 }
 
-// ---- tests/fuzz/xattr_targets.cc: fusefs/format, fusefs/acl
+// ---- tests/fuzz/xattr_targets.cc: fusefs/disk/format, fusefs/disk/acl
 void override_stat(std::string_view bytes);
 void project(std::string_view bytes);
 void ranges(std::string_view bytes);
@@ -32,14 +32,15 @@ void origin(std::string_view bytes);
 void index(std::string_view bytes);
 void link_record(std::string_view bytes);
 void acl(std::string_view bytes);
-// ---- tests/fuzz/work_targets.cc: fusefs/numbers, fusefs/kernel_index
+// ---- tests/fuzz/work_targets.cc: fusefs/disk/numbers, fusefs/mount/kernel_index
 void numbers(std::string_view bytes);
 void kernel_index(std::string_view bytes);
 // ---- tests/fuzz/ledger_targets.cc: quota/format, quota/journal, quota/limits_file
 void ledger(std::string_view bytes);
 void journal(std::string_view bytes);
 void limits(std::string_view bytes);
-// ---- tests/fuzz/boundary_targets.cc: fusefs/options, fusefs/control, fusefs/request
+// ---- tests/fuzz/boundary_targets.cc: fusefs/launch/options, fusefs/control/server,
+// fusefs/serve/request
 void options(std::string_view bytes);
 void control(std::string_view bytes);
 void request(std::string_view bytes);

@@ -7,8 +7,8 @@
 #include <map>
 #include <set>
 
-#include "fusefs/format.h"
-#include "fusefs/numbers.h"
+#include "fusefs/disk/format.h"
+#include "fusefs/disk/numbers.h"
 #include "fuzz/target.h"
 #include "unit/scratch.h"
 

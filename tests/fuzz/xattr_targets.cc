@@ -1,8 +1,8 @@
 // What owns it: fuzzing what the union reads from xattrs.
 #include <sys/sysmacros.h>
 
-#include "fusefs/acl.h"
-#include "fusefs/format.h"
+#include "fusefs/disk/acl.h"
+#include "fusefs/disk/format.h"
 #include "fuzz/target.h"
 
 namespace troot::fuzz {

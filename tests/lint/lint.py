@@ -13,7 +13,7 @@ import sys
 MAX_LINES = 700
 CLANG_FORMAT_MAJOR = 14  # versions differ in what they find well formatted; this one decides
 
-# Calls that change a file system. In fusefs they go through fusefs/posix, which is where tests inject faults
+# Calls that change a file system. In fusefs they go through fusefs/base/posix, which is where tests inject faults
 # and crashes; a call around it would be a hole in what those tests prove.
 MUTATING_ALWAYS = (
     "mkdirat mknodat symlinkat linkat unlinkat renameat renameat2 fchmodat fchownat utimensat futimens fchmod fchown"
@@ -27,7 +27,25 @@ BANNED = {
     "atoi": "from_chars", "atol": "from_chars", "alloca": "std::vector",
 }
 # The control socket's file is no object of the union; it is bound and removed by its own code.
-MUTATING_EXEMPT = re.compile(r"^fusefs/(posix|control|control_socket)\.")
+MUTATING_EXEMPT = re.compile(r"^fusefs/(base/posix|control/(server|socket))\.")
+
+# The rooms of fusefs (docs/OVERVIEW.md), and what each may include and call beside itself. `words`: types.h and
+# config.h, which everybody may include.
+ROOF = "overlay"
+BELOW = {room: set(below.split()) for room, below in {
+    "words": "",
+    "base": "words",
+    "disk": "base words",
+    "tree": "disk base words",
+    "upper": "tree disk base words",
+    "verbs": "upper tree disk base words",
+    "mount": "verbs upper tree disk base words",
+    ROOF: "mount verbs upper tree disk base words",
+    "serve": "base words",
+    "launch": "base words",
+    "fuse": f"{ROOF} serve launch base words",
+    "control": f"fuse {ROOF} serve launch base words",
+}.items()}
 
 
 def tracked(top):
@@ -103,13 +121,54 @@ def include_direction(source):
             yield f"{path}:{line}: {folder} must not include {name}"
 
 
+def room_of(path):
+    """The room of a file of fusefs; None: it lies in none."""
+    parts = path.split("/")
+    if len(parts) == 2:
+        return {"overlay": ROOF, "types": "words", "config": "words"}.get(parts[1].rsplit(".", 1)[0])
+    return parts[1] if len(parts) == 3 and parts[1] in BELOW else None
+
+
+def rooms(source):
+    """a room of fusefs includes only what lies below it"""
+    for path in source.cpp:
+        if path.startswith("fusefs/") and room_of(path) is None:
+            yield f"{path}: lies in no room"
+    for path, line, name in source.includes():
+        room = room_of(path) if path.startswith("fusefs/") else None
+        target = room_of(name) if name.startswith("fusefs/") else None
+        if room and target and target != room and target not in BELOW[room]:
+            yield f"{path}:{line}: {room} must not include {name}, which does not lie below it"
+
+
+def include_circles(source):
+    """no circle of headers"""
+    edges = {}
+    for path, _, name in source.includes():
+        edges.setdefault(path, set()).add(name)
+    done = set()
+    for start in sorted(edges):
+        way, stack = [], [(start, iter(sorted(edges[start])))]
+        while stack and start not in done:
+            node, rest = stack[-1]
+            following = next((n for n in rest if n in edges and n not in done), None)
+            if following is None:
+                done.add(node)
+                stack.pop()
+            elif following in (way := [n for n, _ in stack]):
+                yield f"{following}: includes itself by {' '.join(way[way.index(following) + 1:])}"
+                done.add(following)
+            else:
+                stack.append((following, iter(sorted(edges[following]))))
+
+
 def libraries_in_their_rooms(source):
     """FUSE, RocksDB, JSON and command-line headers only where they belong"""
     rooms = [
-        (r"^fuse(3/fuse)?_lowlevel\.h$|^fuse3?/", r"^fusefs/(ops|session|workers)[a-z_]*\.(cc|h)$"),
+        (r"^fuse(3/fuse)?_lowlevel\.h$|^fuse3?/", r"^fusefs/(fuse|serve)/"),
         (r"^rocksdb/", r"^quota/ledger[a-z_]*\.cc$|^tests/"),
         (r"^nlohmann/|^CLI/", r"^(tools|tests)/"),
-        (r"^boost/filesystem", r"^(tools|tests)/|^fusefs/(options|control|session)"),
+        (r"^boost/filesystem", r"^(tools|tests)/|^fusefs/(launch|control|fuse)/"),
         (r"^seccomp\.h$|^termios\.h$", r"^(tools|tests)/"),
     ]
     for path, line, name in source.includes():
@@ -119,7 +178,7 @@ def libraries_in_their_rooms(source):
 
 
 def mutating_calls(source):
-    """system calls that change files only in fusefs/posix"""
+    """system calls that change files only in fusefs/base/posix"""
     paths = [p for p in source.cpp if p.startswith("fusefs/") and not MUTATING_EXEMPT.match(p)]
     always, qualified = "|".join(MUTATING_ALWAYS), "|".join(MUTATING_QUALIFIED)
     # Not a method, not a name of a namespace of ours, not a declaration (which a type precedes).
@@ -128,10 +187,10 @@ def mutating_calls(source):
         before = source.code(path)[:match.start()].rsplit("\n", 1)[-1]
         if re.search(r"[\w>&*\]]\s+$", before) and not re.search(r"\b(return|else|case|and|or|not)\s+$", before):
             continue  # `Status fsetxattr(`: a declaration
-        yield f"{path}:{line}: {match.group(0).strip()}...) belongs in fusefs/posix"
+        yield f"{path}:{line}: {match.group(0).strip()}...) belongs in fusefs/base/posix"
     for path, line, match in source.matches(paths, r"(?<![\w.>])(?:::)?open(?:at2?)?\s*\([^;{]*?\bO_(?:CREAT|TMPFILE|TRUNC)\b"):
         if "posix::" not in source.code(path)[max(0, match.start() - 7):match.start() + 2]:
-            yield f"{path}:{line}: an open that creates or truncates belongs in fusefs/posix"
+            yield f"{path}:{line}: an open that creates or truncates belongs in fusefs/base/posix"
 
 
 def banned_calls(source):
@@ -223,8 +282,27 @@ def documented_pages(source):
                 yield f"{path}: {target} is not there"
 
 
-RULES = [include_direction, libraries_in_their_rooms, mutating_calls, banned_calls, sizes, top_comments, headers_guarded,
-         no_machine_paths, shell_syntax, shellcheck, clang_format, documented_pages]
+def documents(source):
+    """a document has one title, lines of 100 columns and paragraphs of 120 words"""
+    for path in [p for p in source.text if p.endswith(".md")]:
+        titles, words, code = 0, 0, False
+        for number, line in enumerate(source.text[path].split("\n") + [""], 1):
+            if line.startswith("```"):
+                code = not code
+            shown = code or line.startswith(("    ", "|", "```"))
+            titles += not shown and line.startswith("# ")
+            if len(line) > 100 and not shown:
+                yield f"{path}:{number}: {len(line)} columns"
+            starts = shown or not line.strip() or line.startswith("#") or re.match(r"\s*([-*]|\d+\.)\s", line)
+            if starts and words > 120:
+                yield f"{path}:{number - 1}: a paragraph of {words} words ends here"
+            words = 0 if shown or not line.strip() else (0 if starts else words) + len(line.split())
+        if titles != 1:
+            yield f"{path}: {titles} titles"
+
+
+RULES = [include_direction, rooms, include_circles, libraries_in_their_rooms, mutating_calls, banned_calls, sizes, top_comments, headers_guarded,
+         no_machine_paths, shell_syntax, shellcheck, clang_format, documented_pages, documents]
 
 
 def main():

@@ -6,25 +6,34 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import calls
 import lint
 
 HEADER = "// What owns it: a part of a planted tree.\n"
-# rule, path, offending text (None: the file name alone offends), innocent text
+# rule, path, offending text, innocent text (None: the file name alone offends)
 CASES = [
     (lint.include_direction, "quota/a.cc", '#include "fusefs/overlay.h"\n', '// #include "fusefs/overlay.h"\n'),
     (lint.include_direction, "fusefs/a.cc", '#include "tools/version.h"\n', '#include "quota/quota.h"\n'),
-    (lint.libraries_in_their_rooms, "fusefs/inode.cc", "#include <fuse_lowlevel.h>\n", "#include <string>\n"),
+    (lint.rooms, "fusefs/tree/a.cc", '#include "fusefs/upper/copy_up.h"\n', '#include "fusefs/disk/format.h"\n'),
+    (lint.rooms, "fusefs/serve/a.h", '#include "fusefs/tree/inode.h"\n', '#include "fusefs/types.h"\n'),
+    (lint.rooms, "fusefs/base/a.h", '#include "fusefs/overlay.h"\n', '#include "quota/base/result.h"\n'),
+    (lint.rooms, "fusefs/kitchen/a.cc", "int f();\n", None),
+    (lint.include_circles, "quota/a.h", '#include "quota/a.h"\n', '#include "quota/b.h"\n'),
+    (lint.libraries_in_their_rooms, "fusefs/tree/inode.cc", "#include <fuse_lowlevel.h>\n", "#include <string>\n"),
     (lint.libraries_in_their_rooms, "quota/tree.cc", "#include <rocksdb/db.h>\n", '#include "quota/ledger.h"\n'),
-    (lint.libraries_in_their_rooms, "fusefs/ops.cc", "#include <nlohmann/json.hpp>\n", "#include <fuse_lowlevel.h>\n"),
-    (lint.mutating_calls, "fusefs/namei.cc", "int f() { return mkdirat(1, n, 0); }\n", "auto r = posix::mkdirat(d, n, 0);\n"),
-    (lint.mutating_calls, "fusefs/namei.cc", "x = ::renameat2(a, b, c, d, 0);\n", "Status fsetxattr(int fd);\n"),
-    (lint.mutating_calls, "fusefs/namei.cc", "fd = ::openat(d, n,\n  O_WRONLY | O_CREAT, 0);\n", "fd = ::openat(d, n, O_RDONLY);\n"),
+    (lint.libraries_in_their_rooms, "fusefs/fuse/ops.cc", "#include <nlohmann/json.hpp>\n", "#include <fuse_lowlevel.h>\n"),
+    (lint.mutating_calls, "fusefs/verbs/create.cc", "int f() { return mkdirat(1, n, 0); }\n", "auto r = posix::mkdirat(d, n, 0);\n"),
+    (lint.mutating_calls, "fusefs/verbs/create.cc", "x = ::renameat2(a, b, c, d, 0);\n", "Status fsetxattr(int fd);\n"),
+    (lint.mutating_calls, "fusefs/verbs/create.cc", "fd = ::openat(d, n,\n  O_WRONLY | O_CREAT, 0);\n", "fd = ::openat(d, n, O_RDONLY);\n"),
     (lint.banned_calls, "quota/a.cc", 'void f() { system("x"); }\n', 'log("system(x)"); operating_system(1); // system(\n'),
     (lint.banned_calls, "fusefs/a.cc", "std::strcpy(a, b);\n", "my.system(1);\n"),
     (lint.sizes, "quota/long.cc", "\n" * 701, "\n" * 650),
     (lint.headers_guarded, "quota/a.h", "int f();\n", "#pragma once\n"),
     (lint.no_machine_paths, "README.md", "see /work/" + "main/x\n", "upper/work/index in /home/you/x\n"),
     (lint.shell_syntax, "tools/x", "#!/bin/bash\nif true; then\n", "#!/bin/bash\ntrue\n"),
+    (lint.documents, "README.md", "# a\n\n" + "word " * 25 + "\n", "# a\n\n| " + "word " * 25 + "|\n"),
+    (lint.documents, "README.md", "# a\n\n" + "a few words\n" * 41, "# a\n\n" + "a few words\n\n" * 41),
+    (lint.documents, "README.md", "# a\n\n# b\n", "# a\n\n## b\n"),
     (lint.documented_pages, "README.md", "[a](docs/ABSENT.md)\n", "[a](README.md) [b](https://example.org)\n"),
 ]
 
@@ -37,15 +46,29 @@ def complaints(rule, path, text):
         return list(rule(lint.Source(top)))
 
 
+def planted_calls(number):
+    """A call upwards and a circle of files among object files, and none among innocent ones."""
+    low, high = ("tree", "tree/a", {"a"}, set()), ("upper", "upper/b", {"b"}, {"a", "printf"})
+    upward = ("tree", "tree/a", {"a"}, {"b"})
+    beside = [("upper", "upper/b", {"b"}, {"c"}), ("upper", "upper/c", {"c"}, {"d"}), ("upper", "upper/d", {"d"}, {"b"})]
+    up, no_circle = calls.compare([low, high])
+    good = not up and not no_circle and calls.compare([upward, high])[0] and calls.compare([("tree", None, {"a"}, {"b"}), high])[0]
+    print(f"{'ok' if good else 'not ok'} {number} - calls: a call upwards is caught, one downwards spared")
+    around = calls.compare(beside)[1]
+    print(f"{'ok' if around else 'not ok'} {number + 1} - calls: a circle of three files is caught")
+    return (not good) + (not around)
+
+
 def main():
     failed = 0
-    print(f"1..{len(CASES) + 1}")
+    print(f"1..{len(CASES) + 3}")
     for number, (rule, path, offence, innocent) in enumerate(CASES, 1):
-        caught, spared = complaints(rule, path, offence), not complaints(rule, path, innocent)
+        caught, spared = complaints(rule, path, offence), innocent is None or not complaints(rule, path, innocent)
         good = caught and spared
         print(f"{'ok' if good else 'not ok'} {number} - {rule.__name__} in {path}: "
               f"{'caught' if caught else 'offence missed'}, {'innocent spared' if spared else 'innocent accused'}")
         failed += not good
+    failed += planted_calls(len(CASES) + 2)
     with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
         os.mkdir(os.path.join(top, "quota"))
         with open(os.path.join(top, "quota", "a.cc"), "w", encoding="utf-8") as file:

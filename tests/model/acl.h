@@ -1,7 +1,7 @@
 // What owns it: POSIX ACLs as acl(5) and the kernel's fs/posix_acl.c have them, for the model: what
 // one stands for as a mode, what chmod(2) makes of it, what a new object inherits, and the bytes of
-// the xattr. It judges fusefs/acl, so it shares nothing with it: an ACL here is its classes, not a
-// list of entries.
+// the xattr. It judges fusefs/disk/acl, so it shares nothing with it: an ACL here is its classes,
+// not a list of entries.
 #pragma once
 
 #include <sys/stat.h>

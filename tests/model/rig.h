@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "fusefs/base/posix.h"
 #include "fusefs/overlay.h"
-#include "fusefs/posix.h"
 #include "quota/unit.h"
 #include "unit/catch.h"
 #include "unit/scratch.h"

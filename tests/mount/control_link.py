@@ -1,4 +1,4 @@
-"""What owns it: one request to a server's control socket (fusefs/control.h), for tests and the benchmark."""
+"""What owns it: one request to a server's control socket (fusefs/control/server.h), for tests and the benchmark."""
 import os
 import socket
 

@@ -100,7 +100,7 @@ def small_files(m):
       modes=("user",), automount=False)
 def reads(m):
     several_processors()
-    share = 0
+    share, crowds = 0, []
     for _ in range(10):
         m.mount(OPTIONS, "follow=on")
         follow(m)
@@ -114,7 +114,10 @@ def reads(m):
         share = followed(m) - before
         if share > 1000:
             break
+        crowds.append(crowd())
         m.umount()
+    if share <= 1000 and sorted(crowds)[len(crowds) // 2] >= 2:
+        raise Skip("others want the processors all the time")
     check(share > 1000, f"of the requests for 2,000 files {share} were followed")
     write(m("big"), bytes(64 << 20))
     m.remount()

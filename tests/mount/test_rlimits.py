@@ -6,6 +6,8 @@ import resource
 import subprocess
 
 from harness import case, check, equal, main, pattern, read, refused, run, wait_until, write
+from machine import Child
+from mount_table import mounted
 
 MIB = 1 << 20
 trootfs = {"on": ("trootfs",), "automount": False}
@@ -54,6 +56,50 @@ def refusals(m):
                               stdin=subprocess.DEVNULL, capture_output=True, text=True)
         equal(done.returncode, 1, f"the exit code under {which}")
         check(name in done.stderr and done.stderr.count("\n") == 1, f"what it says: {done.stderr}")
+
+
+def served_or_refused(m, which, value):
+    """A server under a limit: either it says why it does not serve, or who asks gets an answer, and it lives. True:
+    it served."""
+    write(m.log, "")
+    with open(m.log, "ab") as log:
+        server = Child(["prlimit", f"--{which}={value}:{value}", "--", *m.trootfs_command()], stdin=subprocess.DEVNULL,
+                       stdout=log, stderr=log, cwd="/")
+    wait_until(lambda: mounted(m.mnt) or server.poll() is not None, 20, f"{which}={value}: neither served nor refused")
+    # It may find out after its mount stands that it cannot serve.
+    answers = (errno.ENOMEM, errno.EIO, errno.EAGAIN, errno.ENOSPC, errno.ENOTCONN, errno.ECONNABORTED)
+    for i in range(20):
+        for call in (lambda: read(m(f"f{i}")), lambda: write(m(f"g{i}"), pattern(9000, i)), lambda: os.listdir(m(""))):
+            try:
+                if mounted(m.mnt):
+                    call()
+            except OSError as error:
+                check(error.errno in answers, f"{which}={value}: {error}")
+    if mounted(m.mnt):
+        run(*(["umount"] if os.getuid() == 0 else ["fusermount3", "-u"]), m.mnt, check_status=False)
+    server.wait(20)
+    said = m.server_says()
+    check("terminate called" not in said and server.returncode in (0, 1), f"{which}={value}: {server.returncode}: {said}")
+    check(server.returncode == 0 or said, f"{which}={value}: refused without a word")
+    return server.returncode == 0
+
+
+def some_files(bed):
+    for i in range(20):
+        write(bed.in_lower(f"f{i}"), pattern(5000, i))
+
+
+@case("too little address space is a refusal, or an errno for who asked", lower=some_files, **trootfs)
+def address_space(m):
+    served = [value for value in range(60, 420, 20) if served_or_refused(m, "as", value * 1_000_000)]
+    check(served, "no server under 400 MB of address space")
+
+
+@case("too few processes are a refusal, or an errno for who asked", lower=some_files, modes=("user",),
+      **trootfs)
+def processes(m):
+    for value in (1, 2, 3, 5, 8, 13, 21, 200):
+        served_or_refused(m, "nproc", value)
 
 
 @case("the server ends with its own mount, though a foreign namespace has a copy", modes=("root",), **trootfs)

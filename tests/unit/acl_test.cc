@@ -1,6 +1,6 @@
 // POSIX ACLs: their arithmetic (acl(5)), and what the union keeps of them where ownership is
 // presented: never as ACLs of the host.
-#include "fusefs/acl.h"
+#include "fusefs/disk/acl.h"
 
 #include "unit/union_fixture.h"
 

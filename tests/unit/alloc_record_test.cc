@@ -1,6 +1,6 @@
 // What owns it: which ranges of the record of a file are obeyed where st_blocks is exact: after
 // each way in which a server may have died, and where somebody else changed the file.
-#include "fusefs/alloc_record.h"
+#include "fusefs/upper/alloc_record.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>

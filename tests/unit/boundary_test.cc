@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "fusefs/cpu_list.h"
-#include "fusefs/device.h"
-#include "fusefs/handover.h"
-#include "fusefs/request.h"
-#include "fusefs/spin.h"
+#include "fusefs/launch/handover.h"
+#include "fusefs/serve/cpu_list.h"
+#include "fusefs/serve/device.h"
+#include "fusefs/serve/request.h"
+#include "fusefs/serve/spin.h"
 #include "unit/catch.h"
 
 using namespace troot::fusefs;

@@ -1,8 +1,10 @@
 // What owns it: the command's pure parts that read and write text: amounts, names, subordinate ids,
 // options, passwd lines.
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "fusefs/launch/options.h"
 #include "tools/troot/environment.h"
 #include "tools/troot/name.h"
 #include "tools/troot/provision.h"
@@ -147,4 +149,29 @@ TEST_CASE("server options quote what separates, and differ by id mode") {
   settings.say_inodes(0, true);
   CHECK(server_options("/s", world, settings, {IdMode::kRoot, {}, {}}) ==
         common + ",inodes=derived");
+}
+
+TEST_CASE("trootfs reads from its options each path that it was given, whatever is in the name") {
+  constexpr std::string_view kLetters = "\\,:\"= 'a\n";
+  constexpr std::size_t kLength = 4;
+  std::string odd(kLength, ' ');
+  std::size_t count = 1;
+  for (std::size_t i = 0; i < kLength; ++i) count *= kLetters.size();
+  for (std::size_t number = 0; number < count; ++number) {
+    for (std::size_t i = 0, rest = number; i < kLength; ++i, rest /= kLetters.size())
+      odd[i] = kLetters[rest % kLetters.size()];
+    Settings settings;
+    settings.base = "/" + odd;
+    const std::string store = "/s" + odd;
+    const World world("w", store + "/worlds/w");
+    const std::vector<std::string> words{
+        "-o", server_options(store, world, settings, {IdMode::kRoot, {}, {}}) + ",fuse_socket=9"};
+    const auto options = troot::fusefs::parse_command_line(words);
+    INFO("'" << odd << "'");
+    REQUIRE(options);
+    CHECK(options->config.lowers == std::vector<std::string>{settings.base});
+    CHECK(options->config.upper == world.upper());
+    CHECK(options->config.work == world.work());
+    CHECK(options->fuse_socket == 9);
+  }
 }

@@ -10,8 +10,8 @@
 #include <memory>
 #include <string>
 
-#include "fusefs/control.h"
-#include "fusefs/control_socket.h"
+#include "fusefs/control/server.h"
+#include "fusefs/control/socket.h"
 #include "fusefs/overlay.h"
 #include "unit/catch.h"
 

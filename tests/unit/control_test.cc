@@ -1,7 +1,5 @@
 // What it proves: the control socket answers its words, outlives clients that misbehave, and ends
 // at once.
-#include "fusefs/control.h"
-
 #include <linux/fuse.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,8 +8,9 @@
 #include <atomic>
 #include <thread>
 
-#include "fusefs/control_socket.h"
-#include "fusefs/control_verbs.h"
+#include "fusefs/control/server.h"
+#include "fusefs/control/socket.h"
+#include "fusefs/control/verbs.h"
 #include "unit/control_fixture.h"
 
 using namespace troot;

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <thread>
 
-#include "fusefs/control_socket.h"
+#include "fusefs/control/socket.h"
 #include "quota/quota.h"
 #include "unit/control_fixture.h"
 

@@ -9,8 +9,9 @@
 #include <thread>
 
 #include "crash/nursery.h"
-#include "fusefs/core.h"
-#include "fusefs/flatten.h"
+#include "fusefs/base/posix.h"
+#include "fusefs/base/remove_tree.h"
+#include "fusefs/mount/flatten.h"
 #include "model/seeds.h"
 #include "unit/union_fixture.h"
 

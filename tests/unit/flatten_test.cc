@@ -1,9 +1,9 @@
 // troot flatten below the command line: each step leaves the tree as it was shown, wherever it is
 // cut off, and the next run ends what was begun.
-#include "fusefs/flatten.h"
+#include "fusefs/mount/flatten.h"
 
 #include "crash/nursery.h"
-#include "fusefs/posix.h"
+#include "fusefs/base/posix.h"
 #include "model/rig.h"
 
 using namespace troot;

@@ -1,5 +1,5 @@
 // What owns it: when a client is followed to its processor, and how it is found.
-#include "fusefs/follower.h"
+#include "fusefs/serve/follower.h"
 
 #include <sched.h>
 
@@ -7,7 +7,7 @@
 #include <set>
 #include <thread>
 
-#include "fusefs/affinity.h"
+#include "fusefs/serve/affinity.h"
 #include "unit/catch.h"
 
 using namespace troot::fusefs;

@@ -1,5 +1,5 @@
 // What owns it: when the kernel is told of names that were removed.
-#include "fusefs/gone_names.h"
+#include "fusefs/fuse/gone_names.h"
 
 #include <array>
 

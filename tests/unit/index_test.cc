@@ -4,7 +4,7 @@
 #include <chrono>
 #include <thread>
 
-#include "fusefs/posix.h"
+#include "fusefs/base/posix.h"
 #include "unit/union_fixture.h"
 
 using namespace troot;

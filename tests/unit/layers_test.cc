@@ -2,8 +2,8 @@
 // that whiteouts take where no device may be made.
 #include <sys/sysmacros.h>
 
-#include "fusefs/format.h"
-#include "fusefs/posix.h"
+#include "fusefs/base/posix.h"
+#include "fusefs/disk/format.h"
 #include "unit/union_fixture.h"
 
 using namespace troot;

@@ -1,6 +1,6 @@
 // What owns it: records of symlinks: names that take no inode of their own, and the files of
 // earlier versions.
-#include "fusefs/link_store.h"
+#include "fusefs/disk/link_store.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

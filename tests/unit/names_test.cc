@@ -2,7 +2,7 @@
 // listings and through changes.
 #include <dirent.h>
 
-#include "fusefs/name_table.h"
+#include "fusefs/tree/name_table.h"
 #include "unit/union_fixture.h"
 
 using namespace troot;

@@ -1,6 +1,6 @@
 // What owns it: inode numbers of several file systems: no two alike, the same again in every order,
 // after torn lines and lost ones, and when a file system uses all 64 bits.
-#include "fusefs/numbers.h"
+#include "fusefs/disk/numbers.h"
 
 #include <unistd.h>
 

@@ -3,9 +3,9 @@
 // says where the kernel passes nothing through.
 #include <linux/fuse.h>
 
-#include "fusefs/passthrough.h"
-#include "fusefs/passthrough_abi.h"
-#include "fusefs/posix.h"
+#include "fusefs/base/posix.h"
+#include "fusefs/fuse/passthrough.h"
+#include "fusefs/fuse/passthrough_abi.h"
 #include "quota/unit.h"
 #include "unit/union_fixture.h"
 

@@ -1,6 +1,6 @@
 // What it proves: the command line of the mount program is read as written, and everything that
 // cannot work is refused with one line that names it.
-#include "fusefs/options.h"
+#include "fusefs/launch/options.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "fusefs/option_text.h"
-#include "fusefs/preflight.h"
+#include "fusefs/launch/option_text.h"
+#include "fusefs/launch/preflight.h"
 #include "unit/catch.h"
 
 using namespace troot::fusefs;
@@ -124,6 +124,10 @@ TEST_CASE("arguments may stand anywhere, options repeat, mount(8)'s words are ta
   CHECK(o->mountpoint == "/m");
   CHECK(o->mount_flags == std::vector<std::string>{"nosuid"});
   CHECK(unused_note(*o).empty());
+  // The last word counts, and libfuse is not handed what it may not know.
+  CHECK(good("sync,noatime,async,atime").mount_flags.empty());
+  CHECK_FALSE(good("noatime,atime").config.noatime);
+  CHECK(good("atime,noatime").mount_flags == std::vector<std::string>{"noatime"});
   CHECK(good("").fsname == "trootfs");
   CHECK(parse({"--version"})->action == MountOptions::Action::kVersion);
   CHECK(parse({"--help"})->action == MountOptions::Action::kHelp);

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <thread>
 
-#include "fusefs/posix.h"
+#include "fusefs/base/posix.h"
 #include "unit/union_fixture.h"
 
 namespace troot::tests {

@@ -1,5 +1,5 @@
 // What it proves: how many threads with a ring there are on machines of any size, and when none.
-#include "fusefs/ring_plan.h"
+#include "fusefs/serve/ring_plan.h"
 
 #include <numeric>
 #include <string>

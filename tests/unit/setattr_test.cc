@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "fusefs/posix.h"
+#include "fusefs/base/posix.h"
 #include "unit/union_fixture.h"
 
 using namespace troot;

@@ -1,6 +1,6 @@
 // Writeback ahead of fsync: in the order of the writes, for new files synced one after the other
 // and for nothing else, within its bounds; and no error of it is lost.
-#include "fusefs/writeback_ahead.h"
+#include "fusefs/tree/writeback_ahead.h"
 
 #include <algorithm>
 #include <chrono>

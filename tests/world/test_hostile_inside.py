@@ -87,9 +87,8 @@ def init_holds_nothing(u):
 
 def is_init(process, user):
     try:
-        with open(f"/proc/{process}/comm", encoding="utf-8") as comm, open(f"/proc/{process}/cmdline", "rb") as line:
-            return comm.read() == "troot-init\n" and user.binaries.encode() in os.readlink(
-                f"/proc/{process}/exe").encode() and b"exec" in line.read()
+        with open(f"/proc/{process}/comm", encoding="utf-8") as comm, open(f"/proc/{process}/environ", "rb") as names:
+            return comm.read() == "troot-init\n" and user.home.encode() in names.read()
     except OSError:
         return False
 

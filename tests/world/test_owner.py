@@ -6,8 +6,9 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 
-from bed import Skip, case, check, equal, main, servers
+from bed import Skip, case, check, equal, main, servers, wait_until
 
 COMMANDS = (("list",), ("status", "w"), ("enter", "w"), ("exec", "w", "true"), ("stop", "w"), ("rm", "w"), ("rm", "-f", "w"),
             ("quota", "w"), ("quota", "w", "--limit", "1G"), ("quota", "report", "w"), ("refresh", "w"), ("flatten", "w"),
@@ -113,7 +114,7 @@ def symlinks(u):
     refused_by(u.run("troot", "rm", "-f", "linked"), ("rm",), "/data/elsewhere/worlds/linked", "symlink")
     equal({v["name"]: v["state"] for v in json.loads(u.troot("list", "--json"))}, {"w": "stopped", "linked": "foreign"}, "list")
     os.unlink(worlds + "/linked")
-    for name in ("world.json", "lock", "run"):
+    for name in ("world.json", "lock", "run", "run/root", "upper", "work"):
         path = f"{worlds}/w/{name}"
         os.rename(path, path + ".aside")
         os.symlink(path + ".aside", path)
@@ -121,6 +122,29 @@ def symlinks(u):
         os.unlink(path)
         os.rename(path + ".aside", path)
     u.troot("exec", "w", "true")
+
+
+@case("a directory that another user makes on the way to the store, while troot is about to, is refused")
+def raced_way(u):
+    need_root()
+    if not shutil.which("strace"):
+        raise Skip("needs strace, to hold troot at its mkdir")
+    theirs = tempfile.mkdtemp(prefix="troot-sticky-", dir="/var/tmp")
+    try:
+        os.chmod(theirs, 0o1777)
+        data = theirs + "/data"
+        child = u.popen("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=mkdir", "-e",
+                        "inject=mkdir:delay_enter=1500000:when=1", "troot", "run", "--name", "x", "--", "true",
+                        env={**u.environment, "XDG_DATA_HOME": data}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.7)
+        os.mkdir(data)
+        os.chown(data, pwd.getpwnam("nobody").pw_uid, -1)
+        os.chmod(data, 0o777)
+        out, err = child.communicate(timeout=30)
+        refused_by((child.returncode, out, err), ("run",), data, "nobody")
+        equal(os.listdir(data), [], "what was made in another's directory")
+    finally:
+        shutil.rmtree(theirs)
 
 
 @case("what another user put into the store is refused, and told of by list", ids=("one", "root"))
@@ -215,7 +239,7 @@ def foreign_namespaces(u):
     try:
         equal(child.stdout.readline(), "up\n", "the listener")
         refused_by(u.run("troot", "exec", "w", "id"), ("exec",), "another user", "not entered")
-        check(os.path.exists(heard), "the listener was not asked")
+        wait_until(lambda: os.path.exists(heard), "the listener was asked", 20)
     finally:
         for process in (child, holder):
             process.kill()

@@ -153,9 +153,12 @@ class Screen:
     def type(self, keys):
         os.write(self.fd, keys.encode())
 
-    def run(self, words):
-        """Types a command, and waits until it is what the terminal's keys go to."""
+    def run(self, words, shown=None):
+        """Types a command, and waits until it (`shown`: what it runs) is what the terminal's keys go to."""
         self.type(words + "\n")
+        self.front(shown or words)
+
+    def front(self, words):
         wanted = "\0".join(words.split()) + "\0"
 
         def in_front():
@@ -209,18 +212,69 @@ def terminal(u):
     screen.expect("was 3")
     screen.expect("host> ")
     sleeper = f"sleep 1002.{os.getpid()}"
-    screen.run(f"troot exec w -- {sleeper}")
-    wait_until(lambda: state_of(sleeper), "the command in the world", seconds=20)
+    screen.run(f"troot exec w -- {sleeper}", sleeper)
     screen.type("\x1a")
     screen.expect("Stopped")
     screen.expect("host> ")
     wait_until(lambda: state_of(sleeper) == "T", "the command is stopped, too")
     screen.type("fg\n")
     wait_until(lambda: state_of(sleeper) == "S", "the command goes on")
+    screen.front(sleeper)
     screen.type("\x03")
     screen.expect("host> ")
     screen.type("echo was $?\n")
     screen.expect("was 130")
+    screen.close()
+
+
+@case("a terminal: what is stopped and goes on in the background leaves the prompt alone; in a pipeline who asks has it")
+def background(u):
+    u.world("w")
+    screen = Screen(u)
+    screen.type("PS1='ho''st> '\n")
+    screen.expect("host> ")
+    sleeper = f"sleep 1003.{os.getpid()}"
+    screen.run(f"troot exec w -- {sleeper}", sleeper)
+    screen.type("\x1a")
+    screen.expect("Stopped")
+    screen.expect("host> ")
+    screen.type("bg; echo so''on\n")
+    screen.expect("soon")
+    wait_until(lambda: state_of(sleeper) == "S", "the command goes on in the background")
+    screen.type("kill %1; wait; echo en''ded\n")
+    screen.expect("ended")
+    screen.expect("host> ")
+    # In the background it may not read the terminal: it is stopped, until it is brought to the front.
+    screen.type("troot exec w -- sh -c 'read a < /dev/tty; echo go''t $a' &\n")
+    screen.expect("host> ")
+    screen.type("sleep 2; jobs\n")
+    screen.expect("Stopped")
+    screen.type("fg\n")
+    time.sleep(0.5)
+    screen.type("word\n")
+    screen.expect("got word")
+    screen.expect("host> ")
+    # A pager behind it has the keys; before it, what asks gets them.
+    screen.type("troot exec w -- echo text | (read a; read b < /dev/tty; echo $a be''hind $b)\n")
+    time.sleep(0.5)
+    screen.type("keys\n")
+    screen.expect("text behind keys")
+    screen.expect("host> ")
+    screen.type("echo text | troot exec w -- sh -c 'read a; read b < /dev/tty; echo $a insi''de $b'\n")
+    time.sleep(0.5)
+    screen.type("keys\n")
+    screen.expect("text inside keys")
+    screen.expect("host> ")
+    # ^C ends a script around it, too; also where the keys go to the script's group.
+    sleeper = f"sleep 1004.{os.getpid()}"
+    for words in (f"troot exec w -- {sleeper}", f"troot exec w -- {sleeper} < /dev/null | cat"):
+        screen.type(f"sh -c '{words}; echo not ended'; echo af''ter\n")
+        wait_until(lambda: state_of(sleeper), "the command", seconds=20)
+        time.sleep(0.3)
+        screen.type("\x03")
+        before = screen.expect("host> ")
+        check("\nnot ended" not in before, f"the script went on: {before!r}")
+        wait_until(lambda: not state_of(sleeper), "the command ends")
     screen.close()
 
 

@@ -17,8 +17,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "fusefs/control_verbs.h"
-#include "fusefs/ops.h"
+#include "fusefs/control/verbs.h"
+#include "fusefs/fuse/ops.h"
 
 namespace troot::quota_tools {
 namespace {

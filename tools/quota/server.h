@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "fusefs/control.h"
+#include "fusefs/control/server.h"
 #include "tools/quota/mounts.h"
 
 namespace troot::quota_tools {

@@ -9,7 +9,7 @@
 
 #include <csignal>
 
-#include "fusefs/control.h"
+#include "fusefs/control/server.h"
 #include "tools/troot/state.h"
 #include "tools/troot/wire.h"
 
@@ -80,7 +80,9 @@ Done wait_for_server(const World& world) {
   // zombies.
   while (::waitpid(-1, nullptr, WNOHANG) > 0) {
   }
-  return ended ? Done{} : tl::unexpected<Problem>(ended.error());
+  // Removed meanwhile (rm --force), it has no server.
+  if (ended || !world.exists()) return {};
+  return tl::unexpected<Problem>(ended.error());
 }
 
 Done stop_world(const World& world) {

@@ -1,6 +1,6 @@
 // What owns it: troot flatten: an upper made plain, so that the kernel's overlayfs shows it to an
 // ordinary user as trootfs does.
-#include "fusefs/flatten.h"
+#include "fusefs/mount/flatten.h"
 
 #include <cstdio>
 #include <memory>
@@ -8,8 +8,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "fusefs/options.h"
-#include "fusefs/preflight.h"
+#include "fusefs/launch/options.h"
+#include "fusefs/launch/preflight.h"
+#include "fusefs/overlay.h"
 #include "tools/troot/command.h"
 #include "tools/troot/server.h"
 #include "tools/troot/size.h"

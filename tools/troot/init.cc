@@ -36,6 +36,8 @@ void detach_from_terminal(InitPlan& plan) {
   ::prctl(PR_SET_NAME, "troot-init");
   ::setsid();
   ::umask(022);
+  // Should there be none to be had: no program gets this one, each session has its own.
+  static_cast<void>(leave_keyring());
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   ::dup2(null, 0);
   ::dup2(plan.log.get(), 1);

@@ -9,9 +9,11 @@
 #include "tools/quota/tool.h"
 #include "tools/quota/verbs.h"
 #include "tools/troot/command.h"
+#include "tools/troot/own_program.h"
 #include "tools/troot/render.h"
 #include "tools/troot/session.h"
 #include "tools/troot/state.h"
+#include "tools/troot/streams.h"
 #include "tools/version.h"
 
 namespace troot::cli {
@@ -78,6 +80,8 @@ int report(const Problem& problem, bool session) {
 }
 
 int troot_main(int argc, char** argv) {
+  fill_streams();
+  learn_program();
   // Whoever started us may have had it ignored; then nobody's end could be waited for.
   std::signal(SIGCHLD, SIG_DFL);
   CLI::App app("Private, writable copies of / for anyone: enter one, change what you like, leave.",
@@ -100,6 +104,7 @@ int troot_main(int argc, char** argv) {
   }
   const bool session =
       words.command == "enter" || words.command == "exec" || words.command == "run";
+  if (session) become_copy(argv);
   typed.program = std::move(words.program);
   try {
     // CLI11 takes a vector from its end.

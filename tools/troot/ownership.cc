@@ -82,15 +82,10 @@ bool same(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-}  // namespace
+enum class Missing { kEndsTheWay, kIsMade };
 
-std::string name_of_user(uid_t uid) {
-  const passwd* entry = ::getpwuid(uid);
-  const std::string number = "uid " + std::to_string(uid);
-  return entry == nullptr ? number : std::string(entry->pw_name) + " (" + number + ")";
-}
-
-Outcome<std::string> own_place(const std::string& path, const std::string& cure) {
+/// By descriptors, so that what was looked at is what the next part lies in.
+Outcome<std::string> walk(const std::string& path, const std::string& cure, Missing missing) {
   boost::system::error_code error;
   const fs::path real = fs::weakly_canonical(path, error);
   if (error) return failure(path + ": " + error.message());
@@ -100,8 +95,16 @@ Outcome<std::string> own_place(const std::string& path, const std::string& cure)
   fs::path walked = "/";
   for (const fs::path& part : real.relative_path()) {
     walked /= part;
-    UniqueFd next(::openat(at.get(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!next.valid() && errno == ENOENT) break;
+    constexpr int kFlags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    UniqueFd next(::openat(at.get(), part.c_str(), kFlags));
+    if (!next.valid() && errno == ENOENT) {
+      if (missing == Missing::kEndsTheWay) break;
+      // By its path, all of which nobody else can change. Who was faster is seen below.
+      const mode_t mode = walked == real ? 0700 : 0755;
+      if (::mkdir(walked.c_str(), mode) != 0 && errno != EEXIST)
+        return failure_errno(walked.string());
+      next.reset(::openat(at.get(), part.c_str(), kFlags));
+    }
     if (!next.valid()) return failure_errno(walked.string());
     const struct stat st = status_of(next);
     NEED(walked == real ? check_the_end(walked.string(), st, cure)
@@ -109,6 +112,22 @@ Outcome<std::string> own_place(const std::string& path, const std::string& cure)
     at = std::move(next);
   }
   return real.string();
+}
+
+}  // namespace
+
+std::string name_of_user(uid_t uid) {
+  const passwd* entry = ::getpwuid(uid);
+  const std::string number = "uid " + std::to_string(uid);
+  return entry == nullptr ? number : std::string(entry->pw_name) + " (" + number + ")";
+}
+
+Outcome<std::string> own_place(const std::string& path, const std::string& cure) {
+  return walk(path, cure, Missing::kEndsTheWay);
+}
+
+Outcome<std::string> make_own_place(const std::string& path) {
+  return walk(path, " (set XDG_DATA_HOME to a directory of yours)", Missing::kIsMade);
 }
 
 Done check_own(const std::string& path, Kind kind) {
@@ -121,6 +140,14 @@ Done check_own(const std::string& path, Kind kind) {
   return check_the_end(path, st,
                        ": what is in your store must be yours (chown -R it if you put it there, "
                        "rm -rf it if you did not)");
+}
+
+Done check_directory(const std::string& path) {
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) != 0) return errno == ENOENT ? Done() : Done(failure_errno(path));
+  if (S_ISLNK(st.st_mode)) return failure(path + " is a symlink, which no store has");
+  if (!S_ISDIR(st.st_mode)) return failure(path + ": not a directory");
+  return {};
 }
 
 Done check_namespaces(const std::vector<UniqueFd>& namespaces) {

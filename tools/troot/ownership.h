@@ -21,9 +21,15 @@ namespace troot::cli {
 /// itself must be the caller's alone. `cure` ends the line of an error about a foreign owner.
 [[nodiscard]] Outcome<std::string> own_place(const std::string& path, const std::string& cure);
 
+/// The same, and makes what is not there: for the caller alone; what lies on the way others may
+/// read. Whatever is there then, whoever made it, was looked at.
+[[nodiscard]] Outcome<std::string> make_own_place(const std::string& path);
+
 enum class Kind { kDirectory, kFile };
 /// `path` must be of that kind, no symlink, the caller's, and for nobody else to write.
 [[nodiscard]] Done check_own(const std::string& path, Kind kind);
+/// `path`, where it is there, must be a directory and no symlink to one.
+[[nodiscard]] Done check_directory(const std::string& path);
 
 /// Namespaces received from a world's init, in the order in which they are to be entered: made by
 /// the caller, and all of them belong to the one user namespace among them (to the caller's own

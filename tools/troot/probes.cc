@@ -28,9 +28,9 @@
 
 #include <boost/filesystem.hpp>
 
-#include "fusefs/passthrough_abi.h"
-#include "fusefs/request.h"
-#include "fusefs/uring_abi.h"
+#include "fusefs/fuse/passthrough_abi.h"
+#include "fusefs/serve/request.h"
+#include "fusefs/serve/uring_abi.h"
 #include "tools/troot/fd.h"
 #include "tools/troot/idmap.h"
 #include "tools/troot/knobs.h"

@@ -35,6 +35,10 @@ struct Started {
 /// The exit code that shells give a wait status.
 [[nodiscard]] int exit_code_of(int wait_status) noexcept;
 
+/// Leaves the caller's session keyring, with its tickets and tokens, for an empty one. False, with
+/// errno: the kernel has keyrings and did not give one.
+[[nodiscard]] bool leave_keyring() noexcept;
+
 /// Closes every descriptor from 3 on but those in `keep`.
 void close_others(std::vector<int> keep);
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "fusefs/control.h"
+#include "fusefs/control/server.h"
 #include "tools/troot/command.h"
 #include "tools/troot/ending.h"
 #include "tools/troot/size.h"

@@ -10,6 +10,8 @@
 
 #include <boost/filesystem.hpp>
 
+#include "tools/troot/own_program.h"
+#include "tools/troot/process.h"
 #include "tools/troot/size.h"
 #include "tools/troot/wire.h"
 
@@ -24,11 +26,12 @@ constexpr int kReady_ms = 600'000;
 constexpr std::string_view kReady = "ready";
 constexpr std::string_view kError = "error ";
 
-/// The characters that mean something in an option list are quoted by a backslash.
+/// The characters that mean something in an option list (fusefs/option_text.h) are quoted by a
+/// backslash.
 std::string quoted(const std::string& path) {
   std::string out;
   for (const char c : path) {
-    if (c == '\\' || c == ',' || c == ':') out += '\\';
+    if (c == '\\' || c == ',' || c == ':' || c == '"') out += '\\';
     out += c;
   }
   return out;
@@ -43,6 +46,8 @@ std::string quoted(const std::string& path) {
   ::dup2(null, 0);
   ::dup2(log, 1);
   ::dup2(log, 2);
+  // The caller's own, as a lock of a script's, would be held as long as the world runs.
+  close_others({socket, lock});
   ::fcntl(socket, F_SETFD, 0);
   ::fcntl(lock, F_SETFD, 0);
   sigset_t none;
@@ -76,8 +81,7 @@ std::string last_line(const std::string& path) {
 }  // namespace
 
 std::string find_server_program() {
-  boost::system::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error).parent_path();
+  const fs::path self = fs::path(program_path()).parent_path();
   for (const fs::path& candidate : {self / kProgram, self / "../libexec/troot" / kProgram}) {
     if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
   }

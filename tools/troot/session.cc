@@ -21,6 +21,7 @@
 #include "tools/troot/sandbox.h"
 #include "tools/troot/seccomp.h"
 #include "tools/troot/start.h"
+#include "tools/troot/streams.h"
 #include "tools/troot/terminal.h"
 #include "tools/troot/wire.h"
 
@@ -30,8 +31,9 @@ namespace {
 /// How often a world is started anew that ends as it is entered.
 constexpr int kAttempts = 5;
 
-/// What is passed on to the command. The terminal's own signals reach it without us.
-constexpr int kForwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
+/// What is passed on to the command.
+constexpr int kForwarded[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
+                              SIGUSR2, SIGALRM, SIGTSTP, SIGCONT};
 
 sigset_t watched_signals() {
   sigset_t set;
@@ -46,18 +48,31 @@ sigset_t watched_signals() {
   ::_exit(code);
 }
 
-[[noreturn]] void become_command(const Session& session, const std::string& world,
-                                 const std::string& directory, std::vector<std::string> command,
-                                 const sigset_t& mask) {
+/// What is run, and what it has of the caller's.
+struct Order {
+  const std::string& world;
+  std::vector<std::string> command;
+  const Streams& streams;
+  const Terminal& terminal;
+  sigset_t mask;
+};
+
+[[noreturn]] void become_command(const Session& session, const Order& order,
+                                 const std::string& directory) {
   // If the troot in front is killed, its command goes as when a terminal closes.
   ::prctl(PR_SET_PDEATHSIG, SIGHUP);
-  set_session_environment(world);
+  order.terminal.make_group();
+  order.streams.install();
+  set_session_environment(order.world);
   enter_directory(directory);
+  std::vector<std::string> command = order.command;
   if (command.empty()) command.push_back(session_shell());
+  if (!leave_keyring())
+    give_up(std::string("session keyring: ") + std::strerror(errno), kOurFailure);
   if (const Done loaded = load_filter(session.ids); !loaded)
     give_up(loaded.error().text, kOurFailure);
   close_others({});
-  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+  ::sigprocmask(SIG_SETMASK, &order.mask, nullptr);
   std::vector<char*> argv;
   for (auto& word : command) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -70,9 +85,7 @@ sigset_t watched_signals() {
 
 /// Enters the namespaces and starts the command as a child of our parent, whose process tells it by
 /// `report`.
-[[noreturn]] void enter_and_start(const Session& session, const std::string& world,
-                                  const std::vector<std::string>& command, int report,
-                                  const sigset_t& mask) {
+[[noreturn]] void enter_and_start(const Session& session, const Order& order, int report) {
   const auto fail_with = [&](const std::string& what) {
     static_cast<void>(send_message(report, what + ": " + std::strerror(errno)));
     ::_exit(kOurFailure);
@@ -93,15 +106,13 @@ sigset_t watched_signals() {
   // it.
   const pid_t child = clone_process(CLONE_PARENT);
   if (child < 0) fail_with("fork in the world");
-  if (child == 0) become_command(session, world, directory, command, mask);
+  if (child == 0) become_command(session, order, directory);
   static_cast<void>(send_message(report, std::to_string(child)));
   ::_exit(0);
 }
 
 /// Nothing: the world ended before there was a command in it.
-Outcome<std::optional<pid_t>> start_command(const Session& session, const std::string& world,
-                                            const std::vector<std::string>& command,
-                                            const sigset_t& mask) {
+Outcome<std::optional<pid_t>> start_command(const Session& session, const Order& order) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return failure_errno("socketpair");
@@ -109,7 +120,7 @@ Outcome<std::optional<pid_t>> start_command(const Session& session, const std::s
   UniqueFd theirs(ends[1]);
   const pid_t joiner = ::fork();
   if (joiner < 0) return failure_errno("fork");
-  if (joiner == 0) enter_and_start(session, world, command, theirs.get(), mask);
+  if (joiner == 0) enter_and_start(session, order, theirs.get());
   theirs.reset();
   const Message message = receive_message(report.get(), -1);
   while (::waitpid(joiner, nullptr, 0) < 0 && errno == EINTR) {
@@ -124,39 +135,47 @@ Outcome<std::optional<pid_t>> start_command(const Session& session, const std::s
   return failure(message.word);
 }
 
-/// True when the terminal sent it, to the whole foreground group, of which the command may be a
-/// part.
-bool sent_by_terminal(const siginfo_t& info) {
-  return info.si_code == SI_KERNEL && (info.si_signo == SIGINT || info.si_signo == SIGQUIT);
+/// The terminal and the shell mean a whole group, anybody else one process.
+void pass_on(pid_t command, int number, const siginfo_t& info) {
+  const bool group = info.si_code == SI_KERNEL || number == SIGTSTP || number == SIGCONT;
+  ::kill(group ? -command : command, number);
 }
 
-/// Waits for the command, passing signals on to it.
-int wait_for(pid_t command, const sigset_t& watched, const Terminal& terminal) {
+/// Waits for the command, passing signals on to it. The result is its wait status.
+int wait_for(pid_t command, const sigset_t& watched, Terminal& terminal) {
   for (;;) {
     int status = 0;
     const pid_t seen = ::waitpid(command, &status, WNOHANG | WUNTRACED);
     if (seen == command && WIFSTOPPED(status)) {
-      terminal.stop_with(command);
+      terminal.stop_with(command, WSTOPSIG(status));
       continue;
     }
-    if (seen == command) return exit_code_of(status);
-    if (seen < 0 && errno == ECHILD) return kOurFailure;
+    if (seen == command) return status;
+    if (seen < 0 && errno == ECHILD) return W_EXITCODE(kOurFailure, 0);
     siginfo_t info{};
     const int number = ::sigwaitinfo(&watched, &info);
-    if (number > 0 && number != SIGCHLD && !sent_by_terminal(info)) ::kill(command, number);
+    if (number > 0 && number != SIGCHLD) pass_on(command, number, info);
   }
 }
 
+/// What ^C ends inside, ends a script around us too, as if it had stood in one group with us. (We
+/// have it blocked.)
+void end_like(int status) {
+  if (!WIFSIGNALED(status)) return;
+  const int number = WTERMSIG(status);
+  if (number == SIGINT || number == SIGQUIT) ::kill(0, number);
+}
+
 /// Nothing: as start_command.
-Outcome<std::optional<int>> run_in_session(const Session& session, const std::string& world,
-                                           const std::vector<std::string>& command,
-                                           const sigset_t& watched, const sigset_t& mask) {
-  const Terminal terminal;
-  TAKE(pid, start_command(session, world, command, mask));
+Outcome<std::optional<int>> run_in_session(const Session& session, const Order& order,
+                                           Terminal& terminal, const sigset_t& watched) {
+  TAKE(pid, start_command(session, order));
   if (!pid) return std::optional<int>();
-  const int code = wait_for(*pid, watched, terminal);
-  terminal.take_back();
-  return std::optional<int>(code);
+  // It does so itself; but a signal may be here before it did.
+  ::setpgid(*pid, *pid);
+  const int status = wait_for(*pid, watched, terminal);
+  if (terminal.take_back()) end_like(status);
+  return std::optional<int>(exit_code_of(status));
 }
 
 }  // namespace
@@ -168,11 +187,17 @@ Outcome<int> run_in_world(const Store& store, const World& world,
   const sigset_t watched = watched_signals();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &watched, &before);
+  TAKE(streams, Streams::of_caller());
+  Terminal terminal;
+  const Order order{world.name(), command, streams, terminal, before};
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    NEED(world.check_own());
     TAKE(session, open_session(store, world));
-    const auto code = run_in_session(session, world.name(), command, watched, before);
+    const auto code = run_in_session(session, order, terminal, watched);
     if (code && !*code) continue;  // somebody stopped the world as we came: it is started anew
+    const Done settled = streams.settle();
     NEED(close_session(world, std::move(session)));
+    NEED(settled);
     if (!code) return tl::unexpected<Problem>(code.error());
     return **code;
   }

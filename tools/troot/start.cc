@@ -12,13 +12,12 @@
 #include <optional>
 #include <sstream>
 
-#include <boost/filesystem.hpp>
-
-#include "fusefs/control.h"
+#include "fusefs/control/server.h"
 #include "tools/troot/agent.h"
 #include "tools/troot/ending.h"
 #include "tools/troot/init.h"
 #include "tools/troot/knobs.h"
+#include "tools/troot/own_program.h"
 #include "tools/troot/ownership.h"
 #include "tools/troot/process.h"
 #include "tools/troot/server.h"
@@ -42,9 +41,7 @@ struct Refused {
 };
 
 SandboxPlan sandbox_plan(const World& world, const Settings& settings, IdMode ids) {
-  boost::system::error_code error;
-  const std::string program = boost::filesystem::read_symlink("/proc/self/exe", error).string();
-  return {world.name(), settings.base, world.run("root"), program, ids, settings.share_tmp};
+  return {world.name(), settings.base, world.run("root"), program_path(), ids, settings.share_tmp};
 }
 
 tl::unexpected<Refused> refused(Problem problem, bool by_id_map = false) {

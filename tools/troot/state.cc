@@ -16,7 +16,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "fusefs/control.h"
+#include "fusefs/control/server.h"
 #include "quota/unit.h"
 #include "tools/troot/wire.h"
 

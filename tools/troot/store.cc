@@ -41,14 +41,6 @@ Outcome<std::string> home() {
   return failure("HOME is not set, so there is no place for a store (set HOME or XDG_DATA_HOME)");
 }
 
-Done make_directories(const std::string& path, mode_t mode) {
-  boost::system::error_code error;
-  fs::create_directories(fs::path(path).parent_path(), error);
-  if (error) return failure(path + ": " + error.message());
-  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return failure_errno(path);
-  return {};
-}
-
 /// The mode that the world's root directory shows, since the root's attributes come from the upper.
 mode_t base_mode(const std::string& base) {
   struct stat st {};
@@ -220,6 +212,9 @@ Done World::remove() const {
 Done World::check_own() const {
   NEED(cli::check_own(path_, Kind::kDirectory));
   NEED(cli::check_own(path_ + "/run", Kind::kDirectory));
+  // The mode of the upper, and real root's owner of it, are those of the world's root directory.
+  for (const std::string& directory : {upper(), work(), run("root")})
+    NEED(check_directory(directory));
   NEED(cli::check_own(path_ + "/world.json", Kind::kFile));
   return cli::check_own(path_ + "/lock", Kind::kFile);
 }
@@ -272,8 +267,11 @@ std::vector<World> Store::worlds() const {
 Outcome<Created> Store::create(const std::string& name, const Settings& settings,
                                Lifetime lifetime) const {
   NEED(check_new_name(name));
-  NEED(make_directories(path_, 0700));
-  NEED(make_directories(path_ + "/worlds", 0700));
+  // Each is what of_user() looked at, or was made since then, by whoever: path_ has no symlinks.
+  for (const std::string& place : {path_, path_ + "/worlds"}) {
+    TAKE(made, make_own_place(place));
+    if (made != place) return failure(place + " was replaced by a symlink");
+  }
   const World world(name, path_ + "/worlds/" + name);
   // Everything is made beside and appears under the name whole.
   const World made(name, path_ + "/worlds/.made." + name + "." + std::to_string(::getpid()));
@@ -307,6 +305,7 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
     }
     return failure_errno("create " + world.path(), error);
   }
+  NEED(world.check_own());
   return Created{world, std::move(alive)};
 }
 

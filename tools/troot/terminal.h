@@ -1,6 +1,6 @@
 // What owns it: the caller's terminal while a command of a world runs on it. The world's processes
-// stay in the caller's session and start in the caller's process group, so that ^C, ^Z and `fg` of
-// the calling shell work as for any program.
+// stay in the caller's session, but the command has a process group of its own: kill(0) inside must
+// not reach the caller's. So ^C, ^Z and `fg` of the calling shell are carried between the two.
 #pragma once
 
 #include <sys/types.h>
@@ -9,19 +9,27 @@
 
 namespace troot::cli {
 
+/// SIGTSTP and SIGCONT must be blocked while there is one.
 class Terminal {
  public:
-  /// Remembers whether our group is in the foreground.
+  /// Decides whether the command is to have the terminal from the start: we have it, and stand in
+  /// no pipeline whose other programs may want it. Else it gets it as it asks (SIGTTIN, SIGTTOU).
   Terminal();
-  /// A shell inside made its own group the foreground one and is gone: takes the terminal back.
-  void take_back() const;
-  /// The command stopped itself in a group of its own (`suspend`): stops us too, so that the
-  /// caller's shell has its prompt; goes on with it when we are continued.
-  void stop_with(pid_t command) const;
+  /// In the command's process: makes its group, which takes the terminal if that was decided.
+  void make_group() const;
+  /// The command is gone, or stopped: takes the terminal back if it had it. True: it had.
+  bool take_back();
+  /// The command was stopped by the signal `number`: gives it the terminal if that is what it
+  /// wants; else stops our group too, so that the caller's shell has its prompt, and goes on with
+  /// it when we are continued.
+  void stop_with(pid_t command, int number);
 
  private:
+  [[nodiscard]] bool ours() const;
+  void give(pid_t group);
+
   UniqueFd tty_;
-  bool foreground_ = false;
+  bool given_ = false;
 };
 
 }  // namespace troot::cli

@@ -1,0 +1,37 @@
+// What owns it: what a mount does about the server before it: the stage and the parking place are
+// emptied, and the ledger is made right, by the journal or by a count. Private to fusefs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fusefs/tree/state.h"
+
+namespace troot::fusefs {
+
+/// What lies in the stage and in the parking place and belongs to nobody any more; and what the
+/// index of hard links has.
+struct Leftovers {
+  /// What their removal does to the ledger: they are gone, but for those with other links.
+  std::vector<quota::Amendment> amendments;
+  bool any = false;
+};
+[[nodiscard]] Result<Leftovers> look_at_leftovers(Core& core);
+/// Empties the stage and the parking place.
+[[nodiscard]] Status remove_leftovers(Core& core);
+
+/// What the ledger must be told of the objects that `intents` name, so that it is right. False: not
+/// all of it can be found out this way.
+[[nodiscard]] Result<bool> replay(Core& core, const std::vector<quota::Intent>& intents,
+                                  const Leftovers& left, std::vector<quota::Amendment>& amendments);
+
+/// Counts the whole upper. Returns the number of objects.
+[[nodiscard]] Result<std::uint64_t> recount(Core& core,
+                                            const std::function<void(std::uint64_t)>& progress);
+
+/// Leaves stage and parking place empty and the ledger, if there is one, right. `why`: of a count.
+[[nodiscard]] Status recover(Core& core, const std::function<void(std::uint64_t)>& progress);
+/// At the end of a mount: what is parked goes, with its charge.
+[[nodiscard]] Status clean_parked(Core& core);
+
+}  // namespace troot::fusefs

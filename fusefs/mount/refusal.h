@@ -1,0 +1,25 @@
+// Why a mount cannot be made, as one line for a person.
+#pragma once
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include <tl/expected.hpp>
+
+#include "fusefs/config.h"
+#include "quota/result.h"
+
+namespace troot::fusefs {
+
+/// `message` names the thing and the cure; `error` is the errno behind it.
+[[nodiscard]] inline tl::unexpected<OpenError> refuse(std::string message, int error) {
+  return tl::unexpected<OpenError>(OpenError{std::move(message), error});
+}
+
+/// Where a system call has said it all.
+[[nodiscard]] inline tl::unexpected<OpenError> refuse_errno(const std::string& what, Errno error) {
+  return refuse(what + ": " + std::strerror(error.value()), error.value());
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,124 @@
+// Reads whiteouts, opaque marks and the list of xattrs (fusefs/tree/marks.h).
+#include "fusefs/tree/marks.h"
+
+#include <dirent.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "fusefs/disk/acl.h"
+#include "fusefs/disk/object.h"
+#include "fusefs/tree/state.h"
+#include "fusefs/tree/xattr_names.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Whether a name of the kernel's or fuse-overlayfs's speaks in this layer. What a user may set
+/// without being hidden does not: `user.overlay.` where ours is `trusted.overlay.`.
+bool is_heeded(const Core& core, std::uint16_t layer, std::string_view xattr) {
+  if (xattr.starts_with(core.x.prefix) || xattr.starts_with(kForeignPrefix)) return true;
+  return layer != kUpper && xattr.starts_with("trusted.");
+}
+
+}  // namespace
+
+char opaque_mark(const Core& core, std::uint16_t layer, int dirfd, const char* name) {
+  char mark = 0;
+  for (const char* xattr : kOpaqueNames) {
+    if (!is_heeded(core, layer, xattr)) continue;
+    const auto value = posix::get_xattr(dirfd, name, xattr);
+    if (value && *value == "y") return 'y';
+    if (value && *value == "x") mark = 'x';
+  }
+  return mark;
+}
+
+bool is_xattr_whiteout(const Core& core, std::uint16_t layer, int dirfd, const char* name,
+                       const struct statx& sx) {
+  if (!S_ISREG(sx.stx_mode) || sx.stx_size != 0) return false;
+  return std::any_of(std::begin(kWhiteoutNames), std::end(kWhiteoutNames), [&](const char* xattr) {
+    return is_heeded(core, layer, xattr) && posix::get_xattr(dirfd, name, xattr).has_value();
+  });
+}
+
+bool is_upper_whiteout(const Core& core, int dirfd, const char* name, const struct statx& sx,
+                       std::uint32_t flags) {
+  if (is_whiteout(sx)) return true;
+  return (flags & Inode::kSeenWhiteout) != 0 && is_xattr_whiteout(core, kUpper, dirfd, name, sx) &&
+         opaque_mark(core, kUpper, dirfd, ".") != 0;
+}
+
+AufsName aufs_name(int dirfd, const DirName& d) {
+  if (!d.name.starts_with(kAufsPrefix)) return AufsName::kPlain;
+  const std::string_view rest = d.name.substr(kAufsPrefix.size());
+  if (rest.starts_with(kAufsPrefix)) return AufsName::kHidden;
+  // Nothing can be called so: there is nothing that it could hide.
+  if (rest.empty() || rest == "." || rest == "..") return AufsName::kPlain;
+  if (d.d_type != DT_UNKNOWN) return d.d_type == DT_DIR ? AufsName::kPlain : AufsName::kWhiteout;
+  const auto sx = posix::stat_at(dirfd, CName(d.name).get());
+  return sx && S_ISDIR(sx->stx_mode) ? AufsName::kPlain : AufsName::kWhiteout;
+}
+
+bool has_aufs_whiteout(int dirfd, std::string_view name) {
+  std::string whiteout(kAufsPrefix);
+  whiteout += name;
+  if (whiteout.size() > NAME_MAX) return false;
+  const auto sx = posix::stat_at(dirfd, whiteout.c_str());
+  return sx && !S_ISDIR(sx->stx_mode);
+}
+
+bool is_aufs_opaque(int dirfd) { return posix::stat_at(dirfd, ".wh..wh..opq").has_value(); }
+
+std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16_t layer) {
+  std::uint32_t flags = 0;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::string_view name(list.c_str() + at);
+    at += name.size() + 1;
+    const bool override_stat =
+        name == kOverrideStat || (name == kForeignOverrideStat && layer != kUpper);
+    if (override_stat && core.layers[layer].overridden) {
+      flags |= Inode::kOverride;
+    } else if (name == core.x.alloc) {
+      flags |= Inode::kSparse;
+    } else if (name == core.x.origin) {
+      flags |= Inode::kSeenOrigin;
+    } else if (name == core.x.redirect) {
+      flags |= Inode::kSeenRedirect;
+    } else if (name == core.x.metacopy) {
+      flags |= Inode::kSeenMetacopy;
+    } else if (name == core.x.index) {
+      flags |= Inode::kSeenIndex;
+    } else if (name == core.x.project) {
+      flags |= Inode::kSeenProject;
+    } else if (name == core.x.whiteout) {
+      flags |= Inode::kSeenWhiteout;
+    } else if (const auto shown = xattr_from_disk(core, name, layer)) {
+      flags |= Inode::kUserXattrs;
+      if (layer == kUpper && *shown == kDefaultAcl) flags |= Inode::kDefaultAcl;
+      if (name == core.x.access_acl && core.ids.presented()) flags |= Inode::kAccessAcl;
+      if (name.ends_with("security.capability")) flags |= Inode::kCaps;
+    }
+  }
+  return flags;
+}
+
+std::uint32_t believed_flags(const Core& core, std::uint32_t flags, std::uint16_t layer,
+                             const struct statx& sx) {
+  const bool believed = layer == kUpper || core.disk_uid != 0 ||
+                        core.config.xattr_space == XattrSpace::kTrusted ||
+                        sx.stx_uid == core.disk_uid;
+  return believed ? flags : flags & ~(Inode::kSeenMetacopy | Inode::kSeenRedirect);
+}
+
+Result<std::string> get_override(int dirfd, const char* name, std::uint16_t layer) {
+  auto text = posix::get_xattr(dirfd, name, kOverrideStat);
+  if (text || layer == kUpper || !(text.error() == ENODATA)) return text;
+  return posix::get_xattr(dirfd, name, kForeignOverrideStat);
+}
+
+bool is_foreign(const Core& core, std::uint16_t layer, const struct statx& sx) {
+  return layer != kUpper && sx.stx_mnt_id != core.layers[layer].mount;
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,113 @@
+// The state of one union: the layers, the work directory, the inodes, the caches and the counters.
+// Everything below the facade is a function over it.
+#pragma once
+
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "fusefs/base/complaints.h"
+#include "fusefs/base/posix.h"
+#include "fusefs/config.h"
+#include "fusefs/disk/ids.h"
+#include "fusefs/disk/link_store.h"
+#include "fusefs/disk/numbers.h"
+#include "fusefs/disk/space.h"
+#include "fusefs/tree/fd_ager.h"
+#include "fusefs/tree/fd_cache.h"
+#include "fusefs/tree/inode.h"
+#include "fusefs/tree/own_reader.h"
+#include "fusefs/tree/streams.h"
+#include "fusefs/tree/writeback_ahead.h"
+#include "fusefs/types.h"
+#include "quota/mutex.h"
+#include "quota/unit.h"
+
+namespace troot::fusefs {
+
+struct Layer {
+  std::string path;
+  FdHandle root;  ///< O_PATH; null for the upper of a read-only mount
+  dev_t dev = 0;
+  std::uint64_t mount = 0;  ///< of its root (STATX_MNT_ID); 0: the kernel does not say
+  /// Not 0: it shows objects that a layer above it may show too, at another place.
+  std::uint64_t apart = 0;
+  /// Its root says that it has whiteouts in the form of xattrs, though nothing lies below it.
+  bool xattr_whiteouts = false;
+  bool overridden = false;  ///< its objects are shown as their override_stat says
+};
+
+/// What a whiteout is that the union makes.
+enum class WhiteoutForm {
+  kDevice,  ///< a character device 0/0
+  kXattr    ///< an empty file with an xattr, where the other may not be made
+};
+
+/// Objects that are never shown: layers of our own and mounts that must not be entered.
+struct Hidden {
+  dev_t dev;  ///< of the object, or of the directory that has the name
+  std::uint64_t ino;
+  std::string name;  ///< empty: dev and ino are the object's own
+};
+
+struct Core {
+  Config config;
+  XattrNames x;
+  Ids ids;
+  uid_t disk_uid = 0;  ///< owner of what the server makes
+  gid_t disk_gid = 0;
+  std::vector<Layer> layers;  ///< [0] is the upper
+  Fd stage, parked, index;    ///< work/troot/stage, work/troot/parked, work/troot/index
+  Fd lock_upper, lock_work;   ///< hold the flocks
+  LinkStore links;
+  Complaints complaints;
+  InodeTable inodes;
+  std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
+  FdCache dirs, files;
+  FdAger ager{dirs, files};
+  OwnReader own;
+  Streams streams;
+  WritebackAhead ahead;
+  std::unique_ptr<quota::Quota> quota;
+  std::vector<Hidden> hidden;
+  std::atomic<dev_t> hidden_device{0};
+  Inode* root = nullptr;
+  bool read_only = false;
+  SpaceKind space = SpaceKind::kAsked;  ///< what the upper's file system says of allocation
+  /// Directories of the upper's file system keep blocks that their names do not fill: their size
+  /// says what they hold, and is charged.
+  bool sized_dirs = false;
+  WhiteoutForm whiteouts = WhiteoutForm::kDevice;
+  bool closed = false;
+  std::atomic<bool> checks_cancelled{false};
+  std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
+  std::function<void(NodeId)> stale;         ///< Overlay::on_stale
+
+  /// Shared by every operation that changes names; alone by one that moves a directory or works on
+  /// two directories.
+  std::shared_mutex rename;
+  std::atomic<std::uint64_t> stage_counter{0};
+  std::atomic<bool> cannot_clone{false};  ///< the upper's file system has no reflinks
+  std::atomic<std::uint64_t> parked_count{0}, copied_up{0}, name_count{0};
+
+  /// Held while what is left of an object with several names goes, and it is settled whether it
+  /// was the last.
+  SmallMutex discard_linked;
+  Mutex linked_mutex;
+  /// Objects with several names that the kernel knows.
+  std::unordered_map<LinkKey, Inode*, LinkKeyHash> linked GUARDED_BY(linked_mutex);
+  /// How many of them left that lay in the upper. Who looked at a disk where one of them may have
+  /// been at work meanwhile looks again.
+  std::atomic<std::uint64_t> linked_departures{0};  ///< written under linked_mutex
+
+  explicit Core(Config c)
+      : config(std::move(c)),
+        x(config.xattr_space),
+        ids(config),
+        dirs(config.cached_dirs),
+        files(config.cached_files) {}
+};
+
+}  // namespace troot::fusefs

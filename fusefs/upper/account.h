@@ -1,0 +1,38 @@
+// What an upper object is charged, asked from the disk: at its first use after a mount, and by a
+// recount. The charging unit itself is quota/unit.h.
+#pragma once
+
+#include <vector>
+
+#include "fusefs/tree/state.h"
+
+namespace troot::fusefs {
+
+struct Examined {
+  Account account;
+  off_t size = 0;
+  std::int64_t name_bytes = 0;  ///< of a directory: what its names count
+  std::int64_t disk_bytes = 0;  ///< of a directory: what its size counts, where that is charged
+  std::vector<PageRange> preallocated;
+  std::uint32_t flags = 0;  ///< Inode::Flag bits
+};
+
+/// Looks at one upper object: its charge by the unit, its project. What a recount and a first use
+/// both ask.
+[[nodiscard]] Result<Examined> examine(Core& core, int dirfd, const char* name,
+                                       const struct statx& sx);
+/// The account of an upper object, loaded. The caller holds loc, then account_lock.
+[[nodiscard]] Result<Account*> account_held(Core& core, Inode* inode);
+/// The charge of the user's xattrs of an object. `upper`: whether ours are escaped there.
+[[nodiscard]] Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
+                                                    const std::string& list);
+/// The project that a child of `dir` gets (quota.md rule 1). Takes loc of dir, shared. The
+/// directory is in the upper.
+[[nodiscard]] Result<ProjectAttr> inherited(Core& core, Inode* dir);
+/// Tells the ledger of the account as it is now.
+void record(Core& core, const Account& account);
+[[nodiscard]] Result<quota::Reservation> reserve(Core& core, quota::ProjId project,
+                                                 quota::Usage usage,
+                                                 quota::Enforce how = quota::Enforce::kLimits);
+
+}  // namespace troot::fusefs

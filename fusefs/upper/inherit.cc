@@ -1,0 +1,63 @@
+// What owns it: see inherit.h.
+#include "fusefs/upper/inherit.h"
+
+#include "fusefs/base/escape.h"
+#include "fusefs/tree/resolve.h"
+#include "fusefs/tree/state.h"
+#include "fusefs/tree/xattr_names.h"
+#include "fusefs/upper/owner.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// The default ACL of a directory says what its children get, instead of the umask (acl(5)).
+Status apply_default_acl(Core& core, Inode* dir, Wanted& wanted) {
+  std::shared_lock loc(dir->loc);
+  TRY(at, where(core, dir));
+  auto acl = posix::get_xattr(at.fd(), at.text(), xattr_to_disk(core, kDefaultAcl)->c_str());
+  if (!acl) return fail(acl.error());
+  auto inherited = inherit_acl(*acl, wanted.owner.mode);
+  if (!inherited) {
+    // What was to be kept from others must not become theirs because it cannot be read.
+    const std::string name = dir == core.root ? "/" : escape_value(dir->name->view());
+    core.complaints.say(core.layers[dir->layer.load()].path + ": the default ACL of a directory " +
+                        name +
+                        " cannot be read, and nothing is made in it; remove the ACL "
+                        "(setfacl -k)");
+    return fail(EIO);
+  }
+  wanted.owner.mode = inherited->mode;
+  wanted.access_acl = std::move(inherited->access);
+  if (S_ISDIR(wanted.owner.mode)) wanted.default_acl = std::move(*acl);
+  return {};
+}
+
+}  // namespace
+
+Result<Wanted> want_for(Core& core, const Caller& caller, Inode* dir, mode_t mode) {
+  Wanted wanted;
+  Override& want = wanted.owner;
+  want.uid = caller.uid;
+  want.gid = caller.gid;
+  want.mode = mode;
+  want.has_type = true;
+  if (dir->has(Inode::kPrivileged)) {
+    std::shared_lock loc(dir->loc);
+    TRY(at, where(core, dir));
+    TRY(sx, posix::stat_at(at.fd(), at.text()));
+    TRY(parent, owner_of(core, dir, at, sx));
+    if (parent.mode & S_ISGID) {
+      want.gid = parent.gid;
+      if (S_ISDIR(mode)) want.mode |= S_ISGID;
+    }
+  }
+  if (S_ISLNK(mode)) return wanted;
+  if (dir->has(Inode::kDefaultAcl)) {
+    CHECK_OK(apply_default_acl(core, dir, wanted));
+  } else {
+    want.mode &= ~caller.umask;
+  }
+  return wanted;
+}
+
+}  // namespace troot::fusefs

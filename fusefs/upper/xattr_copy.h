@@ -1,0 +1,18 @@
+// The user's xattrs of a lower object, brought to its copy in the upper.
+#pragma once
+
+#include "fusefs/tree/resolve.h"
+#include "fusefs/tree/state.h"
+
+namespace troot::fusefs {
+
+/// The names of the xattrs of a lower object, as list_xattr has them; empty if none of them is
+/// shown. The caller holds loc.
+[[nodiscard]] Result<std::string> lower_xattrs(Core& core, Inode* inode, const Where& at);
+/// Copies the shown ones of `list`, of a lower object, to an object in the stage. Returns the bytes
+/// they count for.
+[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from,
+                                               const std::string& list, std::uint16_t layer,
+                                               int to_dirfd, const char* to);
+
+}  // namespace troot::fusefs

@@ -1,0 +1,82 @@
+// What owns it: the data of files: read, and the growth of upper files by exactly what their
+// project has room for.
+#include <algorithm>
+
+#include "fusefs/tree/resolve.h"
+#include "fusefs/tree/state.h"
+#include "fusefs/upper/alloc_record.h"
+#include "fusefs/upper/attr.h"
+#include "fusefs/upper/copy_up.h"
+#include "fusefs/upper/growth.h"
+#include "fusefs/upper/intent.h"
+#include "fusefs/upper/metacopy.h"
+#include "fusefs/upper/owner.h"
+#include "fusefs/upper/settle.h"
+#include "fusefs/verbs/file.h"
+
+namespace troot::fusefs {
+
+Result<std::size_t> read_file(Core& core, NodeId id, off_t offset, std::span<std::byte> into) {
+  TRY(inode, find(core, id));
+  if (inode->is_dir()) return fail(EISDIR);
+  FdHandle fd;
+  std::uint16_t layer = kUpper;
+  bool lies_below = false;
+  {
+    std::shared_lock loc(inode->loc);
+    lies_below = inode->has(Inode::kMetacopy);
+    if (lies_below) {
+      // The size is the topmost object's, whatever lies below.
+      TRY(at, where(core, inode));
+      TRY(sx, posix::stat_at(at.fd(), at.text()));
+      const auto left = std::max<off_t>(0, static_cast<off_t>(sx.stx_size) - offset);
+      into = into.first(std::min(into.size(), static_cast<std::size_t>(left)));
+    }
+    if (inode->has(Inode::kUnreadable) && !inode->in_upper()) {
+      if (is_shown_empty(core, inode)) return std::size_t{0};
+      return fail(EACCES);
+    }
+    TRY(opened, file_fd(core, inode));
+    fd = std::move(opened);
+    layer = data_layer(inode);
+  }
+  TRY(done, posix::pread(fd->get(), into, offset));
+  core.streams.passed(FdCache::key(inode->slot, layer), fd->get(), offset, done,
+                      layer == kUpper ? Streams::Owner::kMount : Streams::Owner::kHost);
+  if (!lies_below || done == into.size()) return done;
+  const std::shared_lock loc(inode->loc);
+  return refuse_short(core, inode);
+}
+
+Result<Written> write_file(Core& core, const Caller& caller, NodeId id, off_t offset,
+                           std::span<const std::byte> from, WriteMode mode) {
+  if (core.read_only) return fail(EROFS);
+  TRY(inode, find(core, id));
+  if (inode->is_dir()) return fail(EISDIR);
+  const quota::Enforce how = mode.from_mapping ? quota::Enforce::kMapping : quota::Enforce::kLimits;
+  if (!inode->in_upper() || inode->has(Inode::kMetacopy)) {
+    CopyUp copy;
+    copy.enforce = how;
+    CHECK_OK(ensure_upper(core, caller, inode, copy));
+  }
+  Written written;
+  if (mode.kill_suidgid && inode->has(Inode::kPrivileged | Inode::kCaps)) {
+    TRY(killed, kill_privileges(core, inode));
+    written.suid_killed = killed;
+  }
+  const Growing growing{offset, from.size(), how, Leaves::kData};
+  TRY(n, grow(core, inode, growing, [&](int fd, off_t at, std::size_t length) {
+        auto done = posix::pwrite(fd, from.first(length), at);
+        if (done)
+          core.streams.passed(FdCache::key(inode->slot, kUpper), fd, at, *done,
+                              Streams::Owner::kMount);
+        return done;
+      }));
+  // The kernel takes write-back for whole unless it hears an error, which msync then reports.
+  if (mode.from_mapping && n < from.size())
+    return fail(core.config.quota_errno != 0 ? core.config.quota_errno : EDQUOT);
+  written.bytes = n;
+  return written;
+}
+
+}  // namespace troot::fusefs

@@ -1,0 +1,63 @@
+// What owns it: what open(2) of a file is served from, where the kernel asks for that at all: files
+// whose data it may read and write by itself (fusefs/fuse/passthrough.h), and what such writes,
+// which nobody here sees, mean for what is remembered of a file.
+
+#include "fusefs/tree/resolve.h"
+#include "fusefs/tree/state.h"
+#include "fusefs/upper/growth.h"
+#include "fusefs/upper/staging.h"
+#include "fusefs/verbs/file.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Whether the data is the upper's own. Once it is, it stays.
+bool has_upper_data(const Inode* inode) {
+  return inode->is_file() && inode->in_upper() && !inode->has(Inode::kMetacopy | Inode::kGone);
+}
+
+}  // namespace
+
+Result<OpenFile> open_file(Core& core, NodeId id, Access access) {
+  TRY(inode, find(core, id));
+  // What is accounted must pass through here.
+  if (core.quota || !has_upper_data(inode)) return OpenFile{};
+  const std::shared_lock loc(inode->loc);
+  TRY(fd, file_fd(core, inode));
+  // Lowers are opened for reading alone. So this holds whatever was decided above: no file of a
+  // lower gets into hands that might write to it.
+  const int flags = ::fcntl(fd->get(), F_GETFL);
+  if (flags < 0 || (flags & O_ACCMODE) != O_RDWR) return OpenFile{};
+  OpenFile file;
+  if (access != Access::kRead) inode->set(Inode::kPassed);
+  if (access == Access::kReadWrite && !inode->has(Inode::kMapped)) {
+    inode->set(Inode::kMapped);
+    file.times_move_unseen = true;
+  }
+  file.data = std::move(fd);
+  return file;
+}
+
+Status close_file(Core& core, NodeId id) {
+  TRY(inode, find(core, id));
+  if (!inode->has(Inode::kPassed) || inode->has(Inode::kSparse)) return {};
+  const std::shared_lock loc(inode->loc);
+  TRY(at, where(core, inode));
+  TRY(sx, posix::stat_at(at.fd(), at.text()));
+  const std::int64_t dense = quota::dense_charge(static_cast<std::int64_t>(sx.stx_size));
+  if (static_cast<std::int64_t>(sx.stx_blocks) * 512 >= dense) return {};
+  FileData& data = file_data(inode);
+  const std::lock_guard io(data.io);
+  if (inode->has(Inode::kSparse)) return {};
+  return mark_sparse(core, inode, data);
+}
+
+Result<Fd> sample_file(Core& core) {
+  if (core.read_only) return fail(EROFS);
+  Staged staged(core);
+  TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL, 0600));
+  staged.made();
+  return fd;
+}
+
+}  // namespace troot::fusefs

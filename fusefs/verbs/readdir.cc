@@ -1,0 +1,152 @@
+// What owns it: directory listings, and lookup, over the merged names. Cookies are hashes of names
+// (name_table.h).
+#include "fusefs/verbs/readdir.h"
+
+#include <dirent.h>
+#include <sys/sysmacros.h>
+
+#include "fusefs/tree/birth.h"
+#include "fusefs/tree/merge.h"
+#include "fusefs/tree/resolve.h"
+#include "fusefs/tree/state.h"
+#include "fusefs/upper/attr.h"
+#include "fusefs/upper/release.h"
+#include "fusefs/verbs/names.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Attributes of an inode just found; `sx` if its object was looked at on the way. The parent's
+/// names are locked.
+Result<struct stat> found_attr(Core& core, Inode* dir, const Name* name, Inode* inode,
+                               const std::optional<struct statx>& sx) {
+  if (!sx || dir->has(Inode::kClosed)) return attr(core, inode);
+  std::shared_lock loc(inode->loc);
+  TRY(fd, dir_fd(core, dir, name->layer));
+  return attr_held(core, inode, Where{std::move(fd), CName(name->view())}, *sx);
+}
+
+/// The entry for "." or "..", which count no lookup in a listing.
+bool dots(Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
+  if (cookie < kDotCookie) {
+    if (!sink({".", dir->ino, DT_DIR, kDotCookie, {}})) return false;
+    cookie = kDotCookie;
+  }
+  if (cookie < kDotDotCookie) {
+    std::uint64_t ino = dir->ino;
+    {
+      std::shared_lock loc(dir->loc);
+      if (dir->parent != nullptr) ino = dir->parent->ino;
+    }
+    if (!sink({"..", ino, DT_DIR, kDotDotCookie, {}})) return false;
+    cookie = kDotDotCookie;
+  }
+  return true;
+}
+
+/// What a listing without attributes may say of the type: on disk, placeholders look regular.
+unsigned char shown_type(const Core& core, const Name* name) {
+  if (core.layers[name->layer].overridden && name->d_type == DT_REG) return DT_UNKNOWN;
+  return name->d_type;
+}
+
+/// The attributes of the root of a mount that may be remote and was not asked yet. It may not
+/// answer; nothing is locked meanwhile.
+Result<struct stat> see(Core& core, Inode* inode) {
+  std::optional<Where> at;
+  {
+    std::shared_lock loc(inode->loc);
+    TRY(found, where(core, inode));
+    at.emplace(std::move(found));
+  }
+  TRY(seen, posix::stat_anew(at->fd(), at->text()));
+  (void)seen;
+  inode->clear(Inode::kUnseen);
+  return attr(core, inode);
+}
+
+}  // namespace
+
+Result<Entry> look_up(Core& core, NodeId parent, std::string_view text) {
+  TRY(dir, find(core, parent));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  if (text == "." || text == "..") {
+    Inode* inode = dir;
+    {
+      std::shared_lock loc(dir->loc);
+      if (text == ".." && dir->parent != nullptr) inode = dir->parent;
+      inode->refs.fetch_add(1, std::memory_order_acq_rel);
+    }
+    const auto st = attr(core, inode);
+    if (st) return Entry{inode->id(), *st};
+    unref(core, inode, 1);
+    return fail(st.error());
+  }
+  CHECK_OK(check_name(text));
+  Inode* inode = nullptr;
+  Result<struct stat> st = fail(EIO);
+  {
+    CHECK_OK(lock_loaded_shared(core, dir));
+    std::shared_lock names(dir->dir->lock, std::adopt_lock);
+    Name* name = dir->dir->names.find(text);
+    if (name == nullptr || name->whiteout()) return fail(ENOENT);
+    std::optional<struct statx> sx;
+    TRY(found, instantiate(core, dir, name, &sx));
+    inode = found;
+    st = found_attr(core, dir, name, inode, sx);
+  }
+  if (st && inode->has(Inode::kUnseen)) st = see(core, inode);
+  if (!st) {
+    unref(core, inode, 1);
+    return fail(st.error());
+  }
+  return Entry{inode->id(), *st};
+}
+
+Status read_dir(Core& core, NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink) {
+  TRY(dir, find(core, id));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  if (!dots(dir, cookie, sink)) return {};
+  std::vector<Inode*> unused;  // given back when the directory is unlocked
+  {
+    CHECK_OK(lock_loaded_shared(core, dir));
+    std::shared_lock names(dir->dir->lock, std::adopt_lock);
+    for (Name* name = dir->dir->names.next_after(cookie); name != nullptr;
+         name = name->next != nullptr ? name->next : dir->dir->names.next_after(name->cookie)) {
+      if (name->whiteout()) continue;
+      DirItem item;
+      item.name = name->view();
+      item.d_type = shown_type(core, name);
+      item.cookie = name->cookie;
+      Inode* inode = nullptr;
+      if (mode == DirMode::kPlus) {
+        std::optional<struct statx> sx;
+        const auto found = instantiate(core, dir, name, &sx);
+        if (!found && found.error() == ENOENT) continue;  // hidden, or gone below
+        if (found && (*found)->has(Inode::kUnseen)) {
+          // Whoever wants its attributes asks for them, and waits alone.
+          item.ino = (*found)->ino;
+          unused.push_back(*found);
+        } else if (found) {
+          inode = *found;
+          if (const auto st = found_attr(core, dir, name, inode, sx)) {
+            item.entry = {inode->id(), *st};
+            item.ino = st->st_ino;
+            item.d_type = static_cast<unsigned char>(IFTODT(st->st_mode));
+          } else {
+            unused.push_back(inode);
+            inode = nullptr;
+          }
+        }
+      }
+      if (item.ino == 0) item.ino = name->cookie;
+      if (sink(item)) continue;
+      if (inode != nullptr) unused.push_back(inode);
+      break;
+    }
+  }
+  for (Inode* inode : unused) unref(core, inode, 1);
+  return {};
+}
+
+}  // namespace troot::fusefs

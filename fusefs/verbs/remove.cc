@@ -1,0 +1,198 @@
+// What owns it: how names go: unlink, rmdir, and the parking place of files that are unlinked but
+// may still be open.
+//
+// The server never hears of opens, so every unlinked file is parked: renamed to
+// work/troot/parked/ID until the kernel forgets its inode. A lower name is hidden by a whiteout.
+// None of this can fail for quota (quota.md rule 5).
+#include <dirent.h>
+
+#include "fusefs/tree/birth.h"
+#include "fusefs/tree/merge.h"
+#include "fusefs/tree/resolve.h"
+#include "fusefs/tree/state.h"
+#include "fusefs/upper/account.h"
+#include "fusefs/upper/attr.h"
+#include "fusefs/upper/copy_up.h"
+#include "fusefs/upper/index.h"
+#include "fusefs/upper/intent.h"
+#include "fusefs/upper/name_charge.h"
+#include "fusefs/upper/release.h"
+#include "fusefs/upper/staging.h"
+#include "fusefs/upper/whiteout.h"
+#include "fusefs/verbs/names.h"
+
+namespace troot::fusefs {
+namespace {
+
+/// Finds the shown name `text` in `dir` with the directory locked and, since something will be
+/// written there, in the upper. Returns with dir->dir->lock held alone, which no attribute can say
+/// of a Result.
+Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) NO_THREAD_SAFETY_ANALYSIS {
+  for (;;) {
+    CHECK_OK(lock_loaded(core, dir));
+    Name* name = dir->dir->names.find(text);
+    if (name == nullptr || name->whiteout() || dir->has(Inode::kDead)) {
+      dir->dir->lock.unlock();
+      return fail(ENOENT);
+    }
+    if (dir->in_upper()) return name;
+    dir->dir->lock.unlock();
+    CHECK_OK(ensure_upper_dir(core, dir, quota::Enforce::kForce));
+  }
+}
+
+/// Removes the upper's link, leaving a whiteout where something lies below.
+Status remove_link(Core& core, int dirfd, const Name* name) {
+  return name->below() ? replace_by_whiteout(core, dirfd, name->text)
+                       : posix::unlink(dirfd, name->text);
+}
+
+/// Moves the object of a name to a free name in work/.
+Status take_out(Core& core, int dirfd, const Name* name, int to_dirfd, const char* to) {
+  return name->below() ? take_leaving_whiteout(core, dirfd, name->text, to_dirfd, to)
+                       : posix::rename(dirfd, name->text, to_dirfd, to);
+}
+
+/// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
+Status take_off(Core& core, Inode* inode, int dirfd, const Name* name) {
+  if (inode->has(Inode::kIndexed)) {
+    CHECK_OK(say_nlink(core, inode, NlinkBase::kLinks));
+    CHECK_OK(remove_link(core, dirfd, name));
+    drop_alias(core, inode);
+    return {};
+  }
+  if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(core, dirfd, name->text);
+  if (inode->name == name) {
+    CHECK_OK(take_out(core, dirfd, name, core.parked.get(), parked_name(inode).get()));
+    inode->set(Inode::kParked);
+    core.parked_count.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  return remove_link(core, dirfd, name);
+}
+
+/// The same, with what the name is charged in its directory.
+Status unlink_object(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name) {
+  if (inode->has(Inode::kIndexed) && name->layer != kUpper)
+    CHECK_OK(add_alias(core, inode, dir, dirfd, name));
+  Intent intent(core);
+  NameCharge charge(core);
+  CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
+  CHECK_OK(take_off(core, inode, dirfd, name));
+  charge.keep();
+  return {};
+}
+
+/// Whether a name is one of several of a lower object: those that stay will show one less, which
+/// only an object of the upper can say.
+bool needs_count(const Inode* inode) { return inode->has(Inode::kLinked) && !inode->in_upper(); }
+
+Status rmdir_object(Core& core, Inode* inode, int dirfd, const Name* name) {
+  if (!inode->in_upper()) return make_whiteout(core, dirfd, name->text);
+  // It may still hold whiteouts on disk: out of sight first, as a whole, then emptied.
+  Staged grave(core);
+  CHECK_OK(take_out(core, dirfd, name, grave.dirfd(), grave.name()));
+  grave.made();
+  return {};
+}
+
+}  // namespace
+
+Status remove_name(Core& core, NodeId parent, std::string_view text) {
+  if (core.read_only) return fail(EROFS);
+  TRY(dir, find(core, parent));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  for (bool counted = false;; counted = true) {
+    Inode* inode = nullptr;
+    Status status;
+    bool again = false;
+    {
+      std::shared_lock rename(core.rename);
+      TRY(name, lock_name(core, dir, text));
+      std::unique_lock names(dir->dir->lock, std::adopt_lock);
+      TRY(found, instantiate(core, dir, name, nullptr));
+      inode = found;
+      std::unique_lock loc(inode->loc);
+      auto dirfd = dir_fd(core, dir, kUpper);
+      again = !counted && needs_count(inode);
+      if (inode->is_dir()) {
+        status = fail(EISDIR);
+      } else if (!dirfd) {
+        status = fail(dirfd.error());
+      } else if (!again) {
+        status = unlink_object(core, inode, dir, (*dirfd)->get(), name);
+        if (status) detach(core, dir, name, inode);
+      }
+    }
+    // One that may not be read cannot be had; then the names that stay show too many.
+    if (again) status = ensure_upper(core, Caller{}, inode, kForcedMetadata);
+    unref(core, inode, 1);
+    if (!again || (!status && !(status.error() == EACCES))) return status;
+  }
+}
+
+Result<bool> shows_nothing(Core& core, Inode* dir) {
+  CHECK_OK(load_names(core, dir));
+  bool empty = true;
+  dir->dir->names.each(
+      [&](const Name* n) { empty = empty && (n->whiteout() || is_gone_below(core, dir, n)); });
+  return empty;
+}
+
+void bury(Core& core, Inode* dir, const struct stat& last, const Account* account) {
+  dir->dir->last = std::make_unique<struct stat>(last);
+  dir->dir->last->st_nlink = 0;
+  dir->set(Inode::kDead);
+  core.name_count.fetch_sub(dir->dir->names.size(), std::memory_order_relaxed);
+  dir->dir->names.clear();
+  core.dirs.drop(FdCache::key(dir->slot, kUpper));
+  if (account == nullptr || !core.quota) return;
+  core.quota->release(account->project, {account->bytes(), 1});
+  core.quota->erase(account->key);
+}
+
+Status remove_dir(Core& core, NodeId parent, std::string_view text) {
+  if (core.read_only) return fail(EROFS);
+  TRY(dir, find(core, parent));
+  if (!dir->is_dir()) return fail(ENOTDIR);
+  Inode* inode = nullptr;
+  // All that can fail comes before the disk is changed.
+  const auto remove = [&](Name* name) -> Status {
+    if (!inode->is_dir()) return fail(ENOTDIR);
+    TRY(last, attr(core, inode));
+    std::unique_lock child_names(inode->dir->lock);
+    TRY(empty, shows_nothing(core, inode));
+    if (!empty) return fail(ENOTEMPTY);
+    std::unique_lock loc(inode->loc);
+    TRY(dirfd, dir_fd(core, dir, kUpper));
+    Account* account = nullptr;
+    if (inode->in_upper()) {
+      std::lock_guard charge(account_lock(inode));
+      TRY(loaded, account_held(core, inode));
+      account = loaded;
+    }
+    Intent intent(core);
+    if (account != nullptr) intent.bury(*account, dir, text);
+    NameCharge charge(core);
+    CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
+    CHECK_OK(rmdir_object(core, inode, dirfd->get(), name));
+    charge.keep();
+    bury(core, inode, last, account);
+    if (account != nullptr && intent.outdated()) intent.bury(*account, dir, text);
+    detach(core, dir, name, inode);
+    return {};
+  };
+  Status status;
+  {
+    std::shared_lock rename(core.rename);
+    TRY(name, lock_name(core, dir, text));
+    std::unique_lock names(dir->dir->lock, std::adopt_lock);
+    TRY(found, instantiate(core, dir, name, nullptr));
+    inode = found;
+    status = remove(name);
+  }
+  unref(core, inode, 1);
+  return status;
+}
+
+}  // namespace troot::fusefs
