@@ -193,6 +193,13 @@ def no_directory(u):
     equal(u.run("sh", "-c", "troot exec w -- readlink /proc/self/fd/0 <&-")[:2], (0, "/dev/null\n"), "a closed one")
 
 
+@case("/dev/null of the caller's is the world's inside, where that is another one", ids=("root",))
+def own_null(u):
+    u.world("w")
+    code, out, _ = u.run("sh", "-c", "troot exec w -- stat -L -c %d /proc/self/fd/0 /dev/null < /dev/null")
+    equal((code, len(set(out.split()))), (0, 1), f"devices of the two: {out!r}")
+
+
 @case("a signal to the whole group, sent inside, does not reach the caller's", ids=EVERY)
 def own_group(u):
     u.world("w")

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -117,6 +118,20 @@ bool write_all(int fd, const char* data, std::size_t size) {
   }
 }
 
+bool is_null(int fd) {
+  constexpr unsigned kMemory = 1, kNull = 3;
+  struct stat st {};
+  return ::fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(kMemory, kNull);
+}
+
+void take_own_null() {
+  for (const int number : {0, 1, 2}) {
+    if (!is_null(number)) continue;
+    const UniqueFd own(::open("/dev/null", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    if (own.valid() && is_null(own.get())) ::dup2(own.get(), number);
+  }
+}
+
 bool same_file(int one, int other) {
   struct stat a {};
   struct stat b {};
@@ -184,6 +199,7 @@ Done Streams::replace(int number, bool reads) {
 }
 
 void Streams::install() const noexcept {
+  take_own_null();
   for (const Stream& stream : streams_) {
     for (const int number : stream.numbers) ::dup2(stream.command.get(), number);
   }

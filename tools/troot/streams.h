@@ -21,7 +21,8 @@ class Streams {
  public:
   /// Starts what copies; call in a process of one thread.
   [[nodiscard]] static Outcome<Streams> of_caller();
-  /// In the command's process: takes what it has instead.
+  /// In the command's process, in the world: takes what it has instead. The host's /dev/null
+  /// becomes the world's: real root could change the mode of that.
   void install() const noexcept;
   /// The command has ended: what it wrote is in the file, and what it did not read is still to be
   /// read by who has the file, too. Of files that could not be written it is an error.
