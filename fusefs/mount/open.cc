@@ -48,6 +48,7 @@ Refusal open_layer(Core& core, const std::string& option, const std::string& pat
   const auto sx = posix::stat_anew(fd, ".");
   if (!sx) return refuse_errno(option + " " + path, sx.error());
   layer.dev = makedev(sx->stx_dev_major, sx->stx_dev_minor);
+  layer.owner = sx->stx_uid;
   layer.mount = sx->stx_mnt_id;
   core.layers.push_back(std::move(layer));
   return {};

@@ -85,7 +85,7 @@ Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& t
       inode->ino = *record->origin;
   } else if (layer == kUpper) {
     TRY(list, posix::list_xattr(dirfd, text));
-    flags = xattr_flags(core, list, layer) | Inode::kXattrsKnown;
+    flags = believed_flags(core, xattr_flags(core, list, layer), layer, sx) | Inode::kXattrsKnown;
     if (flags & Inode::kSeenOrigin) {
       TRY(value, posix::get_xattr(dirfd, text, core.x.origin.c_str()));
       if (const auto ino = parse_u64(value)) inode->ino = *ino;

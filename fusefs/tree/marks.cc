@@ -105,9 +105,11 @@ std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16
 
 std::uint32_t believed_flags(const Core& core, std::uint32_t flags, std::uint16_t layer,
                              const struct statx& sx) {
-  const bool believed = layer == kUpper || core.disk_uid != 0 ||
-                        core.config.xattr_space == XattrSpace::kTrusted ||
-                        sx.stx_uid == core.disk_uid;
+  // Where ownership is native, objects of an upper of root's belong to whoever made them.
+  const bool own_upper =
+      layer == kUpper && !core.ids.presented() && core.layers[layer].owner == core.disk_uid;
+  const bool believed = core.disk_uid != 0 || own_upper || sx.stx_uid == core.disk_uid ||
+                        core.config.xattr_space == XattrSpace::kTrusted;
   return believed ? flags : flags & ~(Inode::kSeenMetacopy | Inode::kSeenRedirect);
 }
 

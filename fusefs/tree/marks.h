@@ -36,8 +36,8 @@ enum class AufsName {
                                         std::uint16_t layer);
 /// `flags` without what is not believed. A redirect, or data that lies below, shows objects of
 /// other layers in this one's place. `user.` xattrs may be set by whoever owns an object: where
-/// root serves, an ordinary user's lower object must not lead to what only root may read. The
-/// kernel's overlayfs follows neither under userxattr (overlayfs.rst, "User xattr").
+/// root serves, an ordinary user's object, or his upper, must not lead to what only root may read.
+/// The kernel's overlayfs follows neither under userxattr (overlayfs.rst, "User xattr").
 [[nodiscard]] std::uint32_t believed_flags(const Core& core, std::uint32_t flags,
                                            std::uint16_t layer, const struct statx& sx);
 /// The override_stat of an object of a layer. ENODATA: it has none.

@@ -31,6 +31,7 @@ struct Layer {
   std::string path;
   FdHandle root;  ///< O_PATH; null for the upper of a read-only mount
   dev_t dev = 0;
+  uid_t owner = 0;          ///< of its root
   std::uint64_t mount = 0;  ///< of its root (STATX_MNT_ID); 0: the kernel does not say
   /// Not 0: it shows objects that a layer above it may show too, at another place.
   std::uint64_t apart = 0;

@@ -72,7 +72,7 @@ Result<Examined> examine(Core& core, int dirfd, const char* name, const struct s
     return e;
   }
   TRY(list, posix::list_xattr(dirfd, name));
-  e.flags = xattr_flags(core, list, kUpper);
+  e.flags = believed_flags(core, xattr_flags(core, list, kUpper), kUpper, sx);
   if (e.flags & Inode::kSeenProject) {
     TRY(text, posix::get_xattr(dirfd, name, core.x.project.c_str()));
     if (const auto p = parse_project(text)) {

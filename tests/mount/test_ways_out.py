@@ -45,6 +45,26 @@ def astray(m):
             os.chown(f"{m.lowers[0]}/{path}", 12345, 12345)
 
 
+@case("where root serves, the upper of an ordinary user leads nowhere, and what it has is charged", lower=of_a_user,
+      lowers=2, modes=("root",), automount=False, **trootfs)
+def upper_astray(m):
+    for name in ("up-file", "up-dir"):
+        path = m.in_upper(name)
+        if name == "up-file":
+            write(path, b"x" * 9000)
+            os.setxattr(path, "user.overlay.metacopy", b"")
+        else:
+            os.mkdir(path)
+        os.setxattr(path, "user.overlay.redirect", b"/secret" if name == "up-file" else b"/private")
+        os.chown(path, 12345, 12345)
+    os.chown(m.upper, 12345, 12345)
+    for options in (("userxattr",), ("ownership=presented",)):
+        m.mount(*options)
+        equal((read(m("up-file")), names(m("up-dir"))), (b"x" * 9000, []), f"{options}: what his own upper shows")
+        equal(os.stat(m("up-file")).st_blocks, 24, f"{options}: what his file is charged")
+        m.umount()
+
+
 @case("an upper inside the upper, or the work directory, of a mount that is alive is refused",
       automount=False, **trootfs)
 def nested(m):
