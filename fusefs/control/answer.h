@@ -10,7 +10,7 @@
 #include <type_traits>
 
 #include "fusefs/control/verbs.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::quota {
 class Quota;
