@@ -20,8 +20,7 @@
 #include "fusefs/upper/intent.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/whiteout.h"
-#include "fusefs/verbs/names.h"
-#include "fusefs/verbs/readdir.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -53,7 +52,7 @@ class Found {
  public:
   Found(State& state, const std::vector<std::string>& names) : state_(state), inode_(state.root) {
     for (const std::string& name : names) {
-      const auto entry = look_up(state, inode_->id(), name);
+      const auto entry = verbs::lookup(state, inode_->id(), name);
       inode_ = entry ? state.inodes.find(entry->id) : nullptr;
       if (inode_ == nullptr) return;
       held_.push_back(inode_);

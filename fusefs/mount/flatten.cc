@@ -17,7 +17,7 @@
 #include "fusefs/upper/owner.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/whiteout.h"
-#include "fusefs/verbs/readdir.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -128,7 +128,7 @@ class Flattener {
   }
 
   Result<Inode*> look(Inode* dir, const std::string& name) {
-    TRY(entry, look_up(state_, dir->id(), name));
+    TRY(entry, verbs::lookup(state_, dir->id(), name));
     Inode* inode = state_.inodes.find(entry.id);
     if (inode == nullptr) return fail(ESTALE);
     return inode;
@@ -303,7 +303,7 @@ class Flattener {
   }
 
   Status link(Inode* dir, Inode* inode, const std::string& name) {
-    CHECK_OK(ensure_upper_dir(state_, dir, quota::Enforce::kLimits));
+    CHECK_OK(ensure_upper_dir(state_, Caller{}, dir, quota::Enforce::kLimits));
     TRY(fd, dir_fd(state_, dir, kUpper));
     CHECK_OK(lock_loaded(state_, dir));
     const std::unique_lock names(dir->dir->lock, std::adopt_lock);
@@ -317,7 +317,7 @@ class Flattener {
   Status hide(Inode* dir, const std::string& name) {
     if (act_) {
       if (state_.layout.whiteouts == WhiteoutForm::kXattr) return fail(EPERM);
-      CHECK_OK(ensure_upper_dir(state_, dir, quota::Enforce::kLimits));
+      CHECK_OK(ensure_upper_dir(state_, Caller{}, dir, quota::Enforce::kLimits));
       TRY(fd, dir_fd(state_, dir, kUpper));
       // Over one of the other form, if that is what it would show.
       const bool there = posix::stat_at(fd->get(), name.c_str()).has_value();

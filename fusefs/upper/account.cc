@@ -138,9 +138,9 @@ void record(State& state, const Account& account) {
 }
 
 Result<quota::Reservation> reserve(State& state, quota::ProjId project, quota::Usage usage,
-                                   quota::Enforce how) {
+                                   quota::Ask ask) {
   if (!state.quota) return quota::Reservation();
-  return state.quota->reserve(project, usage, how);
+  return state.quota->reserve(project, usage, ask);
 }
 
 }  // namespace troot::fusefs

@@ -32,7 +32,6 @@ struct Examined {
 /// Tells the ledger of the account as it is now.
 void record(State& state, const Account& account);
 [[nodiscard]] Result<quota::Reservation> reserve(State& state, quota::ProjId project,
-                                                 quota::Usage usage,
-                                                 quota::Enforce how = quota::Enforce::kLimits);
+                                                 quota::Usage usage, quota::Ask ask);
 
 }  // namespace troot::fusefs

@@ -364,15 +364,15 @@ void take_over(State& state, Inode* inode, Source& s, const Built& b, bool keeps
 Status copy_up(State& state, const Caller& caller, Inode* inode, const CopyUp& how) {
   TRY(source, look(state, inode, how));
   const std::int64_t bytes = charge_of(inode, source);
-  TRY(reservation, reserve(state, quota::kDefaultProject, {bytes, 1}, how.enforce));
+  TRY(reservation, reserve(state, quota::kDefaultProject, {bytes, 1}, caller.ask(how.enforce)));
   const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1 || source.index;
   Staged staged(state);
   Fd opened;
   CHECK_OK(build(state, caller, inode, source, staged, opened));
   TRY(built, dress(state, inode, source, staged, opened, keeps_ino));
   const std::int64_t data_bytes = std::min(bytes, built.account.data_bytes);
-  TRY(more,
-      reserve(state, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0}, how.enforce));
+  TRY(more, reserve(state, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0},
+                    caller.ask(how.enforce)));
   // Data that was safe below must be safe above before it takes the other's place.
   if (source.fd && !state.layout.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
   Intent intent(state);
@@ -383,7 +383,8 @@ Status copy_up(State& state, const Caller& caller, Inode* inode, const CopyUp& h
     NameCharge name(state);
     if (!inode->has(Inode::kDetached)) {
       built.account.said = intent.appear(inode->parent, inode->name->view());
-      CHECK_OK(name.hold(intent, inode->parent, NameCharge::of(inode->name->view()), how.enforce));
+      CHECK_OK(name.hold(intent, inode->parent, NameCharge::of(inode->name->view()),
+                         caller.ask(how.enforce)));
     }
     if (auto status = publish(state, inode, source, staged); !status) {
       // An entry that could not be taken out again counts: other names find it there.
@@ -469,8 +470,8 @@ Status ensure_upper(State& state, const Caller& caller, Inode* inode, const Copy
   return ensure(state, caller, inode, how);
 }
 
-Status ensure_upper_dir(State& state, Inode* dir, quota::Enforce how) {
-  return ensure(state, Caller{}, dir, {INT64_MAX, how, Bring::kAll});
+Status ensure_upper_dir(State& state, const Caller& caller, Inode* dir, quota::Enforce how) {
+  return ensure(state, caller, dir, {INT64_MAX, how, Bring::kAll});
 }
 
 }  // namespace troot::fusefs

@@ -36,6 +36,7 @@ inline constexpr CopyUp kForcedMetadata{INT64_MAX, quota::Enforce::kForce, Bring
                                   const CopyUp& how = {});
 
 /// A directory and its ancestors, charged by force: what an unlink needs.
-[[nodiscard]] Status ensure_upper_dir(State& state, Inode* dir, quota::Enforce how);
+[[nodiscard]] Status ensure_upper_dir(State& state, const Caller& caller, Inode* dir,
+                                      quota::Enforce how);
 
 }  // namespace troot::fusefs

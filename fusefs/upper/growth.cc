@@ -105,7 +105,7 @@ Result<std::size_t> grow(State& state, Inode* inode, const Growing& growing, con
   quota::Reservation reservation;
   if (g.new_pages > 0 && state.quota) {
     auto held =
-        state.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, growing.how);
+        state.quota->reserve_up_to(account->project, g.new_pages * quota::kPageSize, growing.ask);
     const Errno refused = held ? Errno(EDQUOT) : held.error();
     if (held) reservation = std::move(*held);
     const std::int64_t room = reservation.held().bytes / quota::kPageSize;

@@ -20,7 +20,7 @@ enum class Leaves { kData, kHoles };
 struct Growing {
   off_t offset = 0;
   std::size_t length = 0;
-  quota::Enforce how = quota::Enforce::kLimits;
+  quota::Ask ask;
   Leaves leaves = Leaves::kData;  ///< kHoles: what is put may have some, so the disk is asked
 };
 

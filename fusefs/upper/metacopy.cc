@@ -105,7 +105,7 @@ Status bring_data(State& state, const Caller& caller, Inode* inode, const CopyUp
     project = account->project;
   }
   const std::int64_t bytes = t.pages * quota::kPageSize;
-  TRY(reservation, reserve(state, project, {bytes, 0}, how.enforce));
+  TRY(reservation, reserve(state, project, {bytes, 0}, caller.ask(how.enforce)));
   auto status = fill(state, caller, t);
   if (!status) {
     // The pages that were written would be charged to nobody.

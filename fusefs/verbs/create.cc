@@ -27,6 +27,7 @@
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/staging.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -149,58 +150,13 @@ Result<Entry> introduce(State& state, Inode* dir, Name* name, const FdHandle& di
   return Entry{inode->id(), *st};
 }
 
-/// A name that is to be: in the table from the start, out of it again unless it is kept.
-class NewName {
- public:
-  NewName(State& state, Inode* dir) : state_(state), dir_(dir) {}
-  ~NewName() {
-    if (fresh_ == nullptr) return;
-    dir_->dir->names.take(fresh_);
-    free_name(fresh_);
-    state_.counts.names.fetch_sub(1, std::memory_order_relaxed);
-  }
-  NewName(const NewName&) = delete;
-  NewName& operator=(const NewName&) = delete;
-  Status open(std::string_view text) {
-    name_ = dir_->dir->names.find(text);
-    if (name_ != nullptr) {
-      const bool free = name_->whiteout() || is_gone_below(state_, dir_, name_);
-      return free ? Status{} : fail(EEXIST);
-    }
-    name_ = new_name(text, kUpper, DT_UNKNOWN, 0);
-    dir_->dir->names.insert(name_);
-    state_.counts.names.fetch_add(1, std::memory_order_relaxed);
-    fresh_ = name_;
-    return {};
-  }
-  [[nodiscard]] Name* get() const { return name_; }
-  /// What it adds to the names on disk: nothing in the place of a whiteout.
-  [[nodiscard]] std::int64_t growth() const {
-    const bool there = fresh_ == nullptr && name_->layer == kUpper;
-    return there ? 0 : NameCharge::of(name_->view());
-  }
-  void keep(mode_t mode) {
-    name_->flags &= static_cast<unsigned char>(~Name::kWhiteout);
-    if (name_->layer != kUpper) name_->flags |= Name::kBelow;  // it may be back
-    name_->layer = kUpper;
-    name_->d_type = static_cast<unsigned char>(IFTODT(mode));
-    fresh_ = nullptr;
-  }
-
- private:
-  State& state_;
-  Inode* dir_;
-  Name* name_ = nullptr;
-  Name* fresh_ = nullptr;
-};
-
 Result<Entry> create(State& state, const Caller& caller, NodeId parent, std::string_view text,
                      const NewObject& object) {
   if (state.layout.read_only) return fail(EROFS);
   CHECK_OK(check_name(text));
   TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
-  CHECK_OK(ensure_upper_dir(state, dir, quota::Enforce::kLimits));
+  CHECK_OK(ensure_upper_dir(state, caller, dir, quota::Enforce::kLimits));
   std::shared_lock rename(state.rename);
   CHECK_OK(lock_loaded(state, dir));
   std::unique_lock names(dir->dir->lock, std::adopt_lock);
@@ -216,7 +172,8 @@ Result<Entry> create(State& state, const Caller& caller, NodeId parent, std::str
   const std::int64_t bytes =
       is_dir ? quota::kDirectoryBytes
              : quota::symlink_charge(static_cast<std::int64_t>(object.target.size()));
-  TRY(reservation, reserve(state, project.project, {bytes + wanted.xattr_bytes(), 1}));
+  TRY(reservation,
+      reserve(state, project.project, {bytes + wanted.xattr_bytes(), 1}, caller.ask()));
   const bool plain =
       state.layout.ids.presented()
           ? state.layout.ids.plain(want, state.layout.disk_uid, state.layout.disk_gid)
@@ -225,7 +182,7 @@ Result<Entry> create(State& state, const Caller& caller, NodeId parent, std::str
   Intent intent(state);
   const quota::Epoch said = intent.appear(dir, text);
   NameCharge charge(state);
-  CHECK_OK(charge.hold(intent, dir, name.growth(), quota::Enforce::kLimits));
+  CHECK_OK(charge.hold(intent, dir, name.growth(), caller.ask()));
   Made made;
   const bool hides = name.get()->whiteout() || (is_dir && name.get()->covers());
   if (plain && !wanted.has_acl() && !project.inherit && !hides) {
@@ -248,142 +205,39 @@ Result<Entry> create(State& state, const Caller& caller, NodeId parent, std::str
   return entry;
 }
 
-/// Another link of an upper object, in place or over a whiteout.
-Status make_link(State& state, const Where& from, int dirfd, const Name* name) {
-  if (!name->whiteout()) return posix::link(from.fd(), from.text(), dirfd, name->text);
-  Staged staged(state);
-  CHECK_OK(posix::link(from.fd(), from.text(), staged.dirfd(), staged.name()));
-  staged.made();
-  return staged.publish(dirfd, name->text, 0);
-}
-
-/// An object without a name (O_TMPFILE) gets its first: out of the parking place.
-Status unpark(State& state, Inode* inode, Inode* dir, const FdHandle& dirfd, Name* name,
-              Inode*& old_parent) {
-  CHECK_OK(
-      posix::rename(state.work.parked.get(), parked_name(inode).get(), dirfd->get(), name->text));
-  state.counts.parked.fetch_sub(1, std::memory_order_relaxed);
-  free_name(inode->name);
-  old_parent = inode->parent;
-  inode->name = name;
-  inode->parent = dir;
-  inode->clear(Inode::kParked | Inode::kDetached);
-  name->inode.store(inode, std::memory_order_release);
-  pin(dir);
-  return {};
-}
-
-/// The kernel may know the object by several names from now on. The caller holds loc.
-void mark_linked(State& state, Inode* inode, const struct statx& sx) {
-  FileData& data = file_data(inode);
-  {
-    std::lock_guard io(data.io);  // a write that goes on holds no loc
-    data.account.key = key_of(sx);
-  }
-  add_link_key(state, inode, link_key(sx));
-}
-
-/// The reply to a link. The caller holds loc.
-Result<Entry> linked_entry(State& state, Inode* inode) {
-  TRY(at, where(state, inode));
-  TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(st, attr_held(state, inode, at, sx));
-  return Entry{inode->id(), st};
-}
-
 }  // namespace
 
-Status check_name(std::string_view name) {
-  if (name.empty()) return fail(ENOENT);
-  if (name.size() > NAME_MAX) return fail(ENAMETOOLONG);
-  return {};
-}
-
-Result<Entry> make_node(State& state, const Caller& caller, NodeId parent, std::string_view name,
-                        mode_t mode, dev_t rdev) {
+Result<Entry> verbs::mknod(State& state, const Caller& caller, NodeId parent, std::string_view name,
+                           mode_t mode, dev_t rdev) {
   if ((mode & S_IFMT) == 0) mode |= S_IFREG;
   // On disk that would be a whiteout.
   if (S_ISCHR(mode) && rdev == makedev(0, 0) && !state.layout.ids.presented()) return fail(EPERM);
   return create(state, caller, parent, name, {mode, rdev, {}});
 }
 
-Result<Entry> make_dir(State& state, const Caller& caller, NodeId parent, std::string_view name,
-                       mode_t mode) {
+Result<Entry> verbs::mkdir(State& state, const Caller& caller, NodeId parent, std::string_view name,
+                           mode_t mode) {
   return create(state, caller, parent, name, {(mode & 07777) | S_IFDIR, 0, {}});
 }
 
-Result<Entry> make_symlink(State& state, const Caller& caller, NodeId parent, std::string_view name,
-                           std::string_view target) {
+Result<Entry> verbs::symlink(State& state, const Caller& caller, NodeId parent,
+                             std::string_view name, std::string_view target) {
   if (target.size() >= PATH_MAX) return fail(ENAMETOOLONG);
   return create(state, caller, parent, name, {S_IFLNK | 0777, 0, target});
 }
 
-Result<Entry> make_hard_link(State& state, const Caller& caller, NodeId id, NodeId new_parent,
-                             std::string_view text) {
-  if (state.layout.read_only) return fail(EROFS);
-  CHECK_OK(check_name(text));
-  TRY(inode, find(state, id));
-  TRY(dir, find(state, new_parent));
-  if (inode->is_dir()) return fail(EPERM);
-  if (!dir->is_dir()) return fail(ENOTDIR);
-  CHECK_OK(ensure_upper(state, caller, inode, kMetadataOnly));
-  if (redirect_too_long(inode)) CHECK_OK(ensure_upper(state, caller, inode));
-  CHECK_OK(ensure_upper_dir(state, dir, quota::Enforce::kLimits));
-  Inode* old_parent = nullptr;
-  Result<Entry> entry = fail(EIO);
-  {
-    std::shared_lock rename(state.rename);
-    CHECK_OK(lock_loaded(state, dir));
-    std::unique_lock names(dir->dir->lock, std::adopt_lock);
-    if (dir->has(Inode::kDead)) return fail(ENOENT);
-    NewName name(state, dir);
-    CHECK_OK(name.open(text));
-    TRY(project, inherited(state, dir));
-    TRY(dirfd, dir_fd(state, dir, kUpper));
-    // Its charge stays what it is; but this may be the only place where it can be found again.
-    Intent intent(state);
-    (void)intent.appear(dir, text);
-    NameCharge charge(state);
-    CHECK_OK(charge.hold(intent, dir, name.growth(), quota::Enforce::kLimits));
-    std::unique_lock loc(inode->loc);
-    TRY(at, where(state, inode));
-    TRY(sx, posix::stat_at(at.fd(), at.text()));
-    if (project.inherit) {
-      std::lock_guard io(file_data(inode).io);
-      TRY(account, account_held(state, inode));
-      if (account->project != project.project) return fail(EXDEV);  // quota.md rule 4
-    }
-    if (inode->has(Inode::kParked) && sx.stx_nlink == 1) {
-      CHECK_OK(unpark(state, inode, dir, dirfd, name.get(), old_parent));
-    } else {
-      CHECK_OK(say_redirect(state, inode));
-      const bool indexed = inode->has(Inode::kIndexed);
-      if (indexed) CHECK_OK(say_nlink(state, inode, NlinkBase::kLinks));
-      CHECK_OK(make_link(state, at, dirfd->get(), name.get()));
-      if (indexed) ++file_data(inode).index->nlink;
-      mark_linked(state, inode, sx);
-    }
-    charge.keep();
-    name.keep(static_cast<mode_t>(inode->type) << 12);
-    entry = linked_entry(state, inode);
-    if (entry) inode->refs.fetch_add(1, std::memory_order_acq_rel);
-  }
-  if (old_parent != nullptr) unref(state, old_parent, Inode::kPin);
-  return entry;
-}
-
-Result<Entry> make_tmpfile(State& state, const Caller& caller, NodeId parent, mode_t mode) {
+Result<Entry> verbs::tmpfile(State& state, const Caller& caller, NodeId parent, mode_t mode) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
-  CHECK_OK(ensure_upper_dir(state, dir, quota::Enforce::kLimits));
+  CHECK_OK(ensure_upper_dir(state, caller, dir, quota::Enforce::kLimits));
   std::shared_lock rename(state.rename);
   std::unique_lock names(dir->dir->lock);
   if (dir->has(Inode::kDead)) return fail(ENOENT);
   TRY(project, inherited(state, dir));
   TRY(wanted, want_for(state, caller, dir, (mode & 07777) | S_IFREG));
   const Override& want = wanted.owner;
-  TRY(reservation, reserve(state, project.project, {wanted.xattr_bytes(), 1}));
+  TRY(reservation, reserve(state, project.project, {wanted.xattr_bytes(), 1}, caller.ask()));
   Staged staged(state);
   TRY(made, make_staged(state, staged, {want.mode, 0, {}}, wanted, project));
   Name* name = new_name("", kUpper, DT_REG, 0);

@@ -12,11 +12,11 @@
 #include "fusefs/upper/metacopy.h"
 #include "fusefs/upper/owner.h"
 #include "fusefs/upper/settle.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 
-Result<std::size_t> read_file(State& state, NodeId id, off_t offset, std::span<std::byte> into) {
+Result<std::size_t> verbs::read(State& state, NodeId id, off_t offset, std::span<std::byte> into) {
   TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
   FdHandle fd;
@@ -48,8 +48,8 @@ Result<std::size_t> read_file(State& state, NodeId id, off_t offset, std::span<s
   return refuse_short(state, inode);
 }
 
-Result<Written> write_file(State& state, const Caller& caller, NodeId id, off_t offset,
-                           std::span<const std::byte> from, WriteMode mode) {
+Result<Written> verbs::write(State& state, const Caller& caller, NodeId id, off_t offset,
+                             std::span<const std::byte> from, WriteMode mode) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
@@ -64,7 +64,7 @@ Result<Written> write_file(State& state, const Caller& caller, NodeId id, off_t 
     TRY(killed, kill_privileges(state, inode));
     written.suid_killed = killed;
   }
-  const Growing growing{offset, from.size(), how, Leaves::kData};
+  const Growing growing{offset, from.size(), caller.ask(how), Leaves::kData};
   TRY(n, grow(state, inode, growing, [&](int fd, off_t at, std::size_t length) {
         auto done = posix::pwrite(fd, from.first(length), at);
         if (done)
@@ -77,6 +77,15 @@ Result<Written> write_file(State& state, const Caller& caller, NodeId id, off_t 
     return fail(state.layout.config.quota_errno != 0 ? state.layout.config.quota_errno : EDQUOT);
   written.bytes = n;
   return written;
+}
+
+Result<off_t> verbs::lseek(State& state, NodeId id, off_t offset, int whence) {
+  TRY(inode, find(state, id));
+  if (inode->is_dir()) return fail(EISDIR);
+  std::shared_lock loc(inode->loc);
+  if (inode->has(Inode::kUnreadable) && !inode->in_upper()) return fail(ENXIO);
+  TRY(fd, file_fd(state, inode));
+  return posix::seek(fd->get(), offset, whence);
 }
 
 }  // namespace troot::fusefs

@@ -17,7 +17,7 @@
 #include "fusefs/upper/intent.h"
 #include "fusefs/upper/owner.h"
 #include "fusefs/upper/settle.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -41,12 +41,21 @@ void take_back(const SpaceOf& file, const std::vector<PageRange>& before, std::i
   if (grown || (alone && still && !still->empty())) (void)posix::truncate(file.fd, file.size);
 }
 
+/// What fallocate(2) is asked for, and by whom.
+struct Allocation {
+  int mode = 0;
+  off_t offset = 0;
+  off_t length = 0;
+  quota::Ask ask;
+};
+
 /// A dense file that stays dense: what is asked for begins where it ends, or lies inside.
-Status preallocate_dense(State& state, Inode* inode, FileData& data, int fd, int mode, off_t offset,
-                         off_t length) {
+Status preallocate_dense(State& state, Inode* inode, FileData& data, int fd,
+                         const Allocation& wanted) {
+  const auto [mode, offset, length, ask] = wanted;
   const std::int64_t had = quota::pages_of(data.size), end = quota::pages_of(offset + length);
   TRY(reservation, reserve(state, data.account.project,
-                           {std::max<std::int64_t>(0, end - had) * quota::kPageSize, 0}));
+                           {std::max<std::int64_t>(0, end - had) * quota::kPageSize, 0}, ask));
   if (auto status = posix::allocate(fd, mode, offset, length); !status) {
     // To the same size too: ext4 leaves what it allocated behind it.
     if (end > had) (void)posix::truncate(fd, data.size);
@@ -59,18 +68,18 @@ Status preallocate_dense(State& state, Inode* inode, FileData& data, int fd, int
 }
 
 /// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
-Status preallocate(State& state, Inode* inode, FileData& data, int fd, int mode, off_t offset,
-                   off_t length) {
+Status preallocate(State& state, Inode* inode, FileData& data, int fd, const Allocation& wanted) {
+  const auto [mode, offset, length, ask] = wanted;
   const std::int64_t first = offset / quota::kPageSize, end = quota::pages_of(offset + length);
   const std::int64_t had = quota::pages_of(data.size);
   const bool keeps = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   if (!inode->has(Inode::kSparse) && (end <= had || (!keeps && first <= had)))
-    return preallocate_dense(state, inode, data, fd, mode, offset, length);
+    return preallocate_dense(state, inode, data, fd, wanted);
   if (!inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(state, inode, data));
   TRY(held, held_ranges(space_of(state, data, fd), first, end));
   const Held before{first, end, count_of(held)};
-  TRY(reservation,
-      reserve(state, data.account.project, {(end - first - before.pages) * quota::kPageSize, 0}));
+  TRY(reservation, reserve(state, data.account.project,
+                           {(end - first - before.pages) * quota::kPageSize, 0}, ask));
   // Of a file that keeps its size the last page alone is looked after.
   const Gap gap(state, inode, data, fd, keeps ? std::min(first, had) : first);
   const auto status = with_range(state, inode, data, {first, end - first}, [&]() -> Status {
@@ -140,8 +149,8 @@ Status lose_privileges(State& state, const Caller& caller, Inode* inode) {
 
 }  // namespace
 
-Status allocate_file(State& state, const Caller& caller, NodeId id, int mode, off_t offset,
-                     off_t length) {
+Status verbs::fallocate(State& state, const Caller& caller, NodeId id, int mode, off_t offset,
+                        off_t length) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
@@ -158,20 +167,12 @@ Status allocate_file(State& state, const Caller& caller, NodeId id, int mode, of
   TRY(fd, file_fd(state, inode));
   const Intent intent(state, inode, *account);
   if (mode & FALLOC_FL_PUNCH_HOLE) return punch(state, inode, data, fd->get(), offset, length);
-  return preallocate(state, inode, data, fd->get(), mode, offset, length);
+  return preallocate(state, inode, data, fd->get(), {mode, offset, length, caller.ask()});
 }
 
-Result<off_t> seek_file(State& state, NodeId id, off_t offset, int whence) {
-  TRY(inode, find(state, id));
-  if (inode->is_dir()) return fail(EISDIR);
-  std::shared_lock loc(inode->loc);
-  if (inode->has(Inode::kUnreadable) && !inode->in_upper()) return fail(ENXIO);
-  TRY(fd, file_fd(state, inode));
-  return posix::seek(fd->get(), offset, whence);
-}
-
-Result<std::size_t> copy_file(State& state, const Caller& caller, NodeId from, off_t from_offset,
-                              NodeId to, off_t to_offset, std::size_t length) {
+Result<std::size_t> verbs::copy_file_range(State& state, const Caller& caller, NodeId from,
+                                           off_t from_offset, NodeId to, off_t to_offset,
+                                           std::size_t length) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(source, find(state, from));
   TRY(target, find(state, to));
@@ -192,7 +193,7 @@ Result<std::size_t> copy_file(State& state, const Caller& caller, NodeId from, o
   constexpr std::size_t kMost = std::size_t{64} << 20;
   length = std::min({length, static_cast<std::size_t>(size - from_offset), kMost});
   // Holes of the source may become holes of the target.
-  const Growing growing{to_offset, length, quota::Enforce::kLimits, Leaves::kHoles};
+  const Growing growing{to_offset, length, caller.ask(), Leaves::kHoles};
   return grow(state, target, growing, [&](int out, off_t at, std::size_t n) {
     return posix::copy_range(fd->get(), from_offset, out, at, n);
   });

@@ -6,7 +6,7 @@
 #include "fusefs/tree/state.h"
 #include "fusefs/upper/growth.h"
 #include "fusefs/upper/staging.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -18,7 +18,7 @@ bool has_upper_data(const Inode* inode) {
 
 }  // namespace
 
-Result<OpenFile> open_file(State& state, NodeId id, Access access) {
+Result<OpenFile> verbs::open_file(State& state, NodeId id, Access access) {
   TRY(inode, find(state, id));
   // What is accounted must pass through here.
   if (state.quota || !has_upper_data(inode)) return OpenFile{};
@@ -38,7 +38,7 @@ Result<OpenFile> open_file(State& state, NodeId id, Access access) {
   return file;
 }
 
-Status close_file(State& state, NodeId id) {
+Status verbs::close_file(State& state, NodeId id) {
   TRY(inode, find(state, id));
   if (!inode->has(Inode::kPassed) || inode->has(Inode::kSparse)) return {};
   const std::shared_lock loc(inode->loc);
@@ -52,7 +52,12 @@ Status close_file(State& state, NodeId id) {
   return mark_sparse(state, inode, data);
 }
 
-Result<Fd> sample_file(State& state) {
+bool verbs::times_move_unseen(const State& state, NodeId id) noexcept {
+  const Inode* const inode = state.inodes.find(id);
+  return inode != nullptr && inode->has(Inode::kMapped);
+}
+
+Result<Fd> verbs::sample_file(State& state) {
   if (state.layout.read_only) return fail(EROFS);
   Staged staged(state);
   TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL, 0600));

@@ -1,7 +1,5 @@
 // Directory listings, and lookup, over the merged names. Cookies are hashes of names
 // (name_table.h).
-#include "fusefs/verbs/readdir.h"
-
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
@@ -12,6 +10,7 @@
 #include "fusefs/upper/attr.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -67,7 +66,7 @@ Result<struct stat> see(State& state, Inode* inode) {
 
 }  // namespace
 
-Result<Entry> look_up(State& state, NodeId parent, std::string_view text) {
+Result<Entry> verbs::lookup(State& state, NodeId parent, std::string_view text) {
   TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
   if (text == "." || text == "..") {
@@ -103,7 +102,8 @@ Result<Entry> look_up(State& state, NodeId parent, std::string_view text) {
   return Entry{inode->id(), *st};
 }
 
-Status read_dir(State& state, NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink) {
+Status verbs::readdir(State& state, NodeId id, std::uint64_t cookie, DirMode mode,
+                      const DirSink& sink) {
   TRY(dir, find(state, id));
   if (!dir->is_dir()) return fail(ENOTDIR);
   if (!dots(dir, cookie, sink)) return {};

@@ -19,7 +19,9 @@
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/staging.h"
 #include "fusefs/upper/whiteout.h"
+#include "fusefs/verbs/dead_dir.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -37,7 +39,7 @@ Result<Name*> lock_name(State& state, Inode* dir, std::string_view text) NO_THRE
     }
     if (dir->in_upper()) return name;
     dir->dir->lock.unlock();
-    CHECK_OK(ensure_upper_dir(state, dir, quota::Enforce::kForce));
+    CHECK_OK(ensure_upper_dir(state, Caller{}, dir, quota::Enforce::kForce));
   }
 }
 
@@ -98,7 +100,7 @@ Status rmdir_object(State& state, Inode* inode, int dirfd, const Name* name) {
 
 }  // namespace
 
-Status remove_name(State& state, NodeId parent, std::string_view text) {
+Status verbs::unlink(State& state, NodeId parent, std::string_view text) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
@@ -131,27 +133,7 @@ Status remove_name(State& state, NodeId parent, std::string_view text) {
   }
 }
 
-Result<bool> shows_nothing(State& state, Inode* dir) {
-  CHECK_OK(load_names(state, dir));
-  bool empty = true;
-  dir->dir->names.each(
-      [&](const Name* n) { empty = empty && (n->whiteout() || is_gone_below(state, dir, n)); });
-  return empty;
-}
-
-void bury(State& state, Inode* dir, const struct stat& last, const Account* account) {
-  dir->dir->last = std::make_unique<struct stat>(last);
-  dir->dir->last->st_nlink = 0;
-  dir->set(Inode::kDead);
-  state.counts.names.fetch_sub(dir->dir->names.size(), std::memory_order_relaxed);
-  dir->dir->names.clear();
-  state.fds.dirs.drop(FdCache::key(dir->slot, kUpper));
-  if (account == nullptr || !state.quota) return;
-  state.quota->release(account->project, {account->bytes(), 1});
-  state.quota->erase(account->key);
-}
-
-Status remove_dir(State& state, NodeId parent, std::string_view text) {
+Status verbs::rmdir(State& state, NodeId parent, std::string_view text) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);

@@ -16,229 +16,12 @@
 #include "fusefs/upper/name_charge.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/whiteout.h"
+#include "fusefs/verbs/dead_dir.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/rename_parts.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
-namespace {
-
-/// One end of a rename: a directory and a name in it.
-struct End {
-  Inode* dir = nullptr;
-  std::string_view text;
-  Name* name = nullptr;    ///< in the table; null: no such name (not even a whiteout)
-  Inode* inode = nullptr;  ///< pinned by a lookup; null: nothing is shown there
-  FdHandle fd;
-  /// Something of a lower layer lies beneath.
-  [[nodiscard]] bool below() const { return name != nullptr && name->covers(); }
-  [[nodiscard]] bool whiteout() const { return name != nullptr && name->whiteout(); }
-};
-
-/// Both ends' loc, alone. Renames within two directories run side by side, and hard links may make
-/// them meet at the same two inodes: the order is that of the slots.
-class LocPair {
- public:
-  LocPair(Inode* a, Inode* b) {
-    if (b != nullptr && b->slot < a->slot) std::swap(a, b);
-    first_ = std::unique_lock(a->loc);
-    if (b != nullptr) second_ = std::unique_lock(b->loc);
-  }
-
- private:
-  std::unique_lock<SmallRwLock> first_, second_;
-};
-
-class Rename {
- public:
-  Rename(State& state, unsigned flags)
-      : state_(state), exchange_(flags & RENAME_EXCHANGE), noreplace_(flags & RENAME_NOREPLACE) {}
-  ~Rename() {
-    drop_lookups();
-    if (old_parent_ != nullptr) unref(state_, old_parent_, Inode::kPin);
-    if (old_parent2_ != nullptr) unref(state_, old_parent2_, Inode::kPin);
-  }
-  Rename(const Rename&) = delete;
-  Rename& operator=(const Rename&) = delete;
-
-  Status run(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name);
-
- private:
-  Status prepare();
-  Status commit(bool alone);
-  [[nodiscard]] bool moves_dir() const {
-    return (from_.inode != nullptr && from_.inode->is_dir()) ||
-           (to_.inode != nullptr && to_.inode->is_dir());
-  }
-  Status look(End& end);
-  Status fit_links(End& end);
-  Status fit_data(const End& end);
-  Status check();
-  Status check_project(const End& into, Inode* moved);
-  Status check_victim();
-  Status move();
-  Status swap();
-  Result<std::string> redirect_for(const std::string& path, Inode* parent);
-  Status swap_places();
-  Status fit_dir(Inode* dir, const End& at);
-  Status clear_victim();
-  Status charge_names(Intent& intent, NameCharge& gains, NameCharge& loses);
-  Result<bool> move_on_disk();
-  [[nodiscard]] Target target() const;
-  void move_in_memory(bool whiteout_left);
-  void drop_lookups() {
-    for (End* end : {&from_, &to_}) {
-      if (end->inode != nullptr) unref(state_, end->inode, 1);
-      end->inode = nullptr;
-    }
-  }
-
-  State& state_;
-  const bool exchange_, noreplace_;
-  End from_, to_;
-  Inode* old_parent_ = nullptr;  ///< lost a child: unpinned when no lock is held any more
-  Inode* old_parent2_ = nullptr;
-};
-
-/// Fills an end from its directory's table. The directory is locked.
-Status Rename::look(End& end) {
-  end.name = end.dir->dir->names.find(end.text);
-  if (end.dir->has(Inode::kDead)) return fail(ENOENT);
-  if (end.name == nullptr || end.name->whiteout()) return {};
-  const auto inode = instantiate(state_, end.dir, end.name, nullptr);
-  // A lower layer that has it no longer shows nothing there.
-  if (!inode && inode.error() == ENOENT && end.name->layer != kUpper) return {};
-  if (!inode) return fail(inode.error());
-  end.inode = *inode;
-  return {};
-}
-
-/// Links an indexed object to a name that lies below only, so that the name can go or move.
-Status Rename::fit_links(End& end) {
-  if (end.inode == nullptr || !end.inode->has(Inode::kIndexed)) return {};
-  std::unique_lock loc(end.inode->loc);
-  if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
-  return add_alias(state_, end.inode, end.dir, end.fd->get(), end.name);
-}
-
-/// A file whose data lies below says where, before it moves. No other loc is held alone meanwhile:
-/// this goes up from its name, and through the directory it changes places with, should that be one
-/// above it (which the kernel asks of nobody, and the upper refuses).
-Status Rename::fit_data(const End& end) {
-  if (!end.inode->has(Inode::kMetacopy)) return {};
-  const std::unique_lock loc(end.inode->loc);
-  return say_redirect(state_, end.inode);
-}
-
-/// A directory that has what we may not see does not move as an empty one. No attribute can say of
-/// a Status that a lock comes with it.
-Status check_seen(State& state, Inode* dir) NO_THREAD_SAFETY_ANALYSIS {
-  {
-    std::shared_lock loc(dir->loc);
-    if (dir->dir->layers.pure_upper()) return {};
-  }
-  CHECK_OK(lock_loaded_shared(state, dir));
-  dir->dir->lock.unlock_shared();
-  return dir->has(Inode::kUnreadable) ? fail(EACCES) : Status{};
-}
-
-/// Without exclusive locks: brings what moves and where it goes into the upper, which may take
-/// long.
-Status Rename::prepare() {
-  const auto bring = [&](End& end, bool needed) -> Status {
-    {
-      CHECK_OK(lock_loaded_shared(state_, end.dir));
-      std::shared_lock names(end.dir->dir->lock, std::adopt_lock);
-      CHECK_OK(look(end));
-    }
-    if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
-    if (!needed) {
-      // A victim that has other names must count one less, which only the upper can say.
-      const bool linked = end.inode->has(Inode::kLinked) && !noreplace_;
-      if (linked) (void)ensure_upper(state_, Caller{}, end.inode, kForcedMetadata);
-      return {};
-    }
-    if (end.inode->is_dir() && state_.layout.config.redirect_dir != RedirectDir::kOn) {
-      std::shared_lock loc(end.inode->loc);
-      if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
-    }
-    if (end.inode->is_dir()) CHECK_OK(check_seen(state_, end.inode));
-    CHECK_OK(ensure_upper(state_, Caller{}, end.inode, kMetadataOnly));
-    return redirect_too_long(end.inode) ? ensure_upper(state_, Caller{}, end.inode) : Status{};
-  };
-  CHECK_OK(bring(from_, true));
-  if (noreplace_) {
-    CHECK_OK(bring(to_, false));
-    if (to_.inode != nullptr) return fail(EEXIST);
-  } else {
-    CHECK_OK(bring(to_, exchange_));
-  }
-  CHECK_OK(ensure_upper_dir(state_, from_.dir, quota::Enforce::kForce));
-  return ensure_upper_dir(state_, to_.dir, quota::Enforce::kLimits);
-}
-
-Status Rename::check_project(const End& into, Inode* moved) {
-  TRY(project, inherited(state_, into.dir));
-  if (!project.inherit) return {};
-  std::shared_lock loc(moved->loc);
-  std::lock_guard charge(account_lock(moved));
-  TRY(account, account_held(state_, moved));
-  return account->project == project.project ? Status{} : fail(EXDEV);
-}
-
-Status Rename::check_victim() {
-  if (to_.inode == nullptr) return {};
-  if (!to_.inode->is_dir()) return from_.inode->is_dir() ? fail(ENOTDIR) : Status{};
-  if (!from_.inode->is_dir()) return fail(EISDIR);
-  if (to_.inode == from_.dir) return fail(ENOTEMPTY);  // its names are locked, and one is shown
-  std::unique_lock names(to_.inode->dir->lock);
-  TRY(empty, shows_nothing(state_, to_.inode));
-  return empty ? Status{} : fail(ENOTEMPTY);
-}
-
-Status Rename::check() {
-  if (from_.inode == nullptr) return fail(ENOENT);
-  if (noreplace_ && to_.inode != nullptr) return fail(EEXIST);
-  if (exchange_ && to_.inode == nullptr) return fail(ENOENT);
-  CHECK_OK(check_project(to_, from_.inode));
-  if (exchange_) return check_project(from_, to_.inode);
-  return check_victim();
-}
-
-/// What a directory in `parent` says whose lower parts the lower layers show at `path`: that path,
-/// or where it is too long for the kernel, the last name of it, if that is beside. Only within one
-/// directory, since it must be true before the rename too. EXDEV: neither.
-Result<std::string> Rename::redirect_for(const std::string& path, Inode* parent) {
-  if (path.size() + 1 <= kMaxRedirect) return "/" + path;
-  const std::size_t slash = path.rfind('/');
-  const bool beside = from_.dir == to_.dir && !parent->dir->layers.pure_upper() &&
-                      slash != std::string::npos &&
-                      merged_path(state_, parent) == path.substr(0, slash);
-  if (!beside) return fail(EXDEV);
-  return path.substr(slash + 1);
-}
-
-/// Prepares a directory for its new place: one with lower parts says where they lie (redirect_dir
-/// of overlayfs.rst), another becomes opaque if something there must stay hidden. Neither changes
-/// what is shown where it is now.
-Status Rename::fit_dir(Inode* dir, const End& at) {
-  if (!dir->is_dir()) return {};
-  TRY(fd, dir_fd(state_, dir, kUpper));
-  const LayerList& layers = dir->dir->layers;
-  if (!layers.pure_upper()) {
-    // On disk stands where the layers below the upper, merged, show it; in memory also where each
-    // of them has it, since what the directories above say is left behind.
-    auto moved = std::make_unique<Moved>();
-    moved->path = merged_path(state_, dir);
-    for (std::size_t i = 1; i < layers.size(); ++i)
-      moved->places.push_back({layers[i], place_in(state_, dir, layers[i])});
-    TRY(redirect, redirect_for(moved->path, at.dir));
-    CHECK_OK(posix::set_xattr(fd->get(), ".", state_.layout.xattr.redirect.c_str(), redirect));
-    std::unique_lock loc(dir->loc);
-    dir->dir->moved = std::move(moved);
-    return {};
-  }
-  if (!at.below()) return {};
-  return posix::set_xattr(fd->get(), ".", state_.layout.xattr.opaque.c_str(), "y");
-}
 
 /// A victim directory that shows nothing may hold whiteouts on disk, and then renameat2 would
 /// refuse it. Marked opaque first, it shows nothing without them too, so they can go one by one and
@@ -273,8 +56,8 @@ Status Rename::charge_names(Intent& intent, NameCharge& gains, NameCharge& loses
   const std::int64_t fewer = NameCharge::of(from_.text);
   // What was shorter cannot be refused: the directory is as large as it was, or smaller.
   const bool fits = from_.dir == to_.dir && !from_.below() && more <= fewer;
-  CHECK_OK(
-      gains.hold(intent, to_.dir, more, fits ? quota::Enforce::kForce : quota::Enforce::kLimits));
+  CHECK_OK(gains.hold(intent, to_.dir, more,
+                      caller_.ask(fits ? quota::Enforce::kForce : quota::Enforce::kLimits)));
   return loses.hold(intent, from_.dir, -fewer, quota::Enforce::kForce);
 }
 
@@ -492,16 +275,14 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
   }
 }
 
-}  // namespace
-
-Status rename_name(State& state, NodeId parent, std::string_view name, NodeId new_parent,
-                   std::string_view new_name, unsigned flags) {
+Status verbs::rename(State& state, const Caller& caller, NodeId parent, std::string_view name,
+                     NodeId new_parent, std::string_view new_name, unsigned flags) {
   if (state.layout.read_only) return fail(EROFS);
   if (flags & ~static_cast<unsigned>(RENAME_NOREPLACE | RENAME_EXCHANGE)) return fail(EINVAL);
   if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE)) return fail(EINVAL);
   CHECK_OK(check_name(name));
   CHECK_OK(check_name(new_name));
-  return Rename(state, flags).run(parent, name, new_parent, new_name);
+  return Rename(state, caller, flags).run(parent, name, new_parent, new_name);
 }
 
 }  // namespace troot::fusefs

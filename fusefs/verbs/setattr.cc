@@ -14,7 +14,7 @@
 #include "fusefs/upper/copy_up.h"
 #include "fusefs/upper/growth.h"
 #include "fusefs/upper/owner.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -175,7 +175,8 @@ Result<struct stat> set_dead_attr(Inode* dir, const SetAttr& set) {
 
 }  // namespace
 
-Result<struct stat> set_attr(State& state, const Caller& caller, NodeId id, const SetAttr& set) {
+Result<struct stat> verbs::setattr(State& state, const Caller& caller, NodeId id,
+                                   const SetAttr& set) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(inode, find(state, id));
   if (set.size && inode->is_dir()) return fail(EISDIR);

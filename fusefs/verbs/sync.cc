@@ -4,7 +4,7 @@
 #include "fusefs/tree/resolve.h"
 #include "fusefs/tree/state.h"
 #include "fusefs/upper/release.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -79,7 +79,7 @@ void begin_next(State& state) {
 
 }  // namespace
 
-Status sync_file(State& state, NodeId id, bool data_only) {
+Status verbs::fsync(State& state, NodeId id, bool data_only) {
   TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
   if (!inode->in_upper() || state.layout.config.volatile_upper) return {};
@@ -101,6 +101,15 @@ Status sync_file(State& state, NodeId id, bool data_only) {
   const int error = WritebackAhead::take_error(data);
   if (synced && error != 0) return fail(error);
   return synced;
+}
+
+Status verbs::fsyncdir(State& state, NodeId id, bool data_only) {
+  TRY(inode, find(state, id));
+  if (!inode->in_upper() || state.layout.config.volatile_upper || inode->has(Inode::kDead))
+    return {};
+  TRY(dir, dir_fd(state, inode, kUpper));
+  TRY(fd, posix::open_at(dir->get(), ".", O_RDONLY | O_DIRECTORY));
+  return posix::fsync(fd.get(), data_only);
 }
 
 }  // namespace troot::fusefs

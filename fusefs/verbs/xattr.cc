@@ -12,7 +12,7 @@
 #include "fusefs/upper/copy_up.h"
 #include "fusefs/upper/intent.h"
 #include "fusefs/upper/owner.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -76,11 +76,16 @@ Status check_there(State& state, Inode* inode, std::string_view name,
   return value || acts ? Status{} : fail(value.error());
 }
 
-/// Applies a change to the xattrs of an upper object and settles its charge. `name`: the one that
-/// changes; `size_bytes`: what name and value take afterwards, 0 if it goes.
+/// One xattr that changes.
+struct Changed {
+  std::string_view name;
+  std::int64_t size_bytes = 0;  ///< what name and value take afterwards, 0 if it goes
+  quota::Ask ask;
+};
+
+/// Applies a change to the xattrs of an upper object and settles its charge.
 template <typename Change>
-Status change(State& state, Inode* inode, std::string_view name, std::int64_t size_bytes,
-              Change apply) {
+Status change(State& state, Inode* inode, const Changed& changed, Change apply) {
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
   std::lock_guard charge(account_lock(inode));
@@ -93,13 +98,14 @@ Status change(State& state, Inode* inode, std::string_view name, std::int64_t si
     before = bytes;
   }
   // A value that takes the place of as large a one needs no room (quota.md rule 5).
-  std::int64_t grows_bytes = size_bytes;
+  std::int64_t grows_bytes = changed.size_bytes;
   if (before > 0) {
-    if (const auto old = get_at(state, inode, at, name))
-      grows_bytes -= static_cast<std::int64_t>(name.size() + old->size());
+    if (const auto old = get_at(state, inode, at, changed.name))
+      grows_bytes -= static_cast<std::int64_t>(changed.name.size() + old->size());
   }
   const std::int64_t most = quota::xattr_charge(before + grows_bytes) - quota::xattr_charge(before);
-  TRY(reservation, reserve(state, account->project, {std::max<std::int64_t>(0, most), 0}));
+  TRY(reservation,
+      reserve(state, account->project, {std::max<std::int64_t>(0, most), 0}, changed.ask));
   const Intent intent(state, inode, *account);
   CHECK_OK(apply(at));
   inode->set(Inode::kUserXattrs);
@@ -120,7 +126,7 @@ Status change(State& state, Inode* inode, std::string_view name, std::int64_t si
 
 }  // namespace
 
-Result<std::string> get_shown_xattr(State& state, NodeId id, std::string_view name) {
+Result<std::string> verbs::getxattr(State& state, NodeId id, std::string_view name) {
   TRY(inode, find(state, id));
   if (is_acl(name) && !keeps_acls(state)) return fail(ENODATA);
   // Asked at nearly every write: answered from memory.
@@ -138,7 +144,7 @@ Result<std::string> get_shown_xattr(State& state, NodeId id, std::string_view na
   return get_at(state, inode, at, name);
 }
 
-Result<std::string> list_shown_xattrs(State& state, NodeId id) {
+Result<std::string> verbs::listxattr(State& state, NodeId id) {
   TRY(inode, find(state, id));
   std::string shown;
   if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return shown;
@@ -154,7 +160,7 @@ Result<std::string> list_shown_xattrs(State& state, NodeId id) {
   return shown;
 }
 
-Status set_shown_xattr(State& state, const Caller& caller, NodeId id, std::string_view name,
+Status verbs::setxattr(State& state, const Caller& caller, NodeId id, std::string_view name,
                        std::string_view value, int flags) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(inode, find(state, id));
@@ -167,7 +173,7 @@ Status set_shown_xattr(State& state, const Caller& caller, NodeId id, std::strin
   if (disk->size() > XATTR_NAME_MAX) return fail(ERANGE);
   const auto size = static_cast<std::int64_t>(name.size() + value.size());
   const bool kept_acl = name == kAccessAcl && state.layout.ids.presented();
-  auto stored = change(state, inode, name, size, [&](const Where& at) {
+  auto stored = change(state, inode, {name, size, caller.ask()}, [&](const Where& at) {
     if (kept_acl) return store_acl(state, inode, at, value);
     return posix::set_xattr(at.fd(), at.text(), disk->c_str(), value, flags);
   });
@@ -177,7 +183,7 @@ Status set_shown_xattr(State& state, const Caller& caller, NodeId id, std::strin
   return {};
 }
 
-Status remove_shown_xattr(State& state, const Caller& caller, NodeId id, std::string_view name) {
+Status verbs::removexattr(State& state, const Caller& caller, NodeId id, std::string_view name) {
   if (state.layout.read_only) return fail(EROFS);
   TRY(inode, find(state, id));
   const auto disk = xattr_to_disk(state, name);
@@ -188,7 +194,7 @@ Status remove_shown_xattr(State& state, const Caller& caller, NodeId id, std::st
     return is_acl(name) && there.error() == ENODATA ? Status{} : there;
   CHECK_OK(ensure_upper(state, caller, inode, kMetadataOnly));
   const bool kept_acl = name == kAccessAcl && state.layout.ids.presented();
-  auto removed = change(state, inode, name, 0, [&](const Where& at) -> Status {
+  auto removed = change(state, inode, {name, 0, caller.ask()}, [&](const Where& at) -> Status {
     if (kept_acl) {
       // The mode stays what the ACL made it.
       TRY(sx, posix::stat_at(at.fd(), at.text()));
