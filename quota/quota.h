@@ -1,7 +1,7 @@
 // The facade of project quota. Stands alone: knows nothing of FUSE, layers or paths
 // in them; the file system tells it amounts and gets a yes or EDQUOT.
 //
-// The flow of every growing operation (docs/DESIGN.md, "Reserve, write, claim"):
+// The flow of every growing operation (docs/design/charging.md):
 //
 //     reserve → change the upper → claim what was really used (the rest is released) → record
 //

@@ -1,5 +1,5 @@
 // The operations that begin and end an open file. They come at all only where files
-// are passed through to the kernel (docs/DESIGN.md, "Passthrough"); and TMPFILE, which makes one by
+// are passed through to the kernel (docs/design/passthrough.md); and TMPFILE, which makes one by
 // its nature.
 #include <linux/fuse.h>
 
