@@ -21,7 +21,7 @@
 
 #include "fusefs/config.h"
 #include "fusefs/types.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

@@ -13,11 +13,10 @@
 #include <string_view>
 #include <vector>
 
+#include "quota/base/fd.h"
 #include "quota/quota.h"
 
 namespace troot::fusefs {
-
-class Fd;
 
 /// Names an inode to the kernel: slot in the low 32 bits, generation above. 1 is the root. Never
 /// reused.

@@ -21,10 +21,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "quota/base/mutex.h"
 #include "quota/journal.h"
 #include "quota/ledger.h"
 #include "quota/limits_file.h"
-#include "quota/mutex.h"
 #include "quota/quota.h"
 #include "quota/tree.h"
 

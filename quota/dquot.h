@@ -10,8 +10,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "quota/base/mutex.h"
 #include "quota/events.h"
-#include "quota/mutex.h"
 #include "quota/types.h"
 
 namespace troot::quota {

@@ -14,7 +14,7 @@
 #include <optional>
 #include <vector>
 
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 #include "quota/types.h"
 
 namespace troot::quota {

@@ -31,8 +31,8 @@
 #include <string_view>
 #include <vector>
 
-#include "quota/mutex.h"
-#include "quota/result.h"
+#include "quota/base/mutex.h"
+#include "quota/base/result.h"
 #include "quota/types.h"
 
 namespace troot::quota {

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::quota {
 namespace {

@@ -17,9 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "quota/base/result.h"
 #include "quota/format.h"
 #include "quota/quota.h"
-#include "quota/result.h"
 #include "quota/state.h"
 #include "quota/types.h"
 

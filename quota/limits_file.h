@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "quota/result.h"
+#include "quota/base/result.h"
 #include "quota/state.h"
 
 namespace troot::quota {

@@ -20,9 +20,9 @@
 #include <string>
 #include <vector>
 
+#include "quota/base/result.h"
 #include "quota/events.h"
 #include "quota/journal.h"
-#include "quota/result.h"
 #include "quota/state.h"
 #include "quota/types.h"
 

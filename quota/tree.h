@@ -11,10 +11,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "quota/base/mutex.h"
+#include "quota/base/result.h"
 #include "quota/dquot.h"
 #include "quota/events.h"
-#include "quota/mutex.h"
-#include "quota/result.h"
 #include "quota/state.h"
 #include "quota/types.h"
 

@@ -5,7 +5,7 @@
 #include <set>
 #include <string>
 
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::fusefs {
 

@@ -1,4 +1,4 @@
-// The system calls of the union. Fd and Dir own descriptors; every call that changes
+// The system calls of the union. Every call that changes
 // something on disk goes through here and through the hook, so that tests can fail or kill the
 // process at the n-th change. Names are resolved by (directory descriptor, one name), never
 // following a symlink.
@@ -18,35 +18,10 @@
 #include <string_view>
 #include <utility>
 
-#include "quota/result.h"
+#include "quota/base/fd.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
-
-/// Owns a descriptor.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) noexcept : fd_(fd) {}
-  Fd(Fd&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
-  Fd& operator=(Fd&& o) noexcept {
-    if (this != &o) {
-      reset();
-      fd_ = std::exchange(o.fd_, -1);
-    }
-    return *this;
-  }
-  ~Fd() { reset(); }
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] bool valid() const noexcept { return fd_ >= 0; }
-  int release() noexcept { return std::exchange(fd_, -1); }
-  void reset() noexcept {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_ = -1;
-};
 
 /// One name as getdents64 gives it.
 struct DirName {

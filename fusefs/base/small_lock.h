@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "quota/thread_annotations.h"
+#include "quota/base/thread_annotations.h"
 
 namespace troot::fusefs {
 

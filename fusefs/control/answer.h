@@ -11,7 +11,7 @@
 #include <type_traits>
 
 #include "fusefs/control/verbs.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 #include "quota/types.h"
 
 namespace troot::fusefs {

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "fusefs/serve/request_counts.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

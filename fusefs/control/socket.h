@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

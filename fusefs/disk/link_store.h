@@ -13,7 +13,7 @@
 
 #include "fusefs/base/posix.h"
 #include "fusefs/disk/format.h"
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::fusefs {
 

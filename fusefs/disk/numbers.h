@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "fusefs/base/posix.h"
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::fusefs {
 

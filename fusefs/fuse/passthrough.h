@@ -17,8 +17,8 @@
 
 #include "fusefs/base/posix.h"
 #include "fusefs/types.h"
-#include "quota/mutex.h"
-#include "quota/result.h"
+#include "quota/base/mutex.h"
+#include "quota/base/result.h"
 
 struct fuse_init_out;
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

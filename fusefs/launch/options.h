@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "fusefs/config.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

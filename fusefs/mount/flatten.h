@@ -10,7 +10,7 @@
 #include <functional>
 #include <string>
 
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

@@ -8,7 +8,7 @@
 #include <tl/expected.hpp>
 
 #include "fusefs/config.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

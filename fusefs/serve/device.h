@@ -16,7 +16,7 @@
 #include <span>
 
 #include "fusefs/serve/request.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 struct fuse_init_out;
 

@@ -18,7 +18,7 @@
 #include "fusefs/base/posix.h"
 #include "fusefs/serve/request.h"
 #include "fusefs/serve/uring_abi.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 struct io_uring_sqe;
 struct io_uring_cqe;

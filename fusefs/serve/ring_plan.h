@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

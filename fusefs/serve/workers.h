@@ -32,7 +32,7 @@
 #include "fusefs/serve/request.h"
 #include "fusefs/serve/request_counts.h"
 #include "fusefs/serve/workers_ring.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 struct fuse_session;
 

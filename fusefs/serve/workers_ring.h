@@ -25,7 +25,7 @@
 
 #include "fusefs/serve/device.h"
 #include "fusefs/serve/ring.h"
-#include "quota/result.h"
+#include "quota/base/result.h"
 
 namespace troot::fusefs {
 

@@ -12,7 +12,7 @@
 #include <unordered_map>
 
 #include "fusefs/base/posix.h"
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::fusefs {
 

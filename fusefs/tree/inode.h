@@ -27,8 +27,8 @@
 #include "fusefs/disk/format.h"
 #include "fusefs/tree/name_table.h"
 #include "fusefs/types.h"
+#include "quota/base/mutex.h"
 #include "quota/journal.h"
-#include "quota/mutex.h"
 #include "quota/types.h"
 
 namespace troot::fusefs {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "fusefs/base/posix.h"
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::fusefs {
 

@@ -22,7 +22,7 @@
 #include "fusefs/tree/streams.h"
 #include "fusefs/tree/writeback_ahead.h"
 #include "fusefs/types.h"
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 #include "quota/unit.h"
 
 namespace troot::fusefs {

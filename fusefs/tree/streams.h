@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::fusefs {
 

@@ -24,7 +24,7 @@
 #include <memory>
 
 #include "fusefs/tree/inode.h"
-#include "quota/mutex.h"
+#include "quota/base/mutex.h"
 
 namespace troot::fusefs {
 

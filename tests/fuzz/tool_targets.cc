@@ -3,12 +3,12 @@
 #include <fstream>
 
 #include "fuzz/target.h"
-#include "tools/quota/amounts.h"
-#include "tools/quota/mounts.h"
-#include "tools/quota/projects.h"
-#include "tools/troot/size.h"
-#include "tools/troot/store.h"
-#include "tools/troot/subid.h"
+#include "tools/quota/client/mounts.h"
+#include "tools/quota/client/projects.h"
+#include "tools/quota/text/amounts.h"
+#include "tools/troot/sandbox/subid.h"
+#include "tools/troot/text/size.h"
+#include "tools/troot/world/store.h"
 #include "unit/scratch.h"
 
 namespace troot::fuzz {

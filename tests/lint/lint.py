@@ -49,6 +49,22 @@ BELOW = {room: set(below.split()) for room, below in {
     "fuse": f"{ROOF} serve launch base words",
     "control": f"fuse {ROOF} serve launch base words",
 }.items()}
+# Every folder that has rooms, with what each room may include beside itself; and the files that lie in none of its
+# folders, with the room that they are.
+ROOMS = {
+    "fusefs": BELOW,
+    "quota": {"base": set(), "house": {"base"}},
+    "tools/troot": {"text": set(), "sandbox": {"text"}, "world": {"sandbox", "text"},
+                    "commands": {"world", "sandbox", "text"}},
+    "tools/quota": {"client": set(), "text": {"client"}, "tools": {"text", "client"},
+                    "verbs": {"tools", "text", "client"}, "roof": {"verbs", "tools", "text", "client"}},
+}
+ALONE = {
+    "fusefs": {"overlay": ROOF, "types": "words", "config": "words"},
+    "quota": {},  # whatever is in none is the house
+    "tools/troot": {},
+    "tools/quota": {"tool": "roof"},
+}
 
 
 def tracked(top):
@@ -125,22 +141,25 @@ def include_direction(source):
 
 
 def room_of(path):
-    """The room of a file of fusefs; None: it lies in none."""
-    parts = path.split("/")
-    if len(parts) == 2:
-        return {"overlay": ROOF, "types": "words", "config": "words"}.get(parts[1].rsplit(".", 1)[0])
-    return parts[1] if len(parts) == 3 and parts[1] in BELOW else None
+    """The folder of rooms that a file lies in, and its room; (None, None): no folder of rooms, (folder, None): no room."""
+    folder = next((f for f in ROOMS if path.startswith(f + "/")), None)
+    if folder is None:
+        return None, None
+    parts = path[len(folder) + 1:].split("/")
+    if len(parts) == 1:
+        return folder, ALONE[folder].get(parts[0].rsplit(".", 1)[0], "house" if folder == "quota" else None)
+    return folder, parts[0] if len(parts) == 2 and parts[0] in ROOMS[folder] else None
 
 
 def rooms(source):
-    """a room of fusefs includes only what lies below it"""
+    """a room includes only what lies below it"""
     for path in source.cpp:
-        if path.startswith("fusefs/") and room_of(path) is None:
+        folder, room = room_of(path)
+        if folder and room is None:
             yield f"{path}: lies in no room"
     for path, line, name in source.includes():
-        room = room_of(path) if path.startswith("fusefs/") else None
-        target = room_of(name) if name.startswith("fusefs/") else None
-        if room and target and target != room and target not in BELOW[room]:
+        (folder, room), (target_folder, target) = room_of(path), room_of(name)
+        if folder == target_folder and room and target and target != room and target not in ROOMS[folder][room]:
             yield f"{path}:{line}: {room} must not include {name}, which does not lie below it"
 
 

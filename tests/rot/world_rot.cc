@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "rot/rot.h"
-#include "tools/troot/store.h"
+#include "tools/troot/world/store.h"
 #include "unit/catch.h"
 #include "unit/scratch.h"
 

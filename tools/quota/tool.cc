@@ -8,7 +8,8 @@
 #include <map>
 #include <string_view>
 
-#include "tools/quota/verbs.h"
+#include "tools/quota/tools/tools.h"
+#include "tools/quota/verbs/verbs.h"
 
 namespace troot::quota_tools {
 namespace {
@@ -48,12 +49,6 @@ std::optional<Call> find_tool(int argc, char** argv) {
   if (tools().contains(second)) return Call{second, std::move(words)};
   return std::nullopt;
 }
-
-void note(const Call& call, const std::string& text) {
-  std::fprintf(stderr, "%s: %s\n", call.tool.c_str(), text.c_str());
-}
-
-void complain(const Call& call, const cli::Problem& problem) { note(call, problem.text); }
 
 int run_tool(const Call& call) {
   const bool verb = call.tool == "troot quota";

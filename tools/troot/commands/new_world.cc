@@ -1,0 +1,49 @@
+// The options and checks that `create` and `run` share.
+#include "tools/troot/commands/new_world.h"
+
+#include <sys/stat.h>
+
+#include <boost/filesystem.hpp>
+
+#include "tools/troot/text/size.h"
+
+namespace troot::cli {
+
+void add_new_world_options(CLI::App& command, NewWorld& words) {
+  command
+      .add_option("--limit", words.limit,
+                  "Bytes it may use on disk, like 300M or 10G (default: no limit)")
+      ->type_name("SIZE");
+  command
+      .add_option("--inodes", words.inodes,
+                  "Files, directories and links it may make, or none (default: one for each 4K of "
+                  "the limit, at least 1000)")
+      ->type_name("COUNT");
+  command.add_option("--from", words.from, "The directory it is a copy of")
+      ->type_name("DIR")
+      ->capture_default_str();
+  command.add_flag("--share-tmp", words.share_tmp,
+                   "Show the host's /tmp instead of one of its own");
+}
+
+Outcome<Settings> settings_of(const NewWorld& words) {
+  Settings settings;
+  if (!words.limit.empty()) {
+    TAKE(bytes, parse_size("limit", words.limit));
+    settings.limit_bytes = bytes;
+  }
+  if (!words.inodes.empty()) {
+    TAKE(inodes, parse_inodes("inodes", words.inodes));
+    settings.say_inodes(inodes.count, inodes.derived);
+  }
+  settings.share_tmp = words.share_tmp;
+  boost::system::error_code error;
+  const auto base = boost::filesystem::canonical(words.from, error);
+  if (error) return usage("--from " + words.from + ": " + error.message());
+  if (!boost::filesystem::is_directory(base, error))
+    return usage("--from " + words.from + ": not a directory");
+  settings.base = base.string();
+  return settings;
+}
+
+}  // namespace troot::cli

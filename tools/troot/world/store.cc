@@ -1,0 +1,334 @@
+// The files and locks of the store.
+#include "tools/troot/world/store.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+
+#include <boost/filesystem.hpp>
+#include <nlohmann/json.hpp>
+
+#include "quota/crc32.h"
+#include "tools/troot/sandbox/ownership.h"
+#include "tools/troot/world/name.h"
+#include "tools/troot/world/removal.h"
+#include "tools/troot/world/state.h"
+
+namespace troot::cli {
+namespace {
+
+namespace fs = boost::filesystem;
+using nlohmann::json;
+
+constexpr const char* kTemporary = "/temporary";
+/// Version 1 had no checksum.
+constexpr int kVersion = 2;
+
+Outcome<std::string> home() {
+  if (const char* value = std::getenv("HOME"); value != nullptr && *value == '/')
+    return std::string(value);
+  if (const passwd* entry = ::getpwuid(::getuid()); entry != nullptr)
+    return std::string(entry->pw_dir);
+  return failure("HOME is not set, so there is no place for a store (set HOME or XDG_DATA_HOME)");
+}
+
+/// The mode that the world's root directory shows, since the root's attributes come from the upper.
+mode_t base_mode(const std::string& base) {
+  struct stat st {};
+  return ::stat(base.c_str(), &st) == 0 ? st.st_mode & 0777 : 0755;
+}
+
+tl::unexpected<Problem> unknown(const std::string& name) {
+  return failure("no world named '" + name + "' (troot list shows them)");
+}
+
+tl::unexpected<Problem> damaged(const std::string& path, const std::string& name) {
+  return failure(
+      path +
+      "/world.json is damaged, or was edited (to take it as it is, make its \"version\" 1 "
+      "and remove its \"sum\"; troot rm --force " +
+      name + " removes the world)");
+}
+
+/// The checksum is of all the rest, in JSON without blanks, keys in their order.
+bool sum_fits(const json& from) {
+  const auto sum = from.find("sum");
+  if (sum == from.end()) {
+    const auto version = from.find("version");
+    return version == from.end() || *version == 1;
+  }
+  json rest = from;
+  rest.erase("sum");
+  const std::string text = rest.dump(-1, ' ', false, json::error_handler_t::replace);
+  return *sum == crc32_text(text);
+}
+
+/// Takes values that are there and of the right type; numbers are not cut to fit. False: another
+/// type.
+struct Reader {
+  const json& from;
+
+  bool operator()(const char* key, std::string& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_string()) into = it->get<std::string>();
+    return it->is_string();
+  }
+  bool operator()(const char* key, bool& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_boolean()) into = it->get<bool>();
+    return it->is_boolean();
+  }
+  bool operator()(const char* key, std::uint64_t& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (it->is_number_unsigned()) into = it->get<std::uint64_t>();
+    return it->is_number_unsigned();
+  }
+  bool operator()(const char* key, std::int64_t& into) const {
+    const auto it = from.find(key);
+    if (it == from.end()) return true;
+    if (!it->is_number_integer()) return false;
+    if (it->is_number_unsigned() && it->get<std::uint64_t>() > INT64_MAX) return false;
+    into = it->get<std::int64_t>();
+    return true;
+  }
+};
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+Done replace_text(const std::string& path, const std::string& text, Keep keep) {
+  const std::string beside = path + ".new";
+  Fd fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return failure_errno("write " + beside);
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+      (keep == Keep::kOverPowerCut && ::fdatasync(fd.get()) != 0)) {
+    return failure_errno("write " + beside);
+  }
+  fd.reset();
+  if (::rename(beside.c_str(), path.c_str()) != 0) return failure_errno("rename " + beside);
+  return {};
+}
+
+Outcome<Settings> World::load() const {
+  const std::string text = read_text(path_ + "/world.json");
+  const json j = json::parse(text, nullptr, false);
+  if (!j.is_object()) {
+    if (!exists()) return unknown(name_);
+    return damaged(path_, name_);
+  }
+  Settings settings;
+  const Reader read{j};
+  if (!sum_fits(j)) return damaged(path_, name_);
+  const bool good =
+      read("base", settings.base) && read("created", settings.created_s) &&
+      read("limit_bytes", settings.limit_bytes) && read("limit_inodes", settings.limit_inodes) &&
+      read("new_limit_bytes", settings.new_limit_bytes) &&
+      read("new_limit_inodes", settings.new_limit_inodes) &&
+      read("derive_inodes", settings.derive_inodes) && read("share_tmp", settings.share_tmp) &&
+      read("provisioned", settings.provisioned);
+  if (good) return settings;
+  return failure(path_ +
+                 "/world.json has a value of another type than it should (troot rm --force " +
+                 name_ + " removes the world)");
+}
+
+Done World::save(const Settings& settings) const {
+  json j{{"version", kVersion},
+         {"name", name_},
+         {"base", settings.base},
+         {"created", settings.created_s},
+         {"limit_bytes", settings.limit_bytes},
+         {"limit_inodes", settings.limit_inodes},
+         {"new_limit_bytes", settings.new_limit_bytes},
+         {"new_limit_inodes", settings.new_limit_inodes},
+         {"derive_inodes", settings.derive_inodes},
+         {"share_tmp", settings.share_tmp},
+         {"provisioned", settings.provisioned}};
+  std::string text;
+  try {
+    j["sum"] = crc32_text(j.dump());
+    text = j.dump(2) + "\n";
+  } catch (const json::exception&) {
+    // JSON is UTF-8, and a path may be anything.
+    return failure(settings.base +
+                   ": its name is not UTF-8, which a world cannot remember; give "
+                   "the directory another name, or bind-mount it to one");
+  }
+  return replace_text(path_ + "/world.json", text,
+                      is_temporary() ? Keep::kWhileRunning : Keep::kOverPowerCut);
+}
+
+Outcome<Fd> World::lock() const {
+  const std::string path = path_ + "/lock";
+  Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.valid()) return errno == ENOENT ? unknown(name_) : failure_errno(path);
+  while (::flock(fd.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return failure_errno(path);
+  }
+  // Who waited while the world was removed holds the lock of a file that is no more.
+  struct stat held {};
+  struct stat named {};
+  if (::fstat(fd.get(), &held) != 0 || ::stat(path.c_str(), &named) != 0 ||
+      held.st_ino != named.st_ino) {
+    return unknown(name_);
+  }
+  return fd;
+}
+
+bool World::is_temporary() const { return ::access((path_ + kTemporary).c_str(), F_OK) == 0; }
+
+bool World::exists() const {
+  // One that may not be looked at is there, and is refused by check_own().
+  return ::access((path_ + "/world.json").c_str(), F_OK) == 0 || errno == EACCES;
+}
+
+Done World::remove() const {
+  // First out of sight, so that a removal that is cut short leaves no half world under the name;
+  // sweep() ends it.
+  const std::string doomed = fs::path(path_).parent_path().string() + "/.removed." + name_ + "." +
+                             std::to_string(::getpid());
+  if (::rename(path_.c_str(), doomed.c_str()) != 0) return failure_errno("remove " + path_);
+  return remove_directory(doomed);
+}
+
+Done World::check_own() const {
+  NEED(cli::check_own(path_, Kind::kDirectory));
+  NEED(cli::check_own(path_ + "/run", Kind::kDirectory));
+  // The mode of the upper, and real root's owner of it, are those of the world's root directory.
+  for (const std::string& directory : {upper(), work(), run("root")})
+    NEED(check_directory(directory));
+  NEED(cli::check_own(path_ + "/world.json", Kind::kFile));
+  return cli::check_own(path_ + "/lock", Kind::kFile);
+}
+
+Outcome<std::string> Store::path_of_user() {
+  std::string path;
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/') {
+    path = std::string(data) + "/troot";
+  } else if (::geteuid() == 0) {
+    path = "/var/lib/troot";
+  } else {
+    TAKE(directory, home());
+    path = directory + "/.local/share/troot";
+  }
+  return path;
+}
+
+Outcome<Store> Store::of_user() {
+  TAKE(path, path_of_user());
+  // What sudo -E and su without - leave in the environment is another user's.
+  const bool named = std::getenv("XDG_DATA_HOME") != nullptr;
+  TAKE(place, own_place(path, named ? " (unset XDG_DATA_HOME, or run troot as its owner: sudo "
+                                      "without -E, su with -)"
+                                    : " (set HOME or XDG_DATA_HOME to a directory of yours)"));
+  TAKE(worlds, own_place(place + "/worlds", " (chown -R it)"));
+  return Store(place);
+}
+
+Outcome<World> Store::find(const std::string& name) const {
+  NEED(check_name(name));
+  World world(name, path_ + "/worlds/" + name);
+  if (!world.exists()) return unknown(name);
+  NEED(world.check_own());
+  return world;
+}
+
+std::vector<World> Store::worlds() const {
+  std::vector<World> found;
+  boost::system::error_code error;
+  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end;
+       it.increment(error)) {
+    World world(it->path().filename().string(), it->path().string());
+    if (check_name(world.name()) && world.exists()) found.push_back(std::move(world));
+  }
+  std::sort(found.begin(), found.end(),
+            [](const World& a, const World& b) { return a.name() < b.name(); });
+  return found;
+}
+
+Outcome<Created> Store::create(const std::string& name, const Settings& settings,
+                               Lifetime lifetime) const {
+  NEED(check_new_name(name));
+  // Each is what of_user() looked at, or was made since then, by whoever: path_ has no symlinks.
+  for (const std::string& place : {path_, path_ + "/worlds"}) {
+    TAKE(made, make_own_place(place));
+    if (made != place) return failure(place + " was replaced by a symlink");
+  }
+  const World world(name, path_ + "/worlds/" + name);
+  // Everything is made beside and appears under the name whole.
+  const World made(name, path_ + "/worlds/.made." + name + "." + std::to_string(::getpid()));
+  for (const auto& directory : {made.path(), made.work(), made.path() + "/run", made.run("root")}) {
+    if (::mkdir(directory.c_str(), 0700) != 0) return failure_errno(directory);
+  }
+  const mode_t mode = base_mode(settings.base);
+  if (::mkdir(made.upper().c_str(), 0700) != 0 || ::chmod(made.upper().c_str(), mode | 0700) != 0) {
+    return failure_errno(made.upper());
+  }
+  const Fd lock(::open((made.path() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock.valid()) return failure_errno(made.path() + "/lock");
+  Fd alive;
+  if (lifetime == Lifetime::kTemporary) {
+    alive.reset(::open((made.path() + kTemporary).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!alive.valid() || ::flock(alive.get(), LOCK_EX | LOCK_NB) != 0) {
+      return failure_errno(made.path() + kTemporary);
+    }
+  }
+  Settings complete = settings;
+  complete.created_s = std::time(nullptr);
+  NEED(made.save(complete));
+  // rename(2) refuses a target that is not empty, so of two creates at once one loses.
+  if (::rename(made.path().c_str(), world.path().c_str()) != 0) {
+    const int error = errno;
+    boost::system::error_code ignored;
+    fs::remove_all(made.path(), ignored);
+    if (error == EEXIST || error == ENOTEMPTY) {
+      return failure("a world named '" + name + "' is there already (troot rm " + name +
+                     " removes it)");
+    }
+    return failure_errno("create " + world.path(), error);
+  }
+  NEED(world.check_own());
+  return Created{world, std::move(alive)};
+}
+
+void Store::sweep() const {
+  for (const World& world : worlds()) {
+    if (!world.check_own()) continue;
+    const Fd fd(::open((world.path() + kTemporary).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd.valid() || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    const auto lock = world.lock();
+    // Best effort: what cannot be removed now is tried again by the next command.
+    if (lock && !is_running(world) && server_is_gone(world)) static_cast<void>(world.remove());
+  }
+  boost::system::error_code error;
+  for (fs::directory_iterator it(path_ + "/worlds", error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string file = it->path().filename().string();
+    const auto last_dot = file.rfind('.');
+    if (file.rfind(".removed.", 0) != 0 && file.rfind(".made.", 0) != 0) continue;
+    // The suffix is the process that was at it; while it lives, it is.
+    const pid_t owner = static_cast<pid_t>(std::strtol(file.c_str() + last_dot + 1, nullptr, 10));
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH)
+      static_cast<void>(remove_directory(it->path().string()));
+  }
+}
+
+}  // namespace troot::cli

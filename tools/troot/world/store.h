@@ -1,0 +1,114 @@
+// The store, the directory that keeps a user's worlds, and what is remembered of
+// each:
+//
+//   STORE/worlds/NAME/world.json   what `create` and `quota` settled
+//                     upper/ work/ the world's own objects (docs/FORMAT.md)
+//                     lock         flock: start, stop, remove and change exclude each other
+//                     temporary    only of `run --rm`: flock held by the run that will remove it
+//                     run/         init.sock control server.lock server.log last.json root/ (the
+//                     mount point)
+//
+// The store is its owner's alone (0700) and can be removed with plain `rm -rf` while no world runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "quota/base/fd.h"
+#include "tools/troot/text/outcome.h"
+
+namespace troot::cli {
+
+/// world.json.
+struct Settings {
+  std::string base = "/";          ///< absolute
+  std::int64_t created_s = 0;      ///< seconds since the epoch
+  std::uint64_t limit_bytes = 0;   ///< 0: none
+  std::uint64_t limit_inodes = 0;  ///< 0: none
+  /// A limit was set while the world did not run, so the next server is told it. It remembers it
+  /// itself from then on, with what was changed since through its control socket.
+  bool new_limit_bytes = true;
+  bool new_limit_inodes = false;  ///< until something is said of inodes, a limit is derived
+  bool derive_inodes = false;     ///< what was said is "derived"; limit_inodes is 0
+  bool share_tmp = false;
+  /// The next server is told this of inodes.
+  void say_inodes(std::uint64_t count, bool derived) {
+    limit_inodes = count;
+    derive_inodes = derived;
+    new_limit_inodes = true;
+  }
+  std::string provisioned;  ///< the id mode it was furnished for; empty: not yet
+};
+
+/// One world's place in the store. A value: paths and the name, nothing open.
+class World {
+ public:
+  World(std::string name, std::string path) : name_(std::move(name)), path_(std::move(path)) {}
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string upper() const { return path_ + "/upper"; }
+  [[nodiscard]] std::string work() const { return path_ + "/work"; }
+  [[nodiscard]] std::string run(const char* file) const { return path_ + "/run/" + file; }
+
+  [[nodiscard]] Outcome<Settings> load() const;
+  /// Replaces world.json whole; the caller holds the lock.
+  [[nodiscard]] Done save(const Settings& settings) const;
+  /// Waits for the world's lock. ENOENT's line when the world went away meanwhile.
+  [[nodiscard]] Outcome<Fd> lock() const;
+  /// Removes it from the disk; the caller holds the lock and knows that it does not run.
+  [[nodiscard]] Done remove() const;
+  [[nodiscard]] bool exists() const;
+  /// Its directory, where it runs and its files are the caller's own
+  /// (tools/troot/sandbox/ownership.h).
+  [[nodiscard]] Done check_own() const;
+  /// It goes with the process that made it: nothing in it need outlive that.
+  [[nodiscard]] bool is_temporary() const;
+
+ private:
+  std::string name_;
+  std::string path_;
+};
+
+enum class Lifetime {
+  kKept,
+  kTemporary  ///< goes with the process that made it, however that ends
+};
+struct Created {
+  World world;
+  Fd alive;  ///< of a temporary world: when it is closed, anyone's next command may remove
+             ///< the world
+};
+
+class Store {
+ public:
+  /// $XDG_DATA_HOME/troot, ~/.local/share/troot, or /var/lib/troot for root. An error where it is
+  /// not the caller's own, or others could put another one there.
+  [[nodiscard]] static Outcome<Store> of_user();
+  /// Where that is, unlooked at.
+  [[nodiscard]] static Outcome<std::string> path_of_user();
+  explicit Store(std::string path) : path_(std::move(path)) {}
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  /// A world that must exist, and be the caller's own.
+  [[nodiscard]] Outcome<World> find(const std::string& name) const;
+  /// Sorted by name; those that are not the caller's own too.
+  [[nodiscard]] std::vector<World> worlds() const;
+  /// Makes a new one. `settings.base` must be an existing directory.
+  [[nodiscard]] Outcome<Created> create(const std::string& name, const Settings& settings,
+                                        Lifetime lifetime) const;
+  /// Removes what runs with --rm left behind that were killed before they could.
+  void sweep() const;
+
+ private:
+  std::string path_;
+};
+
+/// The whole of a small file; empty when it cannot be read.
+[[nodiscard]] std::string read_text(const std::string& path);
+/// What a file must outlive.
+enum class Keep { kOverPowerCut, kWhileRunning };
+/// Writes `text` to a file beside and renames it over `path`.
+[[nodiscard]] Done replace_text(const std::string& path, const std::string& text, Keep keep);
+
+}  // namespace troot::cli
