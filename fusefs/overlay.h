@@ -25,7 +25,7 @@
 
 namespace troot::fusefs {
 
-struct Core;  // fusefs/tree/state.h
+struct State;  // fusefs/tree/state.h
 
 enum class FlattenMode;
 struct FlattenError;
@@ -137,8 +137,8 @@ class Overlay {
   void on_stale(std::function<void(NodeId)> stale);
 
  private:
-  explicit Overlay(std::unique_ptr<Core> core);
-  std::unique_ptr<Core> core_;
+  explicit Overlay(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace troot::fusefs

@@ -20,7 +20,7 @@ namespace troot::fusefs {
 
 class NameCharge {
  public:
-  explicit NameCharge(Core& core) : core_(core) {}
+  explicit NameCharge(State& state) : state_(state) {}
   ~NameCharge();
   NameCharge(const NameCharge&) = delete;
   NameCharge& operator=(const NameCharge&) = delete;
@@ -44,7 +44,7 @@ class NameCharge {
  private:
   [[nodiscard]] Status apply(std::int64_t bytes, quota::Enforce how);
 
-  Core& core_;
+  State& state_;
   FdHandle fd_;  ///< of the directory, where its size is charged; else null
   Inode* dir_ = nullptr;
   std::int64_t bytes_ = 0;
