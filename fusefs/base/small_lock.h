@@ -1,15 +1,21 @@
-// Locks of four bytes, since every inode carries two and the target is 64 bytes an
-// inode. A reader-writer lock in which writers are not starved, and a mutex. Both sleep in the
-// kernel (futex, through std::atomic::wait) when they must wait. Not recursive.
+// Locks of four bytes, since every inode carries two and the target is 64 bytes an inode. A
+// reader-writer lock in which writers are not starved, and a mutex. Both sleep in the kernel
+// (futex, through std::atomic::wait) when they must wait. Neither is recursive, shared neither: a
+// writer that waits stops new readers, so a thread that asks twice waits for itself.
+//
+// Code takes them by the guards of quota/base/lock_guards.h: ReadLock and WriteLock on a
+// SmallRwLock, MutexLock on a SmallMutex. There is no condition variable for them.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
+#include "quota/base/lock_guards.h"
 #include "quota/base/thread_annotations.h"
 
 namespace troot::fusefs {
 
+/// One writer or many readers.
 class CAPABILITY("mutex") SmallRwLock {
  public:
   void lock() noexcept ACQUIRE() {
@@ -57,6 +63,7 @@ class CAPABILITY("mutex") SmallRwLock {
   std::atomic<std::uint32_t> state_{0};
 };
 
+/// One thread at a time.
 class CAPABILITY("mutex") SmallMutex {
  public:
   void lock() noexcept ACQUIRE() {

@@ -1,5 +1,6 @@
-// The project's locks: the standard library's, annotated so that clang checks their
-// use (quota/base/thread_annotations.h). Same size and cost as what they wrap. None is recursive.
+// The project's locks: the standard library's, annotated so that clang checks their use
+// (quota/base/thread_annotations.h). Same size and cost as what they wrap. None is recursive. Code
+// takes them by the guards of quota/base/lock_guards.h.
 #pragma once
 
 #include <chrono>
@@ -7,10 +8,12 @@
 #include <mutex>
 #include <shared_mutex>
 
+#include "quota/base/lock_guards.h"
 #include "quota/base/thread_annotations.h"
 
 namespace troot {
 
+/// One thread at a time.
 class CAPABILITY("mutex") Mutex {
  public:
   void lock() ACQUIRE() { mutex_.lock(); }
@@ -20,29 +23,6 @@ class CAPABILITY("mutex") Mutex {
  private:
   friend class CondVar;
   std::mutex mutex_;
-};
-
-/// Holds a Mutex for a scope. unlock() and lock() let it go in between.
-class SCOPED_CAPABILITY MutexLock {
- public:
-  explicit MutexLock(Mutex& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
-  ~MutexLock() RELEASE() {
-    if (held_) mutex_.unlock();
-  }
-  MutexLock(const MutexLock&) = delete;
-  MutexLock& operator=(const MutexLock&) = delete;
-  void unlock() RELEASE() {
-    held_ = false;
-    mutex_.unlock();
-  }
-  void lock() ACQUIRE() {
-    mutex_.lock();
-    held_ = true;
-  }
-
- private:
-  Mutex& mutex_;
-  bool held_ = true;
 };
 
 /// One writer or many readers.
@@ -57,32 +37,12 @@ class CAPABILITY("mutex") SharedMutex {
   std::shared_mutex mutex_;
 };
 
-class SCOPED_CAPABILITY WriteLock {
- public:
-  explicit WriteLock(SharedMutex& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
-  ~WriteLock() RELEASE() { mutex_.unlock(); }
-  WriteLock(const WriteLock&) = delete;
-  WriteLock& operator=(const WriteLock&) = delete;
-
- private:
-  SharedMutex& mutex_;
-};
-
-class SCOPED_CAPABILITY ReadLock {
- public:
-  explicit ReadLock(SharedMutex& mutex) ACQUIRE_SHARED(mutex) : mutex_(mutex) {
-    mutex_.lock_shared();
-  }
-  ~ReadLock() RELEASE_GENERIC() { mutex_.unlock_shared(); }
-  ReadLock(const ReadLock&) = delete;
-  ReadLock& operator=(const ReadLock&) = delete;
-
- private:
-  SharedMutex& mutex_;
-};
-
-/// A condition variable on a Mutex. Wake-ups may be spurious: callers loop, so that the analysis
-/// sees the guarded fields of the condition read under the lock.
+/// A condition variable on a Mutex: always the same one. Wake-ups may be spurious, so callers loop
+/// over their condition. There is no form that takes the condition as a function: the analysis
+/// reads a lambda by itself, and would not know that the lock is held in it.
+///
+/// The caller holds the mutex, by a guard of its own scope; it is let go while the thread waits and
+/// held again on return. Who notifies need not hold it.
 class CondVar {
  public:
   void wait(Mutex& mutex) REQUIRES(mutex) {
@@ -90,13 +50,18 @@ class CondVar {
     condition_.wait(lock);
     lock.release();
   }
-  /// False when the time is up.
+  /// False when the time was up at `end`.
   [[nodiscard]] bool wait_until(Mutex& mutex, std::chrono::steady_clock::time_point end)
       REQUIRES(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
     const bool in_time = condition_.wait_until(lock, end) == std::cv_status::no_timeout;
     lock.release();
     return in_time;
+  }
+  /// False when `most` has passed.
+  [[nodiscard]] bool wait_for(Mutex& mutex, std::chrono::steady_clock::duration most)
+      REQUIRES(mutex) {
+    return wait_until(mutex, std::chrono::steady_clock::now() + most);
   }
   void notify_one() { condition_.notify_one(); }
   void notify_all() { condition_.notify_all(); }
