@@ -14,6 +14,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "quota/base/sync_directory.h"
 #include "quota/crc32.h"
 
 namespace troot::quota {
@@ -172,16 +173,6 @@ Status write_all(int fd, std::string_view text) {
   return {};
 }
 
-/// Makes a rename in the directory of `path` durable.
-Status sync_directory_of(const std::string& path) {
-  const std::string dir = path.substr(0, path.find_last_of('/'));
-  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return fail_errno();
-  const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
-  ::close(fd);
-  return status;
-}
-
 }  // namespace
 
 std::string render_settings(const std::string& upper_uuid, const Settings& settings) {
@@ -327,7 +318,7 @@ Status write_settings(const std::string& path, const std::string& text) {
     ::unlink(tmp.c_str());
     return status;
   }
-  return sync_directory_of(path);
+  return sync_directory(path.substr(0, path.find_last_of('/')));
 }
 
 namespace {
