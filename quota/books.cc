@@ -181,11 +181,15 @@ Status Books::commit(const Changes& changes, Durable how) {
 Status Books::mend() {
   if (!ledger_->broken()) return {};
   TRY(projects, ledger_->mend());
+  load_own(projects);
+  return {};
+}
+
+void Books::load_own(const std::vector<ProjectRecord>& projects) {
   own_.clear();
   for (const ProjectRecord& project : projects) {
     own_[to_u32(project.state.report.id)] = project.own;
   }
-  return {};
 }
 
 Status Books::settle() {

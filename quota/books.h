@@ -120,6 +120,9 @@ class Books {
   void put_back(const Noted& noted) REQUIRES(settle_);
   [[nodiscard]] ProjectRecord project_record(ProjId id, Usage own) const;
   [[nodiscard]] Usage own(ProjId id) const REQUIRES(settle_);
+  void load_own(const std::vector<ProjectRecord>& projects) REQUIRES(settle_);
+  /// The sums over the inode records on disk, by project.
+  [[nodiscard]] Result<Deltas> sum_records() REQUIRES(settle_);
   /// Every project and the total as they stand in memory.
   [[nodiscard]] Changes everything() const REQUIRES(settle_);
   /// To the ledger; the journal remembers how far it was written.

@@ -75,9 +75,7 @@ Status Books::begin(const std::optional<Settings>& dump) {
   tree_.load(total, projects);
   {
     MutexLock lock(settle_);
-    for (const ProjectRecord& project : projects) {
-      own_[to_u32(project.state.report.id)] = project.own;
-    }
+    load_own(projects);
     // A new ledger gets all that the dump knew together with its mark; one that was there has it
     // already.
     const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean ||
