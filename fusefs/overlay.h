@@ -25,7 +25,7 @@
 
 namespace troot::fusefs {
 
-struct Core;  // fusefs/tree/state.h
+struct State;  // fusefs/tree/state.h
 
 enum class FlattenMode;
 struct FlattenError;
@@ -54,14 +54,15 @@ class Overlay {
                                     mode_t mode);
   [[nodiscard]] Result<Entry> symlink(const Caller& caller, NodeId parent, std::string_view name,
                                       std::string_view target);
-  [[nodiscard]] Result<Entry> link(NodeId id, NodeId new_parent, std::string_view new_name);
+  [[nodiscard]] Result<Entry> link(const Caller& caller, NodeId id, NodeId new_parent,
+                                   std::string_view new_name);
   [[nodiscard]] Result<Entry> tmpfile(const Caller& caller, NodeId parent, mode_t mode);
   [[nodiscard]] Status unlink(NodeId parent, std::string_view name);
   [[nodiscard]] Status rmdir(NodeId parent, std::string_view name);
   /// `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. EXDEV: a directory with lower parts, or quota
   /// rule 4.
-  [[nodiscard]] Status rename(NodeId parent, std::string_view name, NodeId new_parent,
-                              std::string_view new_name, unsigned flags);
+  [[nodiscard]] Status rename(const Caller& caller, NodeId parent, std::string_view name,
+                              NodeId new_parent, std::string_view new_name, unsigned flags);
   /// Items after `cookie` (0: from the start), "." and ".." first, until the sink is full or the
   /// end.
   [[nodiscard]] Status readdir(NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink);
@@ -137,8 +138,8 @@ class Overlay {
   void on_stale(std::function<void(NodeId)> stale);
 
  private:
-  explicit Overlay(std::unique_ptr<Core> core);
-  std::unique_ptr<Core> core_;
+  explicit Overlay(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace troot::fusefs

@@ -31,6 +31,13 @@ struct Caller {
   mode_t umask = 0;  ///< taken off the mode of what is made, unless a default ACL rules there
   /// Polled by long work (a copy-up of much data); true: stop with EINTR. Empty: never.
   std::function<bool()> interrupted;
+  /// Hears of a refusal by quota, where the operation may be tried again. Null: it counts at once.
+  quota::HeldRefusal* refusal = nullptr;
+
+  /// A charge on the caller's behalf, held to the limits as `how` says.
+  [[nodiscard]] quota::Ask ask(quota::Enforce how = quota::Enforce::kLimits) const {
+    return {how, refusal};
+  }
 };
 
 struct Entry {

@@ -19,6 +19,7 @@ namespace troot::quota {
 /// The circumstances of one charge or release.
 struct Terms {
   Enforce how = Enforce::kLimits;
+  HeldRefusal* held = nullptr;  ///< null: a refusal counts at once
   Seconds now = 0;
   bool enforcing = true;          ///< false: limits refuse nothing and start no timer
   std::int64_t margin_bytes = 0;  ///< how far kMapping may go past a limit

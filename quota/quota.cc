@@ -136,8 +136,8 @@ Status Quota::close() {
   return books->close(counted ? Books::Ending::kClean : Books::Ending::kUncounted);
 }
 
-Result<Reservation> Quota::reserve(ProjId id, Usage delta, Enforce how) {
-  auto project = impl_->tree.reserve(id, delta, how);
+Result<Reservation> Quota::reserve(ProjId id, Usage delta, Ask ask) {
+  auto project = impl_->tree.reserve(id, delta, ask);
   if (!project) return impl_->refusal(project.error());
   Reservation reservation;
   reservation.project_ = *project;
@@ -145,8 +145,8 @@ Result<Reservation> Quota::reserve(ProjId id, Usage delta, Enforce how) {
   return reservation;
 }
 
-Result<Reservation> Quota::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
-  auto part = impl_->tree.reserve_up_to(id, want_bytes, how);
+Result<Reservation> Quota::reserve_up_to(ProjId id, std::int64_t want_bytes, Ask ask) {
+  auto part = impl_->tree.reserve_up_to(id, want_bytes, ask);
   if (!part) return impl_->refusal(part.error());
   Reservation reservation;
   reservation.project_ = part->project;
@@ -156,8 +156,8 @@ Result<Reservation> Quota::reserve_up_to(ProjId id, std::int64_t want_bytes, Enf
 
 void Quota::release(ProjId id, Usage amount) noexcept { impl_->tree.release(id, amount); }
 
-Status Quota::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
-  auto done = impl_->tree.transfer(from, to, amount, how);
+Status Quota::transfer(ProjId from, ProjId to, Usage amount, Ask ask) {
+  auto done = impl_->tree.transfer(from, to, amount, ask);
   if (!done) return impl_->refusal(done.error());
   return {};
 }

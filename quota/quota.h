@@ -1,7 +1,7 @@
 // The facade of project quota. Stands alone: knows nothing of FUSE, layers or paths
 // in them; the file system tells it amounts and gets a yes or EDQUOT.
 //
-// The flow of every growing operation (docs/DESIGN.md, "Reserve, write, claim"):
+// The flow of every growing operation (docs/design/charging.md):
 //
 //     reserve → change the upper → claim what was really used (the rest is released) → record
 //
@@ -31,22 +31,21 @@ namespace troot::quota {
 class Project;  // one node of the tree (quota/tree.h)
 class Quota;
 
-/// While it lives, a refused charge of this thread is not yet counted; when it ends it is, once,
-/// whatever was refused. For an operation that may be tried again. Not across threads.
+/// What an operation that may be tried again was refused. A charge that names it in its Ask is not
+/// counted as refused until it ends, and then once, whatever was refused. Not thread-safe; it ends
+/// after the last such charge and before the Quota.
 class HeldRefusal {
  public:
-  HeldRefusal() noexcept;
+  HeldRefusal() = default;
   ~HeldRefusal();
   HeldRefusal(const HeldRefusal&) = delete;
   HeldRefusal& operator=(const HeldRefusal&) = delete;
   /// It is tried again: what comes of that counts.
   void drop() noexcept;
   /// The tree's: a charge was refused by `by`, which crossed something with it.
-  static void note(Project& by, const Crossed& crossed, Seconds now) noexcept;
+  void note(Project& by, const Crossed& crossed, Seconds now) noexcept;
 
  private:
-  static thread_local HeldRefusal* holder_;
-  HeldRefusal* const outer_;
   Project* by_ = nullptr;
   Crossed crossed_;
   Seconds when_ = 0;
@@ -132,17 +131,16 @@ class Quota {
   // ---- charging -------------------------------------------------------------------------------
   /// Holds `delta` (not negative) on `id` and all its ancestors, or nothing.
   /// EDQUOT (or refused_errno) when any level refuses; failcnt and events are counted there.
-  [[nodiscard]] Result<Reservation> reserve(ProjId id, Usage delta, Enforce how = Enforce::kLimits);
+  [[nodiscard]] Result<Reservation> reserve(ProjId id, Usage delta, Ask ask = {});
   /// Holds as many whole pages as fit, at least one and at most `want_bytes` (a multiple of a
   /// page). EDQUOT when not even one fits. For writes, which may be short (rule 9). failcnt counts
   /// once where less fits than was wanted.
-  [[nodiscard]] Result<Reservation> reserve_up_to(ProjId id, std::int64_t want_bytes,
-                                                  Enforce how = Enforce::kLimits);
+  [[nodiscard]] Result<Reservation> reserve_up_to(ProjId id, std::int64_t want_bytes, Ask ask = {});
   /// Takes `amount` off the usage of `id` and its ancestors. Never refused; clears timers (rule 6).
   void release(ProjId id, Usage amount) noexcept;
   /// Moves `amount` from one project to another at once: the target's chain is checked (levels that
   /// both share are not charged twice), or nothing moves. EDQUOT as reserve().
-  [[nodiscard]] Status transfer(ProjId from, ProjId to, Usage amount, Enforce how);
+  [[nodiscard]] Status transfer(ProjId from, ProjId to, Usage amount, Ask ask);
 
   /// EDQUOT (or refused_errno) where `id` or one above it has more bytes than its hard limit: for
   /// what cannot say beforehand how much it takes.

@@ -15,12 +15,7 @@ namespace {
 constexpr int kRaces = 10000;
 }  // namespace
 
-thread_local HeldRefusal* HeldRefusal::holder_ = nullptr;
-
-HeldRefusal::HeldRefusal() noexcept : outer_(std::exchange(holder_, this)) {}
-
 HeldRefusal::~HeldRefusal() {
-  holder_ = outer_;
   if (by_ == nullptr) return;
   by_->dquot_.count_failure();
   by_->tree().publish(*by_, crossed_, when_);
@@ -32,16 +27,10 @@ void HeldRefusal::drop() noexcept {
 }
 
 void HeldRefusal::note(Project& by, const Crossed& crossed, Seconds now) noexcept {
-  if (holder_ == nullptr) {
-    by.dquot_.count_failure();
-    by.tree().publish(by, crossed, now);
-  } else if (holder_->by_ == nullptr) {
-    holder_->by_ = &by;
-    holder_->crossed_ = crossed;
-    holder_->when_ = now;
-  } else {
-    by.dquot_.forget_refusal(crossed);
-  }
+  if (by_ != nullptr) return by.dquot_.forget_refusal(crossed);
+  by_ = &by;
+  crossed_ = crossed;
+  when_ = now;
 }
 
 Tree::Tree(Clock clock, std::int64_t margin_bytes, bool enforce)
@@ -53,9 +42,12 @@ Tree::Tree(Clock clock, std::int64_t margin_bytes, bool enforce)
   (void)make(kDefaultProject);
 }
 
-Terms Tree::terms(Enforce how) const {
-  return {
-      .how = how, .now = clock_(), .enforcing = enforcing_.load(), .margin_bytes = margin_bytes_};
+Terms Tree::terms(Ask ask) const {
+  return {.how = ask.how,
+          .held = ask.held,
+          .now = clock_(),
+          .enforcing = enforcing_.load(),
+          .margin_bytes = margin_bytes_};
 }
 
 Project* Tree::find(ProjId id) const {
@@ -101,8 +93,14 @@ Tree::Refusal Tree::climb(Project* first, const Project* end, Usage delta, const
 
 bool Tree::charge(Project* first, const Project* end, Usage delta, const Terms& terms) {
   const Refusal refusal = climb(first, end, delta, terms);
-  if (refusal.by != nullptr) HeldRefusal::note(*refusal.by, refusal.crossed, terms.now);
+  if (refusal.by != nullptr) refused(*refusal.by, refusal.crossed, terms);
   return refusal.by == nullptr;
+}
+
+void Tree::refused(Project& by, const Crossed& crossed, const Terms& terms) noexcept {
+  if (terms.held != nullptr) return terms.held->note(by, crossed, terms.now);
+  by.dquot_.count_failure();
+  by.tree().publish(by, crossed, terms.now);
 }
 
 void Tree::publish(const Project& project, const Crossed& crossed, Seconds now) noexcept {
@@ -135,9 +133,9 @@ void Tree::publish(const Project& project, Warning warning, Seconds now) noexcep
   events_.publish(event);
 }
 
-Result<Project*> Tree::reserve(ProjId id, Usage delta, Enforce how) {
+Result<Project*> Tree::reserve(ProjId id, Usage delta, Ask ask) {
   if (delta.bytes < 0 || delta.inodes < 0) return fail(EINVAL);
-  const Terms now = terms(how);
+  const Terms now = terms(ask);
   ensure(id);
   ReadLock lock(shape_);
   Project* const project = find(id);
@@ -154,9 +152,9 @@ void Tree::refuse_rest(Project& tightest, const Terms& terms) {
   publish(tightest, crossed, terms.now);
 }
 
-Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how) {
+Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, Ask ask) {
   if (want_bytes < kPageSize) return fail(EINVAL);
-  const Terms now = terms(how);
+  const Terms now = terms(ask);
   ensure(id);
   ReadLock lock(shape_);
   Project* const project = find(id);
@@ -174,7 +172,7 @@ Result<Tree::Partial> Tree::reserve_up_to(ProjId id, std::int64_t want_bytes, En
     if (bytes == 0) {
       Crossed crossed;
       tightest->dquot_.refuse_bytes(kPageSize, now, crossed);
-      HeldRefusal::note(*tightest, crossed, now.now);
+      refused(*tightest, crossed, now);
       return fail(EDQUOT);
     }
     const Refusal refusal = climb(project, nullptr, {bytes, 0}, now);
@@ -225,9 +223,9 @@ Project* Tree::meeting(Project* a, Project* b) {
   return nullptr;
 }
 
-Status Tree::transfer(ProjId from, ProjId to, Usage amount, Enforce how) {
+Status Tree::transfer(ProjId from, ProjId to, Usage amount, Ask ask) {
   if (amount.bytes < 0 || amount.inodes < 0) return fail(EINVAL);
-  const Terms now = terms(how);
+  const Terms now = terms(ask);
   ensure(from);
   ensure(to);
   ReadLock lock(shape_);

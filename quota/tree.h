@@ -48,17 +48,17 @@ class Tree {
   Tree(Clock clock, std::int64_t margin_bytes, bool enforce);
 
   // ---- charging: as the methods of Quota of the same names ----
-  [[nodiscard]] Result<Project*> reserve(ProjId id, Usage delta, Enforce how) EXCLUDES(shape_);
+  [[nodiscard]] Result<Project*> reserve(ProjId id, Usage delta, Ask ask) EXCLUDES(shape_);
   struct Partial {
     Project* project;
     std::int64_t bytes;
   };
-  [[nodiscard]] Result<Partial> reserve_up_to(ProjId id, std::int64_t want_bytes, Enforce how)
+  [[nodiscard]] Result<Partial> reserve_up_to(ProjId id, std::int64_t want_bytes, Ask ask)
       EXCLUDES(shape_);
   /// Of what is held on `project`'s chain, makes `used` usage and gives `rest` back.
   void claim(Project& project, Usage used, Usage rest) noexcept EXCLUDES(shape_);
   void release(ProjId id, Usage amount) noexcept EXCLUDES(shape_);
-  [[nodiscard]] Status transfer(ProjId from, ProjId to, Usage amount, Enforce how) EXCLUDES(shape_);
+  [[nodiscard]] Status transfer(ProjId from, ProjId to, Usage amount, Ask ask) EXCLUDES(shape_);
 
   // ---- shape and settings. An absent id is the total (in set_grace: the mount's default) ----
   void set_limits(std::optional<ProjId> id, const Limits& limits) EXCLUDES(shape_);
@@ -100,7 +100,7 @@ class Tree {
 
  private:
   friend class HeldRefusal;
-  [[nodiscard]] Terms terms(Enforce how) const;
+  [[nodiscard]] Terms terms(Ask ask) const;
   [[nodiscard]] Project* find(ProjId id) const REQUIRES_SHARED(shape_);
   [[nodiscard]] Project& make(ProjId id) REQUIRES(shape_);
   /// Sees to it that `id` has a node; nodes never go away.
@@ -116,6 +116,8 @@ class Tree {
   /// The same, with a refusal counted.
   [[nodiscard]] bool charge(Project* first, const Project* end, Usage delta, const Terms& terms)
       REQUIRES_SHARED(shape_);
+  /// Counts a refusal, at once or when terms.held ends.
+  static void refused(Project& by, const Crossed& crossed, const Terms& terms) noexcept;
   /// A charge was cut to what fits: what is left over counts as refused, by `tightest`.
   void refuse_rest(Project& tightest, const Terms& terms) REQUIRES_SHARED(shape_);
   void give_back(Project* first, const Project* end, Usage amount, const Terms& terms) noexcept

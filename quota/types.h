@@ -70,6 +70,16 @@ enum class Enforce {
   kMapping  ///< write-back of a mapping: forced up to the project's margin, then EDQUOT (rule 11).
 };
 
+class HeldRefusal;  // quota/quota.h
+
+/// How a charge is asked for: what binds it, and who hears of a refusal. An Enforce alone will do.
+struct Ask {
+  constexpr Ask(Enforce enforce = Enforce::kLimits, HeldRefusal* refusal = nullptr)
+      : how(enforce), held(refusal) {}
+  Enforce how;
+  HeldRefusal* held;  ///< null: a refusal counts at once
+};
+
 /// Names an inode of the upper over crashes and reuse of inode numbers: st_ino and its birth time
 /// in nanoseconds (statx stx_btime; 0 where the file system keeps none).
 struct InodeKey {

@@ -1,4 +1,4 @@
-// The charging unit (docs/DESIGN.md, "The unit"): 4 KiB per logically allocated page.
+// The charging unit (docs/design/unit.md): 4 KiB per logically allocated page.
 // Pure arithmetic; thread-safe.
 #pragma once
 

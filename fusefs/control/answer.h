@@ -1,7 +1,8 @@
-// Building the answers of the control socket and taking its requests apart: shared by
-// the files of the verbs (fusefs/control/verbs.h).
+// Building the answers of the control socket and taking the words of its requests: shared by the
+// files of the verbs (fusefs/control/verbs.h).
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -11,10 +12,7 @@
 
 #include "fusefs/control/verbs.h"
 #include "quota/base/result.h"
-
-namespace troot::quota {
-class Quota;
-}
+#include "quota/types.h"
 
 namespace troot::fusefs {
 
@@ -55,8 +53,38 @@ class Lines {
   return status ? Lines().ok() : refuse(status.error());
 }
 
-/// The answer of a verb of quota (fusefs/control/quota_verbs.cc); nothing where it is none of them.
-[[nodiscard]] std::optional<Answer> answer_quota(quota::Quota* quota, const std::string& verb,
-                                                 const Arguments& arguments);
+/// A plain number of at most 63 bits, as amounts are signed inside.
+[[nodiscard]] std::optional<std::uint64_t> parse_number(std::string_view text);
+
+/// A request's words, each of which must be taken. The first thing that is wrong is kept.
+class Request {
+ public:
+  explicit Request(const Arguments& arguments) : left_(arguments) {}
+
+  [[nodiscard]] std::optional<quota::ProjId> project(std::string_view key);
+  /// That of the word `project`, which must be there.
+  [[nodiscard]] quota::ProjId named_project();
+  /// Leaves `into` as it is where the key is absent.
+  template <typename Number>
+  void number(std::string_view key, Number& into) {
+    const auto text = take(key);
+    if (!text) return;
+    const auto value = parse_number(*text);
+    if (value) {
+      into = static_cast<Number>(*value);
+    } else {
+      wrong(std::string(key) + "=" + *text + ": not a number");
+    }
+  }
+  [[nodiscard]] std::optional<std::string> take(std::string_view key);
+  /// What is wrong with the request, words that nobody took included; empty: nothing.
+  [[nodiscard]] std::string complaint() const;
+
+ private:
+  void wrong(std::string text);
+
+  Arguments left_;
+  std::string wrong_;
+};
 
 }  // namespace troot::fusefs

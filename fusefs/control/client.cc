@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "fusefs/control/protocol.h"
 #include "fusefs/control/server.h"
 #include "fusefs/control/socket.h"
 #include "fusefs/control/verbs.h"
@@ -140,10 +141,9 @@ Result<ControlReply> control_request(const std::string& path, const std::string&
   auto answer = [&]() -> Result<std::string> {
     TRY(server, server_at(fd, how));
     CHECK_OK(send_request(fd, request));
-    const bool longer = request.starts_with("check ") || request == "refresh";
-    const auto patience = how.patience ? Clock::duration(*how.patience)
-                          : longer     ? Clock::duration(kLongPatience)
-                                       : kPatience;
+    const auto patience = how.patience          ? Clock::duration(*how.patience)
+                          : takes_long(request) ? Clock::duration(kLongPatience)
+                                                : kPatience;
     CHECK_OK(await_stopped(fd, server, patience));
     return receive_answer(fd, patience);
   }();

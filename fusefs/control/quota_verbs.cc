@@ -1,15 +1,13 @@
 // The verbs of the control socket that show and change project quota.
-#include <charconv>
+#include "fusefs/control/quota_verbs.h"
+
 #include <chrono>
-#include <limits>
 #include <thread>
 #include <unordered_map>
 
-#include "fusefs/control/answer.h"
-#include "fusefs/launch/option_text.h"
 #include "quota/quota.h"
 
-namespace troot::fusefs {
+namespace troot::fusefs::quota_verbs {
 namespace {
 
 using Quota = quota::Quota;
@@ -19,66 +17,6 @@ using quota::ProjId;
 /// A comparison of memory and ledger that meets a settle under way is made again so many times.
 constexpr int kCheckAttempts = 20;
 constexpr std::chrono::milliseconds kCheckPause{50};
-
-/// A plain number of at most 63 bits, as amounts are signed inside.
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-    return std::nullopt;
-  return number;
-}
-
-/// A request's words, each of which must be taken. The first thing that is wrong is kept.
-class Request {
- public:
-  explicit Request(const Arguments& arguments) : left_(arguments) {}
-
-  [[nodiscard]] std::optional<ProjId> project(std::string_view key) {
-    const auto text = take(key);
-    if (!text) return std::nullopt;
-    const auto id = parse_u32(*text);
-    if (!id) wrong(std::string(key) + "=" + *text + ": not a project id");
-    return id ? std::optional(ProjId{*id}) : std::nullopt;
-  }
-  [[nodiscard]] ProjId named_project() {
-    const auto id = project("project");
-    if (!id) wrong("project=ID is missing");
-    return id.value_or(quota::kDefaultProject);
-  }
-  /// Leaves `into` as it is where the key is absent.
-  template <typename Number>
-  void number(std::string_view key, Number& into) {
-    const auto text = take(key);
-    if (!text) return;
-    const auto value = parse_number(*text);
-    if (value) {
-      into = static_cast<Number>(*value);
-    } else {
-      wrong(std::string(key) + "=" + *text + ": not a number");
-    }
-  }
-  [[nodiscard]] std::optional<std::string> take(std::string_view key) {
-    const auto found = left_.find(key);
-    if (found == left_.end()) return std::nullopt;
-    std::string value = found->second;
-    left_.erase(found);
-    return value;
-  }
-  /// What is wrong with the request, words that nobody took included; empty: nothing.
-  [[nodiscard]] std::string complaint() const {
-    if (!wrong_.empty() || left_.empty()) return wrong_;
-    return left_.begin()->first + ": not a word of this request";
-  }
-
- private:
-  void wrong(std::string text) {
-    if (wrong_.empty()) wrong_ = std::move(text);
-  }
-  Arguments left_;
-  std::string wrong_;
-};
 
 #define CHECK_REQUEST(request) \
   if (const std::string bad = (request).complaint(); !bad.empty()) return refuse(EINVAL, bad)
@@ -107,6 +45,53 @@ void add_project(Lines& lines, const ProjectState& state) {
   lines.end();
 }
 
+/// What a request says of inodes beside numbers: "none", "derived", or "default", which derives a
+/// limit unless something was said before. EINVAL's line: another word.
+std::string take_inode_rule(Request& request, quota::Limits& limits) {
+  const auto word = request.take("inodes");
+  if (!word) return "";
+  if (*word == "none" || *word == "derived") {
+    limits.inodes.hard = 0;
+    limits.inode_rule = *word == "none" ? quota::InodeRule::kNone : quota::InodeRule::kDerived;
+  } else if (*word != "default") {
+    return "inodes=" + *word + ": none, derived or default";
+  } else if (limits.inode_rule == quota::InodeRule::kUnsaid) {
+    limits.inode_rule = quota::InodeRule::kDerived;
+  }
+  return "";
+}
+
+struct Compared {
+  quota::Usage ledger, memory;
+};
+using Differences = std::map<std::uint32_t, Compared>;
+
+/// Where usage in memory is not the sum over the ledger's inode records of a project and of those
+/// below it.
+Differences compare(const std::vector<quota::ProjectReport>& ledger,
+                    const std::vector<ProjectState>& memory) {
+  std::unordered_map<std::uint32_t, std::uint32_t> parents;
+  Differences all;
+  for (const auto& one : memory) {
+    all[quota::to_u32(one.report.id)].memory = one.report.used;
+    if (one.parent) parents[quota::to_u32(one.report.id)] = quota::to_u32(*one.parent);
+  }
+  for (const auto& one : ledger) {
+    std::uint32_t id = quota::to_u32(one.id);
+    for (bool more = true; more;) {
+      Compared& at = all[id];
+      at.ledger = at.ledger + one.used;
+      const auto above = parents.find(id);
+      more = above != parents.end();
+      if (more) id = above->second;
+    }
+  }
+  std::erase_if(all, [](const auto& one) { return one.second.ledger == one.second.memory; });
+  return all;
+}
+
+}  // namespace
+
 Answer report(const Quota& quota, Request request) {
   const auto only = request.project("project");
   CHECK_REQUEST(request);
@@ -128,22 +113,6 @@ Answer state(const Quota& quota, const Request& request) {
   add_limits(lines, quota.total());
   lines.end();
   return std::move(lines).ok();
-}
-
-/// What a request says of inodes beside numbers: "none", "derived", or "default", which derives a
-/// limit unless something was said before. EINVAL's line: another word.
-std::string take_inode_rule(Request& request, quota::Limits& limits) {
-  const auto word = request.take("inodes");
-  if (!word) return "";
-  if (*word == "none" || *word == "derived") {
-    limits.inodes.hard = 0;
-    limits.inode_rule = *word == "none" ? quota::InodeRule::kNone : quota::InodeRule::kDerived;
-  } else if (*word != "default") {
-    return "inodes=" + *word + ": none, derived or default";
-  } else if (limits.inode_rule == quota::InodeRule::kUnsaid) {
-    limits.inode_rule = quota::InodeRule::kDerived;
-  }
-  return "";
 }
 
 Answer limit(Quota& quota, Request request) {
@@ -218,35 +187,6 @@ Answer enforce(Quota& quota, Request request) {
   return Lines().ok();
 }
 
-struct Compared {
-  quota::Usage ledger, memory;
-};
-using Differences = std::map<std::uint32_t, Compared>;
-
-/// Where usage in memory is not the sum over the ledger's inode records of a project and of those
-/// below it.
-Differences compare(const std::vector<quota::ProjectReport>& ledger,
-                    const std::vector<ProjectState>& memory) {
-  std::unordered_map<std::uint32_t, std::uint32_t> parents;
-  Differences all;
-  for (const auto& one : memory) {
-    all[quota::to_u32(one.report.id)].memory = one.report.used;
-    if (one.parent) parents[quota::to_u32(one.report.id)] = quota::to_u32(*one.parent);
-  }
-  for (const auto& one : ledger) {
-    std::uint32_t id = quota::to_u32(one.id);
-    for (bool more = true; more;) {
-      Compared& at = all[id];
-      at.ledger = at.ledger + one.used;
-      const auto above = parents.find(id);
-      more = above != parents.end();
-      if (more) id = above->second;
-    }
-  }
-  std::erase_if(all, [](const auto& one) { return one.second.ledger == one.second.memory; });
-  return all;
-}
-
 /// Usage changes while a busy mount is compared; a true difference is the same each time.
 Answer check(Quota& quota, const Request& request) {
   CHECK_REQUEST(request);
@@ -297,28 +237,4 @@ Answer sync(Quota& quota, const Request& request) {
   return done(quota.flush(Quota::Sync::kToDisk));
 }
 
-}  // namespace
-
-std::optional<Answer> answer_quota(quota::Quota* quota, const std::string& verb,
-                                   const Arguments& arguments) {
-  using Verb = Answer (*)(Quota&, Request);
-  static const std::map<std::string_view, Verb> verbs{
-      {"report", [](Quota& q, Request r) { return report(q, std::move(r)); }},
-      {"state", [](Quota& q, Request r) { return state(q, r); }},
-      {"limit", &limit},
-      {"grace", &grace},
-      {"timer", &timer},
-      {"parent", &parent},
-      {"reset-peak", &reset_peak},
-      {"enforce", &enforce},
-      {"check", [](Quota& q, Request r) { return check(q, r); }},
-      {"new-project", &new_project},
-      {"watch", [](Quota&, Request r) { return watch(r); }},
-      {"sync", [](Quota& q, Request r) { return sync(q, r); }}};
-  const auto found = verbs.find(verb);
-  if (found == verbs.end()) return std::nullopt;
-  if (quota == nullptr) return refuse(EOPNOTSUPP, "this mount was made with noquota");
-  return found->second(*quota, Request(arguments));
-}
-
-}  // namespace troot::fusefs
+}  // namespace troot::fusefs::quota_verbs

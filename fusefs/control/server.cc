@@ -1,5 +1,4 @@
-// The thread that serves the control socket: who is let in, and how long one may
-// stay.
+// The thread that serves the control socket: who is let in, and how long a client may stay.
 #include "fusefs/control/server.h"
 
 #include <fcntl.h>
@@ -19,6 +18,7 @@
 #include <optional>
 #include <thread>
 
+#include "fusefs/control/protocol.h"
 #include "fusefs/control/socket.h"
 #include "fusefs/control/verbs.h"
 #include "fusefs/control/watch.h"
@@ -197,6 +197,7 @@ class SocketServer final : public ControlServer {
       client.input.erase(0, end + 1);
       // Between events no answer could be told from them.
       if (client.watcher) return false;
+      // Others are answered meanwhile.
       if (takes_long(line)) {
         if (!answer_aside(client.fd, line)) return false;
         continue;
@@ -210,11 +211,6 @@ class SocketServer final : public ControlServer {
     if (client.input.size() < kMostRequestBytes) return true;
     (void)send_all(client.fd, error_answer(E2BIG, "a request is one short line"));
     return false;
-  }
-
-  /// A walk over the whole upper, or all that is known: others are answered meanwhile.
-  static bool takes_long(std::string_view line) {
-    return line.starts_with("check ") || line == "refresh";
   }
 
   /// Answers in a thread of its own, one at a time. The client may be dropped meanwhile: it is

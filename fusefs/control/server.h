@@ -1,44 +1,10 @@
-// The control socket of a running server: who may ask what, the words of the
-// protocol, and the client that the tools use. docs/FORMAT.md, "The control socket", has the
-// grammar.
+// The control socket of a running server, and the client that the tools use.
 //
-// A stream socket (AF_UNIX). A request is one line of words separated by one space, `key=value`
-// after the verb; the answer is "ok" or "error ERRNO TEXT" on the first line, then `key=value`
-// lines, then an empty line. In a value a blank, a backslash and control characters are written as
-// \ooo, as /proc/mounts has it. A connection may carry several requests, one after the other. Only
-// the server's own user and root are answered (SO_PEERCRED); others get EPERM.
-//
-//   status                      used_bytes limit_bytes soft_bytes used_inodes limit_inodes
-//                               peak_bytes failcnt pid inodes names open_files parked copied_up
-//                               ring_requests enforcing upper passthrough (those up to failcnt
-//                               only with quota, the last only where the mount was asked for it)
-//   report [project=ID]         one line a project, separated by spaces: project used_bytes
-//                               used_inodes bsoft bhard isoft ihard bytes_timer inodes_timer
-//                               peak_bytes peak_inodes failcnt margin_bytes, and where it has its
-//                               own: bgrace igrace parent
-//   state                       enforcing, bgrace igrace (the mount's default, in seconds), then
-//   the
-//                               total in the words of a report
-//   limit [project=ID] [bsoft=N bhard=N isoft=N ihard=N]   absent ones stay; no project: the total
-//   grace [project=ID] [bytes=S] [inodes=S]   grace periods in seconds; no project: the default
-//   timer project=ID [bytes=T] [inodes=T]     when running timers end, in seconds since the epoch
-//   parent project=ID parent=ID|none
-//   reset-peak project=ID
-//   enforce on|off
-//   check                       projects=N, differences=N, then one line for each project whose
-//                               usage in memory is not the sum over the ledger's inode records:
-//                               project ledger_bytes ledger_inodes used_bytes used_inodes
-//   requests                    NAME=N: what the kernel has asked since the mount, by kind of
-//                               request
-//   new-project [first=ID]      project=ID: one from there on that was never used, and that nobody
-//                               else is given
-//   watch                       "ok", then a line for each event from now on (docs/FORMAT.md); the
-//                               empty line comes when the server ends. A subscriber who reads too
-//                               slowly gets `lost=N` in place of N events
-//   refresh                     directories=N names=N failed=N: lowers that were changed below the
-//                               mount are looked at again, and the kernel has dropped what is stale
-//   sync                        ledger to disk
-//   quit                        unmounts and ends, as fusermount3 -u would
+// A stream socket (AF_UNIX). A request is a line of words; the answer is "ok" or "error ERRNO TEXT"
+// on the first line, then `key=value` lines, then an empty line. fusefs/control/protocol.h has the
+// requests, docs/FORMAT.md ("The control socket") the syntax. A connection may carry several
+// requests, one after the other. Only the server's own user and root are answered (SO_PEERCRED);
+// others get EPERM.
 #pragma once
 
 #include <sys/types.h>

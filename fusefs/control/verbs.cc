@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <vector>
+#include <span>
 
 #include "fusefs/control/answer.h"
+#include "fusefs/control/protocol.h"
+#include "fusefs/control/quota_verbs.h"
 #include "fusefs/control/server.h"
 #include "fusefs/fuse/passthrough.h"
 #include "fusefs/overlay.h"
@@ -51,11 +53,8 @@ Answer status(const ControlSubject& subject) {
 /// only.
 Answer check_objects(const ControlSubject& subject, const Arguments& arguments) {
   constexpr std::size_t kMostShown = 1000;
-  const auto how = arguments.begin();
-  const bool known = arguments.size() == 1 && (how->first == "objects" || how->first == "repair");
-  if (!known || !how->second.empty())
-    return refuse(EINVAL, "check takes nothing, or objects, or repair");
-  const auto mode = how->first == "repair" ? CheckMode::kMend : CheckMode::kLook;
+  if (arguments.size() != 1) return refuse(EINVAL, "check objects or repair, not both");
+  const auto mode = arguments.contains("repair") ? CheckMode::kMend : CheckMode::kLook;
   const auto found = subject.overlay.check(mode);
   if (!found) return refuse(found.error());
   Lines lines;
@@ -94,43 +93,86 @@ Answer requests(const RequestCounts& counts) {
 }
 
 /// The words after the verb: `key=value`, or a word of its own, which is kept with an empty value.
-std::optional<Arguments> parse_arguments(const std::vector<std::string>& words) {
+std::optional<Arguments> parse_arguments(std::span<const std::string_view> words) {
   Arguments arguments;
-  for (std::size_t i = 1; i < words.size(); ++i) {
-    const auto equals = words[i].find('=');
+  for (const std::string_view word : words.subspan(1)) {
+    const auto equals = word.find('=');
     const std::string value =
-        equals == std::string::npos ? "" : unescape_value(words[i].substr(equals + 1));
-    if (!arguments.emplace(words[i].substr(0, equals), value).second) return std::nullopt;
+        equals == std::string_view::npos ? "" : unescape_value(word.substr(equals + 1));
+    if (!arguments.emplace(word.substr(0, equals), value).second) return std::nullopt;
   }
   return arguments;
+}
+
+Answer answer_quota(quota::Quota& quota, Verb verb, const Request& request) {
+  switch (verb) {
+    case Verb::kReport:
+      return quota_verbs::report(quota, request);
+    case Verb::kState:
+      return quota_verbs::state(quota, request);
+    case Verb::kLimit:
+      return quota_verbs::limit(quota, request);
+    case Verb::kGrace:
+      return quota_verbs::grace(quota, request);
+    case Verb::kTimer:
+      return quota_verbs::timer(quota, request);
+    case Verb::kParent:
+      return quota_verbs::parent(quota, request);
+    case Verb::kResetPeak:
+      return quota_verbs::reset_peak(quota, request);
+    case Verb::kCheck:
+      return quota_verbs::check(quota, request);
+    case Verb::kNewProject:
+      return quota_verbs::new_project(quota, request);
+    case Verb::kWatch:
+      return quota_verbs::watch(request);
+    case Verb::kEnforce:
+      return quota_verbs::enforce(quota, request);
+    case Verb::kSync:
+      return quota_verbs::sync(quota, request);
+    // Those of the caller; the compiler says where a verb is missing.
+    case Verb::kStatus:
+    case Verb::kCheckObjects:
+    case Verb::kRefresh:
+    case Verb::kRequests:
+    case Verb::kQuit:
+      break;
+  }
+  return refuse(ENOSYS, "nobody answers this");
+}
+
+Answer answer_known(const ControlSubject& subject, const VerbGrammar& grammar,
+                    const Arguments& arguments) {
+  quota::Quota* const quota = subject.overlay.quota();
+  if (grammar.needs == Needs::kQuota && quota == nullptr)
+    return refuse(EOPNOTSUPP, "this mount was made with noquota");
+  switch (grammar.verb) {
+    case Verb::kStatus:
+      return status(subject);
+    case Verb::kCheckObjects:
+      return check_objects(subject, arguments);
+    case Verb::kRefresh:
+      return refresh(subject);
+    case Verb::kRequests:
+      return requests(subject.requests);
+    case Verb::kQuit:
+      return {"ok\n\n", After::kQuit};
+    default:
+      return answer_quota(*quota, grammar.verb, Request(arguments));
+  }
 }
 
 }  // namespace
 
 Answer answer_request(const ControlSubject& subject, std::string_view line) {
-  std::vector<std::string> words;
-  for (std::size_t at = 0; at <= line.size();) {
-    const auto end = std::min(line.find(' ', at), line.size());
-    if (end > at) words.emplace_back(line.substr(at, end - at));
-    at = end + 1;
-  }
+  const auto words = words_of(line);
   if (words.empty()) return refuse(EINVAL, "an empty request");
-  const std::string& verb = words[0];
   const auto arguments = parse_arguments(words);
   if (!arguments) return refuse(EINVAL, "a key is given twice");
+  const VerbGrammar* const grammar = grammar_of(words);
+  if (grammar == nullptr) return refuse(EINVAL, why_not_known(words));
   if (subject.settle) subject.settle();
-  if (verb == "check" && !arguments->empty()) return check_objects(subject, *arguments);
-  if (auto answer = answer_quota(subject.overlay.quota(), verb, *arguments))
-    return std::move(*answer);
-  if (verb == "status" && arguments->empty()) return status(subject);
-  if (verb == "refresh" && arguments->empty()) return refresh(subject);
-  if (verb == "requests" && arguments->empty()) return requests(subject.requests);
-  if (verb == "quit" && arguments->empty()) return {"ok\n\n", After::kQuit};
-  return refuse(
-      EINVAL,
-      escape_value(verb) +
-          ": not a request; known: status report state limit grace timer parent reset-peak enforce "
-          "check requests new-project watch refresh sync quit");
+  return answer_known(subject, *grammar, *arguments);
 }
 
 }  // namespace troot::fusefs

@@ -1,5 +1,5 @@
-// The words of the control protocol and what each does (fusefs/control/server.h has
-// the grammar). Knows nothing of sockets.
+// What is answered to the requests of the control socket (fusefs/control/protocol.h has the
+// grammar). Knows nothing of sockets.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
-// One subscriber of the control socket's `watch`: where it stands in the ring of
-// events, and what it has not taken yet. Bounded: the next events are looked up only once the last
-// were sent, so that one who does not read falls behind in the ring and costs nothing.
+// One subscriber of the control socket's `watch`: where it stands in the ring of events, and what
+// it has not taken yet. Bounded: the next events are looked up only once the last were sent, so
+// that a subscriber that does not read falls behind in the ring and costs nothing.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace troot::fusefs {
 
-/// `event=N time=T code=NAME number=N [project=ID] used=N soft=N hard=N timer=T`, without newline.
+/// A line of the answer to `watch` (fusefs/control/protocol.h), without newline.
 [[nodiscard]] std::string event_line(const quota::Event& event);
 
 class Watcher {

@@ -2,8 +2,7 @@
 // noexcept; exceptions of libraries become ENOMEM or EIO, so that no request can end the server.
 //
 // There are no opens: OPEN, OPENDIR, CREATE, FLUSH and ACCESS are refused once and never come again
-// (docs/DESIGN.md, "The union in memory"). A mount that passes files through serves OPEN, CREATE
-// and RELEASE.
+// (docs/design/boundary.md). A mount that passes files through serves OPEN, CREATE and RELEASE.
 #pragma once
 
 #include <string>

@@ -64,7 +64,6 @@ void setattr(fuse_req_t req, fuse_ino_t id, struct stat* attr, int to_set,
              fuse_file_info* file) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
     SetAttr set = decode(*attr, to_set);
     set.by_file = file != nullptr;
     // A write that is passed through and takes set-id bits away has the kernel ask for a change of
@@ -72,7 +71,9 @@ void setattr(fuse_req_t req, fuse_ino_t id, struct stat* attr, int to_set,
     // HANDLE_KILLPRIV_V2 a WRITE would say it). One that takes a file capability alone does, too:
     // should the file have set-id bits besides, they go even where root writes.
     if (to.passthrough != nullptr && to_set == 0) set.kill_suidgid = true;
-    return reply_attr(req, id, with_room(to, [&] { return to.overlay.setattr(caller, id, set); }));
+    return reply_attr(req, id, with_room(to, caller_of(req), [&](const Caller& caller) {
+                        return to.overlay.setattr(caller, id, set);
+                      }));
   });
 }
 
@@ -89,10 +90,10 @@ void setxattr(fuse_req_t req, fuse_ino_t id, const char* name, const char* value
               int flags) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
     const std::string_view bytes(value, size);
-    return reply_status(
-        req, with_room(to, [&] { return to.overlay.setxattr(caller, id, name, bytes, flags); }));
+    return reply_status(req, with_room(to, caller_of(req), [&](const Caller& caller) {
+                          return to.overlay.setxattr(caller, id, name, bytes, flags);
+                        }));
   });
 }
 
@@ -112,9 +113,9 @@ void listxattr(fuse_req_t req, fuse_ino_t id, std::size_t size) noexcept {
 void removexattr(fuse_req_t req, fuse_ino_t id, const char* name) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
-    return reply_status(req,
-                        with_room(to, [&] { return to.overlay.removexattr(caller, id, name); }));
+    return reply_status(req, with_room(to, caller_of(req), [&](const Caller& caller) {
+                          return to.overlay.removexattr(caller, id, name);
+                        }));
   });
 }
 
@@ -158,8 +159,9 @@ template <typename T>
 
 int set_project(const Ioctl& call, const ProjectAttr& attr) {
   Served& to = served(call.req);
-  const Caller caller = caller_of(call.req);
-  const auto done = with_room(to, [&] { return to.overlay.set_project(caller, call.id, attr); });
+  const auto done = with_room(to, caller_of(call.req), [&](const Caller& caller) {
+    return to.overlay.set_project(caller, call.id, attr);
+  });
   if (!done) return done.error().value();
   (void)::fuse_reply_ioctl(call.req, 0, nullptr, 0);
   return 0;

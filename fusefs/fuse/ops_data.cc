@@ -19,11 +19,11 @@ void write(fuse_req_t req, fuse_ino_t id, const char* data, std::size_t size, of
            fuse_file_info*) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
     const WriteMode mode{current_request().from_mapping, current_request().kill_suidgid};
     const std::span bytes(reinterpret_cast<const std::byte*>(data), size);
-    const auto written =
-        with_room(to, [&] { return to.overlay.write(caller, id, offset, bytes, mode); });
+    const auto written = with_room(to, caller_of(req), [&](const Caller& caller) {
+      return to.overlay.write(caller, id, offset, bytes, mode);
+    });
     if (!written) return written.error().value();
     (void)::fuse_reply_write(req, written->bytes);
     if (written->suid_killed) to.notifier->stale_attributes(id);
@@ -43,9 +43,9 @@ void fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t leng
                fuse_file_info*) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
-    return reply_status(
-        req, with_room(to, [&] { return to.overlay.fallocate(caller, id, mode, offset, length); }));
+    return reply_status(req, with_room(to, caller_of(req), [&](const Caller& caller) {
+                          return to.overlay.fallocate(caller, id, mode, offset, length);
+                        }));
   });
 }
 
@@ -64,8 +64,7 @@ void copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_fi
   guarded(req, [&] {
     if (flags != 0) return EINVAL;  // none is defined
     Served& in = served(req);
-    const Caller caller = caller_of(req);
-    const auto copied = with_room(in, [&] {
+    const auto copied = with_room(in, caller_of(req), [&](const Caller& caller) {
       return in.overlay.copy_file_range(caller, from, from_offset, to, to_offset, length);
     });
     if (!copied) return copied.error().value();

@@ -54,8 +54,7 @@ void forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) 
 void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
-    return reply_made(req, parent, name, with_room(to, [&] {
+    return reply_made(req, parent, name, with_room(to, caller_of(req), [&](const Caller& caller) {
                         return to.overlay.mknod(caller, parent, name, mode, rdev);
                       }));
   });
@@ -64,17 +63,16 @@ void mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev
 void mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
-    return reply_made(req, parent, name,
-                      with_room(to, [&] { return to.overlay.mkdir(caller, parent, name, mode); }));
+    return reply_made(req, parent, name, with_room(to, caller_of(req), [&](const Caller& caller) {
+                        return to.overlay.mkdir(caller, parent, name, mode);
+                      }));
   });
 }
 
 void symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const Caller caller = caller_of(req);
-    return reply_made(req, parent, name, with_room(to, [&] {
+    return reply_made(req, parent, name, with_room(to, caller_of(req), [&](const Caller& caller) {
                         return to.overlay.symlink(caller, parent, name, target);
                       }));
   });
@@ -84,23 +82,27 @@ void link(fuse_req_t req, fuse_ino_t id, fuse_ino_t new_parent, const char* new_
   guarded(req, [&] {
     Served& to = served(req);
     return reply_made(req, new_parent, new_name,
-                      with_room(to, [&] { return to.overlay.link(id, new_parent, new_name); }));
+                      with_room(to, caller_of(req), [&](const Caller& caller) {
+                        return to.overlay.link(caller, id, new_parent, new_name);
+                      }));
   });
 }
 
 void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    return reply_removed(req, parent, name,
-                         with_room(to, [&] { return to.overlay.unlink(parent, name); }));
+    return reply_removed(req, parent, name, with_room(to, Caller{}, [&](const Caller&) {
+                           return to.overlay.unlink(parent, name);
+                         }));
   });
 }
 
 void rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    return reply_removed(req, parent, name,
-                         with_room(to, [&] { return to.overlay.rmdir(parent, name); }));
+    return reply_removed(req, parent, name, with_room(to, Caller{}, [&](const Caller&) {
+                           return to.overlay.rmdir(parent, name);
+                         }));
   });
 }
 
@@ -108,8 +110,9 @@ void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_
             const char* new_name, unsigned flags) noexcept {
   guarded(req, [&] {
     Served& to = served(req);
-    const auto status =
-        with_room(to, [&] { return to.overlay.rename(parent, name, new_parent, new_name, flags); });
+    const auto status = with_room(to, caller_of(req), [&](const Caller& caller) {
+      return to.overlay.rename(caller, parent, name, new_parent, new_name, flags);
+    });
     // The kernel moves its entry: nothing stays under the old name.
     if (status) to.notifier->back(new_parent, new_name);
     return reply_status(req, status);

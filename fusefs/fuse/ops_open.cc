@@ -1,5 +1,5 @@
 // The operations that begin and end an open file. They come at all only where files
-// are passed through to the kernel (docs/DESIGN.md, "Passthrough"); and TMPFILE, which makes one by
+// are passed through to the kernel (docs/design/passthrough.md); and TMPFILE, which makes one by
 // its nature.
 #include <linux/fuse.h>
 
@@ -101,8 +101,7 @@ void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
     const bool is_nameless = is_tmpfile(current_request());
     // Where there are no opens CREATE is refused once, and the kernel goes on with MKNOD.
     if (!is_nameless && !passes_through(to)) return ENOSYS;
-    const Caller caller = caller_of(req);
-    const auto entry = with_room(to, [&] {
+    const auto entry = with_room(to, caller_of(req), [&](const Caller& caller) {
       return is_nameless ? to.overlay.tmpfile(caller, parent, mode)
                          : to.overlay.mknod(caller, parent, name, S_IFREG | (mode & 07777), 0);
     });

@@ -65,17 +65,18 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
 
 /// Runs an operation that may lack room. Unlinked files keep theirs until the kernel forgets them,
 /// so when it is refused the FORGETs that wait are served and it is tried once more (quota.md rule
-/// 10).
-template <std::invocable Operation>
-[[nodiscard]] auto with_room(Served& served, Operation&& operation) {
+/// 10). It is called with the caller, who hears of the refusal.
+template <std::invocable<const Caller&> Operation>
+[[nodiscard]] auto with_room(Served& served, Caller caller, Operation&& operation) {
   const auto forgets = served.workers->forgets();
   quota::HeldRefusal refusal;
-  auto result = operation();
+  caller.refusal = &refusal;
+  auto result = operation(std::as_const(caller));
   if (result || !(result.error() == EDQUOT || result.error() == ENOSPC)) return result;
   served.workers->drain();
   if (served.workers->forgets() == forgets) return result;
   refusal.drop();
-  return operation();
+  return operation(std::as_const(caller));
 }
 
 /// How long the kernel may keep attributes.

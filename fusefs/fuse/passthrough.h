@@ -1,6 +1,6 @@
 // Which open files the kernel reads and writes by itself, without the server (FUSE
 // passthrough, Linux 6.9), the files it was given for that ("backings"), and how such opens mix
-// with those that the server serves. docs/DESIGN.md, "Passthrough", has the rules.
+// with those that the server serves. docs/design/passthrough.md has the rules.
 //
 // The kernel keeps one mode for an inode: all its open files are passed through to one backing, or
 // none is. It leaves a mode before it sends the RELEASE that ends it here, so what is counted here

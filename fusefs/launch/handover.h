@@ -1,5 +1,5 @@
-// The server's side of a start for a world (docs/DESIGN.md, "How a server is started
-// for a world"): the words that it writes to the socket, and the descriptors that it gets.
+// The server's side of a start for a world (docs/design/start.md): the words that it writes to the
+// socket, and the descriptors that it gets.
 #pragma once
 
 #include <optional>

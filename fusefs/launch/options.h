@@ -49,7 +49,7 @@ struct MountOptions {
   std::string subtype = "trootfs";
   std::string log_file;
   std::string control;   ///< empty: the default below the work directory
-  int fuse_socket = -1;  ///< docs/DESIGN.md, "How a server is started for a world"
+  int fuse_socket = -1;  ///< how a server is started for a world, docs/design/start.md
   unsigned threads = 0;  ///< most workers; 0: the default
   IoUring io_uring = IoUring::kAuto;
   Follow follow = Follow::kAuto;

@@ -20,8 +20,7 @@
 #include "fusefs/upper/intent.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/whiteout.h"
-#include "fusefs/verbs/names.h"
-#include "fusefs/verbs/readdir.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -51,17 +50,17 @@ std::string path_of(const StepPtr& step) {
 /// An inode found by its names, with the lookups that were counted on the way.
 class Found {
  public:
-  Found(Core& core, const std::vector<std::string>& names) : core_(core), inode_(core.root) {
+  Found(State& state, const std::vector<std::string>& names) : state_(state), inode_(state.root) {
     for (const std::string& name : names) {
-      const auto entry = look_up(core, inode_->id(), name);
-      inode_ = entry ? core.inodes.find(entry->id) : nullptr;
+      const auto entry = verbs::lookup(state, inode_->id(), name);
+      inode_ = entry ? state.inodes.find(entry->id) : nullptr;
       if (inode_ == nullptr) return;
       held_.push_back(inode_);
     }
   }
   ~Found() {
     for (Inode* inode : held_) {
-      if (inode != core_.root) unref(core_, inode, 1);
+      if (inode != state_.root) unref(state_, inode, 1);
     }
   }
   Found(const Found&) = delete;
@@ -70,17 +69,17 @@ class Found {
   [[nodiscard]] Inode* inode() const { return inode_; }
 
  private:
-  Core& core_;
+  State& state_;
   Inode* inode_;
   std::vector<Inode*> held_;
 };
 
 class Checker {
  public:
-  Checker(Core& core, CheckMode mode) : core_(core), mode_(mode) {}
+  Checker(State& state, CheckMode mode) : state_(state), mode_(mode) {}
 
   Result<CheckResult> run() {
-    CHECK_OK(core_.quota->each_record(
+    CHECK_OK(state_.quota->each_record(
         [this](const InodeKey& key, const InodeRecord&) { before_.push_back(key); }));
     met_.assign(before_.size(), false);
     CHECK_OK(walk([this](const StepPtr& step, int dirfd, const char* name, const struct statx& sx) {
@@ -91,7 +90,7 @@ class Checker {
     CHECK_OK(look_closer());
     CHECK_OK(find_stale());
     if (mode_ == CheckMode::kMend) {
-      TRY(projects, core_.quota->mend_sums());
+      TRY(projects, state_.quota->mend_sums());
       result_.projects_mended = projects;
     }
     return std::move(result_);
@@ -103,14 +102,14 @@ class Checker {
   /// Every object of the upper that is charged. One descriptor, whatever the depth; what goes away
   /// under it is passed over.
   Status walk(const Visit& visit) {
-    const int upper = core_.layers[kUpper].root->get();
+    const int upper = state_.layout.layers[kUpper].root->get();
     std::vector<StepPtr> waiting{StepPtr::root()};
     StepPtr here;
     Fd at;
     TRY(root, posix::stat_at(upper, "."));
     CHECK_OK(visit(waiting.back(), upper, ".", root));
     while (!waiting.empty()) {
-      if (core_.checks_cancelled.load(std::memory_order_relaxed)) return fail(ECANCELED);
+      if (state_.checks_cancelled.load(std::memory_order_relaxed)) return fail(ECANCELED);
       const StepPtr step = std::move(waiting.back());
       waiting.pop_back();
       // Mostly it is in the directory that was walked last.
@@ -157,8 +156,8 @@ class Checker {
   }
 
   Status compare(const StepPtr& step, int dirfd, const char* name, const struct statx& sx) {
-    const auto e = examine(core_, dirfd, name, sx);
-    if (e && is_upper_whiteout(core_, dirfd, name, sx, e->flags)) return {};
+    const auto e = examine(state_, dirfd, name, sx);
+    if (e && is_upper_whiteout(state_, dirfd, name, sx, e->flags)) return {};
     ++result_.objects;
     meet(key_of(sx));
     if (!e) {
@@ -172,7 +171,7 @@ class Checker {
   Status compare_batch() {
     std::vector<InodeKey> keys;
     for (const Seen& seen : batch_) keys.push_back(seen.key);
-    TRY(records, core_.quota->records(keys, quota::Quota::Records::kOnDisk));
+    TRY(records, state_.quota->records(keys, quota::Quota::Records::kOnDisk));
     for (std::size_t i = 0; i < batch_.size(); ++i) {
       if (records[i] != batch_[i].record) suspects_.push_back(batch_[i].step);
     }
@@ -182,7 +181,8 @@ class Checker {
 
   /// Objects that may have no name in the upper: parked, staged, in the index of hard links.
   Status meet_parked() {
-    for (const int dirfd : {core_.parked.get(), core_.stage.get(), core_.index.get()}) {
+    for (const int dirfd :
+         {state_.work.parked.get(), state_.work.stage.get(), state_.work.index.get()}) {
       TRY(fd, posix::open_at(dirfd, ".", O_RDONLY | O_DIRECTORY));
       CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
         if (const auto sx = posix::stat_at(fd.get(), CName(d.name).get())) meet(key_of(*sx));
@@ -199,7 +199,7 @@ class Checker {
       if (look > 1) std::this_thread::sleep_for(kPause);
       std::vector<StepPtr> left;
       for (StepPtr& step : suspects_) {
-        if (core_.checks_cancelled.load(std::memory_order_relaxed)) return fail(ECANCELED);
+        if (state_.checks_cancelled.load(std::memory_order_relaxed)) return fail(ECANCELED);
         TRY(same, look_once(step, look == kLooks));
         if (!same) left.push_back(std::move(step));
       }
@@ -210,18 +210,18 @@ class Checker {
 
   /// True: nothing is wrong. Else, at the last look, it is noted and mended.
   Result<bool> look_once(const StepPtr& step, bool last) {
-    const Found found(core_, names_of(step));
+    const Found found(state_, names_of(step));
     Inode* inode = found.inode();
     if (inode == nullptr || !inode->in_upper()) return true;
     std::shared_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return true;
     std::lock_guard charge(account_lock(inode));
-    TRY(account, account_held(core_, inode));
-    TRY(at, where(core_, inode));
+    TRY(account, account_held(state_, inode));
+    TRY(at, where(state_, inode));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(e, examine(core_, at.fd(), at.text(), sx));
+    TRY(e, examine(state_, at.fd(), at.text(), sx));
     TRY(records,
-        core_.quota->records(std::span(&e.account.key, 1), quota::Quota::Records::kSettled));
+        state_.quota->records(std::span(&e.account.key, 1), quota::Quota::Records::kSettled));
     const InodeRecord upper = e.account.record();
     if (records[0] == upper && account->record() == upper) return true;
     if (!last) return false;
@@ -233,7 +233,7 @@ class Checker {
 
   /// The caller holds loc and account_lock.
   void mend(Inode* inode, Account& account, Examined&& e) {
-    const Intent intent(core_, inode, account);
+    const Intent intent(state_, inode, account);
     e.account.said = account.said;
     account = e.account;
     if (inode->is_dir()) {
@@ -246,14 +246,14 @@ class Checker {
       if (!e.preallocated.empty())
         data.preallocated = std::make_unique<std::vector<PageRange>>(std::move(e.preallocated));
     }
-    record(core_, account);
+    record(state_, account);
   }
 
   /// Records that belong to nothing.
   Status find_stale() {
     TRY(maybe, still_recorded());
     if (maybe.empty()) return {};
-    const std::unique_lock rename(core_.rename);
+    const std::unique_lock rename(state_.rename);
     CHECK_OK(walk([this](const StepPtr&, int, const char*, const struct statx& sx) -> Status {
       meet(key_of(sx));
       return {};
@@ -267,7 +267,7 @@ class Checker {
     }
     for (const auto& [key, record] : stale) {
       result_.differences.push_back({"", record, std::nullopt});
-      if (mode_ == CheckMode::kMend) core_.quota->erase(key);
+      if (mode_ == CheckMode::kMend) state_.quota->erase(key);
     }
     return {};
   }
@@ -277,7 +277,7 @@ class Checker {
     for (std::size_t i = 0; i < before_.size(); ++i) {
       if (!met_[i]) keys.push_back(before_[i]);
     }
-    TRY(records, core_.quota->records(keys, quota::Quota::Records::kSettled));
+    TRY(records, state_.quota->records(keys, quota::Quota::Records::kSettled));
     std::vector<std::pair<InodeKey, InodeRecord>> still;
     for (std::size_t i = 0; i < keys.size(); ++i) {
       if (records[i]) still.emplace_back(keys[i], *records[i]);
@@ -290,7 +290,7 @@ class Checker {
     InodeKey key;
     InodeRecord record;
   };
-  Core& core_;
+  State& state_;
   const CheckMode mode_;
   CheckResult result_;
   std::vector<InodeKey> before_;  ///< recorded when the check began; ascending
@@ -301,9 +301,9 @@ class Checker {
 
 }  // namespace
 
-Result<CheckResult> check_ledger(Core& core, CheckMode mode) {
-  if (!core.quota) return fail(EOPNOTSUPP);
-  return Checker(core, mode).run();
+Result<CheckResult> check_ledger(State& state, CheckMode mode) {
+  if (!state.quota) return fail(EOPNOTSUPP);
+  return Checker(state, mode).run();
 }
 
 }  // namespace troot::fusefs

@@ -7,6 +7,6 @@
 namespace troot::fusefs {
 
 /// As Overlay::check. Takes locks of the union as any operation does; the mount stays in use.
-[[nodiscard]] Result<CheckResult> check_ledger(Core& core, CheckMode mode);
+[[nodiscard]] Result<CheckResult> check_ledger(State& state, CheckMode mode);
 
 }  // namespace troot::fusefs

@@ -17,7 +17,7 @@
 #include "fusefs/upper/owner.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/whiteout.h"
-#include "fusefs/verbs/readdir.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -53,38 +53,38 @@ enum class Finds { kIt, kNothing };
 /// A lookup on an inode, given back at the end.
 class Held {
  public:
-  Held(Core& core, Inode* inode) : core_(core), inode_(inode) {}
+  Held(State& state, Inode* inode) : state_(state), inode_(inode) {}
   ~Held() {
-    if (inode_ != core_.root) unref(core_, inode_, 1);
+    if (inode_ != state_.root) unref(state_, inode_, 1);
   }
   Held(const Held&) = delete;
   Held& operator=(const Held&) = delete;
   [[nodiscard]] Inode* get() const { return inode_; }
 
  private:
-  Core& core_;
+  State& state_;
   Inode* inode_;
 };
 
 class Flattener {
  public:
-  Flattener(Core& core, FlattenMode mode, const FlattenSink& sink)
-      : core_(core), act_(mode == FlattenMode::kDo), sink_(sink) {}
+  Flattener(State& state, FlattenMode mode, const FlattenSink& sink)
+      : state_(state), act_(mode == FlattenMode::kDo), sink_(sink) {}
 
   Status run() {
     Parts parts;
-    for (std::uint16_t layer = 0; layer < core_.layers.size(); ++layer)
-      parts.push_back({layer, core_.layers[layer].root});
-    TRY(index, posix::open_at(core_.index.get(), ".", O_RDONLY | O_DIRECTORY));
+    for (std::uint16_t layer = 0; layer < state_.layout.layers.size(); ++layer)
+      parts.push_back({layer, state_.layout.layers[layer].root});
+    TRY(index, posix::open_at(state_.work.index.get(), ".", O_RDONLY | O_DIRECTORY));
     bool links = false;
     CHECK_OK(posix::list(index.get(), [&](const DirName&) {
       links = true;
       return false;
     }));
     // One plain lower layer says nothing that the other reader does not hear.
-    walks_lowers_ = links || core_.layers.size() > 2 || core_.config.aufs_whiteouts ||
-                    core_.layers.back().overridden;
-    return visit_dir(core_.root, parts, Fate::kMerged);
+    walks_lowers_ = links || state_.layout.layers.size() > 2 ||
+                    state_.layout.config.aufs_whiteouts || state_.layout.layers.back().overridden;
+    return visit_dir(state_.root, parts, Fate::kMerged);
   }
 
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -117,7 +117,7 @@ class Flattener {
 
   Result<std::vector<Child>> children(Inode* dir) {
     std::vector<Child> all;
-    CHECK_OK(lock_loaded(core_, dir));
+    CHECK_OK(lock_loaded(state_, dir));
     const std::unique_lock names(dir->dir->lock, std::adopt_lock);
     dir->dir->names.each([&](const Name* n) {
       all.push_back({std::string(n->view()), n->whiteout(), n->layer});
@@ -128,8 +128,8 @@ class Flattener {
   }
 
   Result<Inode*> look(Inode* dir, const std::string& name) {
-    TRY(entry, look_up(core_, dir->id(), name));
-    Inode* inode = core_.inodes.find(entry.id);
+    TRY(entry, verbs::lookup(state_, dir->id(), name));
+    Inode* inode = state_.inodes.find(entry.id);
     if (inode == nullptr) return fail(ESTALE);
     return inode;
   }
@@ -140,9 +140,9 @@ class Flattener {
   bool is_its_whiteout(const Part& part, const char* name, const struct statx& sx) const {
     if (is_whiteout(sx)) return true;
     if (part.layer == kUpper || !S_ISREG(sx.stx_mode) || sx.stx_size != 0) return false;
-    const auto mark = posix::get_xattr(part.fd->get(), ".", core_.x.opaque.c_str());
+    const auto mark = posix::get_xattr(part.fd->get(), ".", state_.layout.xattr.opaque.c_str());
     return mark && *mark == "x" &&
-           posix::get_xattr(part.fd->get(), name, core_.x.whiteout.c_str()).has_value();
+           posix::get_xattr(part.fd->get(), name, state_.layout.xattr.whiteout.c_str()).has_value();
   }
 
   Result<std::map<std::string, Seen>> seen_in(const Parts& parts) const {
@@ -174,7 +174,8 @@ class Flattener {
       if (!fd && fd.error() == ENOENT) continue;
       if (!fd && (fd.error() == ENOTDIR || fd.error() == ELOOP)) break;
       if (!fd) return fail(fd.error());
-      const auto mark = posix::get_xattr(part.fd->get(), name.c_str(), core_.x.opaque.c_str());
+      const auto mark =
+          posix::get_xattr(part.fd->get(), name.c_str(), state_.layout.xattr.opaque.c_str());
       parts.push_back({part.layer, std::make_shared<const Fd>(std::move(*fd))});
       if (mark && *mark == "y") break;
     }
@@ -197,10 +198,10 @@ class Flattener {
 
   /// What is done in a directory leaves its times as they were.
   Status visit_dir(Inode* dir, const Parts& parts, Fate fate) {
-    TRY(before, attr(core_, dir));
+    TRY(before, attr(state_, dir));
     CHECK_OK(visit_names(dir, parts, fate));
     if (!act_ || !dir->in_upper()) return {};
-    TRY(fd, dir_fd(core_, dir, kUpper));
+    TRY(fd, dir_fd(state_, dir, kUpper));
     return posix::set_times(fd->get(), ".", before.st_atim, before.st_mtim);
   }
 
@@ -235,7 +236,7 @@ class Flattener {
     auto found = look(dir, child.name);
     if (!found && found.error() == ENOENT) return {};  // hidden
     if (!found) return fail(found.error());
-    const Held held(core_, *found);
+    const Held held(state_, *found);
     Inode* inode = held.get();
     CHECK_OK(tell_unsaid(inode));
     const auto other = seen.find(child.name);
@@ -266,20 +267,20 @@ class Flattener {
   /// Whether a directory of a lower layer is of another file system than the layer's root.
   Result<bool> is_mount(Inode* inode) {
     const std::shared_lock loc(inode->loc);
-    TRY(at, where(core_, inode));
+    TRY(at, where(state_, inode));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    return device_of(sx) != core_.layers[inode->layer.load()].dev;
+    return device_of(sx) != state_.layout.layers[inode->layer.load()].dev;
   }
 
   /// Owners, kinds and permissions that the disk does not say.
   Status tell_unsaid(Inode* inode) {
     const std::shared_lock loc(inode->loc);
-    TRY(at, where(core_, inode));
+    TRY(at, where(state_, inode));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(owner, owner_of(core_, inode, at, sx));
-    const Override disk = core_.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
+    TRY(owner, owner_of(state_, inode, at, sx));
+    const Override disk = state_.layout.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
     const bool same_owner = owner.uid == disk.uid && owner.gid == disk.gid;
-    const bool overridden = core_.layers[inode->layer.load()].overridden;
+    const bool overridden = state_.layout.layers[inode->layer.load()].overridden;
     if (overridden && (!same_owner || owner.mode != static_cast<mode_t>(sx.stx_mode)))
       tell(What::kUnsaid);
     return {};
@@ -290,8 +291,8 @@ class Flattener {
     const bool no_data = inode->has(Inode::kMetacopy);
     const bool in_upper = inode->in_upper();
     if ((finds == Finds::kNothing && !in_upper) || no_data) {
-      TRY(st, attr(core_, inode));
-      if (act_) CHECK_OK(ensure_upper(core_, Caller{}, inode));
+      TRY(st, attr(state_, inode));
+      if (act_) CHECK_OK(ensure_upper(state_, Caller{}, inode));
       tell(in_upper ? What::kData : What::kCopy, inode->is_file() ? st.st_blocks * 512 : 0);
     }
     const bool alias = inode->has(Inode::kIndexed) && child.layer != kUpper;
@@ -302,28 +303,28 @@ class Flattener {
   }
 
   Status link(Inode* dir, Inode* inode, const std::string& name) {
-    CHECK_OK(ensure_upper_dir(core_, dir, quota::Enforce::kLimits));
-    TRY(fd, dir_fd(core_, dir, kUpper));
-    CHECK_OK(lock_loaded(core_, dir));
+    CHECK_OK(ensure_upper_dir(state_, Caller{}, dir, quota::Enforce::kLimits));
+    TRY(fd, dir_fd(state_, dir, kUpper));
+    CHECK_OK(lock_loaded(state_, dir));
     const std::unique_lock names(dir->dir->lock, std::adopt_lock);
     Name* entry = dir->dir->names.find(name);
     const std::unique_lock loc(inode->loc);
     if (entry == nullptr || entry->layer == kUpper) return {};
-    return add_alias(core_, inode, dir, fd->get(), entry);
+    return add_alias(state_, inode, dir, fd->get(), entry);
   }
 
   /// Puts a whiteout that the other reader knows where it would show a name.
   Status hide(Inode* dir, const std::string& name) {
     if (act_) {
-      if (core_.whiteouts == WhiteoutForm::kXattr) return fail(EPERM);
-      CHECK_OK(ensure_upper_dir(core_, dir, quota::Enforce::kLimits));
-      TRY(fd, dir_fd(core_, dir, kUpper));
+      if (state_.layout.whiteouts == WhiteoutForm::kXattr) return fail(EPERM);
+      CHECK_OK(ensure_upper_dir(state_, Caller{}, dir, quota::Enforce::kLimits));
+      TRY(fd, dir_fd(state_, dir, kUpper));
       // Over one of the other form, if that is what it would show.
       const bool there = posix::stat_at(fd->get(), name.c_str()).has_value();
-      Intent intent(core_);
-      NameCharge charge(core_);
+      Intent intent(state_);
+      NameCharge charge(state_);
       CHECK_OK(charge.hold(intent, dir, there ? 0 : NameCharge::of(name), quota::Enforce::kForce));
-      CHECK_OK(replace_by_whiteout(core_, fd->get(), name.c_str()));
+      CHECK_OK(replace_by_whiteout(state_, fd->get(), name.c_str()));
       charge.keep();
     }
     tell(What::kWhiteout);
@@ -339,9 +340,9 @@ class Flattener {
     // Inside one that becomes opaque nothing is merged any more; but till then whiteouts hide.
     const bool mark = fate == Fate::kClosed || dir->dir->moved || whiteouts;
     if (act_) {
-      TRY(fd, dir_fd_held(core_, dir, kUpper));
-      if (mark) CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y"));
-      auto gone = posix::remove_xattr(fd->get(), ".", core_.x.redirect.c_str());
+      TRY(fd, dir_fd_held(state_, dir, kUpper));
+      if (mark) CHECK_OK(posix::set_xattr(fd->get(), ".", state_.layout.xattr.opaque.c_str(), "y"));
+      auto gone = posix::remove_xattr(fd->get(), ".", state_.layout.xattr.redirect.c_str());
       if (!gone && !(gone.error() == ENODATA)) return gone;
     }
     if (mark) tell(What::kOpaque);
@@ -349,9 +350,9 @@ class Flattener {
       if (!child.whiteout) continue;
       Step step(path_, child.name);
       if (act_) {
-        TRY(fd, dir_fd_held(core_, dir, kUpper));
-        Intent intent(core_);
-        NameCharge charge(core_);
+        TRY(fd, dir_fd_held(state_, dir, kUpper));
+        Intent intent(state_);
+        NameCharge charge(state_);
         CHECK_OK(
             charge.hold_held(intent, dir, -NameCharge::of(child.name), quota::Enforce::kForce));
         auto gone = posix::unlink(fd->get(), child.name.c_str());
@@ -364,7 +365,7 @@ class Flattener {
     return {};
   }
 
-  Core& core_;
+  State& state_;
   const bool act_;
   const FlattenSink& sink_;
   bool walks_lowers_ = true;  ///< also where the upper has nothing
@@ -374,8 +375,8 @@ class Flattener {
 
 }  // namespace
 
-tl::expected<void, FlattenError> flatten(Core& core, FlattenMode mode, const FlattenSink& sink) {
-  Flattener flattener(core, mode, sink);
+tl::expected<void, FlattenError> flatten(State& state, FlattenMode mode, const FlattenSink& sink) {
+  Flattener flattener(state, mode, sink);
   if (auto status = flattener.run(); !status)
     return tl::unexpected(FlattenError{flattener.path(), status.error().value()});
   return {};

@@ -14,7 +14,7 @@
 
 namespace troot::fusefs {
 
-struct Core;
+struct State;
 
 struct FlattenStep {
   enum class What {
@@ -44,7 +44,7 @@ struct FlattenError {
 };
 
 /// As Overlay::flatten.
-[[nodiscard]] tl::expected<void, FlattenError> flatten(Core& core, FlattenMode mode,
+[[nodiscard]] tl::expected<void, FlattenError> flatten(State& state, FlattenMode mode,
                                                        const FlattenSink& sink);
 
 }  // namespace troot::fusefs

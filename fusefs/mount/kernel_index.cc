@@ -23,7 +23,7 @@ struct KernelEntry {
 
 class Adoption {
  public:
-  Adoption(Core& core, Fd index) : core_(core), index_(std::move(index)) {}
+  Adoption(State& state, Fd index) : state_(state), index_(std::move(index)) {}
 
   Status run() {
     std::vector<std::string> names;
@@ -36,13 +36,14 @@ class Adoption {
       // Directories are there for NFS, whiteouts for what was removed; symlinks part here.
       if (S_ISDIR(sx.stx_mode) || S_ISLNK(sx.stx_mode) || is_whiteout(sx)) continue;
       KernelEntry found{std::move(name), sx, std::nullopt};
-      const auto text = posix::get_xattr(index_.get(), found.name.c_str(), core_.x.nlink.c_str());
+      const auto text =
+          posix::get_xattr(index_.get(), found.name.c_str(), state_.layout.xattr.nlink.c_str());
       if (text) found.nlink = parse_kernel_nlink(*text);
       CHECK_OK(adopt(found));
     }
     if (adopted_ > 0)
       spdlog::warn("{}: took over {} hard links that the kernel's overlayfs had indexed",
-                   core_.config.work, adopted_);
+                   state_.layout.config.work, adopted_);
     return {};
   }
 
@@ -55,7 +56,7 @@ class Adoption {
       spdlog::warn(
           "{}/index/{}: the lower file is not to be found ({}); names that lie below show "
           "what is there",
-          core_.config.work, found.name, std::strerror(lower.error().value()));
+          state_.layout.config.work, found.name, std::strerror(lower.error().value()));
       return {};
     }
     if (!is_indexable(*lower)) return {};
@@ -64,12 +65,14 @@ class Adoption {
     record.nlink = nlink.more + (nlink.of_upper ? found.sx.stx_nlink : lower->stx_nlink);
     if (record.nlink <= 0) return {};
     const char* const from = found.name.c_str();
-    CHECK_OK(posix::set_xattr(index_.get(), from, core_.x.index.c_str(), encode_index(record)));
-    auto moved =
-        posix::rename(index_.get(), from, core_.index.get(), record.name.c_str(), RENAME_NOREPLACE);
+    CHECK_OK(posix::set_xattr(index_.get(), from, state_.layout.xattr.index.c_str(),
+                              encode_index(record)));
+    auto moved = posix::rename(index_.get(), from, state_.work.index.get(), record.name.c_str(),
+                               RENAME_NOREPLACE);
     if (!moved) return moved.error() == EEXIST ? Status{} : moved;
     // The kernel would take its own count for true.
-    (void)posix::remove_xattr(core_.index.get(), record.name.c_str(), core_.x.nlink.c_str());
+    (void)posix::remove_xattr(state_.work.index.get(), record.name.c_str(),
+                              state_.layout.xattr.nlink.c_str());
     ++adopted_;
     return {};
   }
@@ -83,8 +86,9 @@ class Adoption {
     const auto handle = parse_kernel_handle(found.name);
     if (!handle) return fail(EINVAL);
     Errno last(ESTALE);
-    for (std::size_t layer = 1; layer < core_.layers.size(); ++layer) {
-      TRY(mount, posix::open_at(core_.layers[layer].root->get(), ".", O_RDONLY | O_DIRECTORY));
+    for (std::size_t layer = 1; layer < state_.layout.layers.size(); ++layer) {
+      TRY(mount,
+          posix::open_at(state_.layout.layers[layer].root->get(), ".", O_RDONLY | O_DIRECTORY));
       const auto fd = posix::open_handle(mount.get(), handle->type, handle->bytes);
       if (!fd) {
         last = fd.error();
@@ -96,21 +100,21 @@ class Adoption {
     return fail(last.value());
   }
 
-  Core& core_;
+  State& state_;
   const Fd index_;
   std::size_t adopted_ = 0;
 };
 
 /// What the kernel's overlayfs makes anew at each of its mounts. Empty: it was never there.
-Result<std::string> kernel_work(Core& core) {
-  const auto sx = posix::stat_at(core.lock_work.get(), "work");
+Result<std::string> kernel_work(State& state) {
+  const auto sx = posix::stat_at(state.work.lock_work.get(), "work");
   if (!sx) return sx.error() == ENOENT ? Result<std::string>("") : fail(sx.error());
   const quota::InodeKey key = key_of(*sx);
   return encode_u64(key.ino) + "-" + encode_u64(static_cast<std::uint64_t>(key.birth_ns));
 }
 
-Result<Fd> troot_dir(Core& core) {
-  return posix::open_at(core.lock_work.get(), "troot", O_RDONLY | O_DIRECTORY);
+Result<Fd> troot_dir(State& state) {
+  return posix::open_at(state.work.lock_work.get(), "troot", O_RDONLY | O_DIRECTORY);
 }
 
 /// The kernel gives its directories no permission at all; whose they are may.
@@ -123,11 +127,11 @@ Result<Fd> open_closed(int dirfd, const char* name) {
 
 }  // namespace
 
-Result<std::string> incompatible_feature(Core& core) {
+Result<std::string> incompatible_feature(State& state) {
   const auto absent = [](Errno e) -> Result<std::string> {
     return e == ENOENT || e == ENOTDIR ? Result<std::string>("") : fail(e.value());
   };
-  const auto work = open_closed(core.lock_work.get(), "work");
+  const auto work = open_closed(state.work.lock_work.get(), "work");
   if (!work) return absent(work.error());
   const auto incompat = open_closed(work->get(), "incompat");
   if (!incompat) return absent(incompat.error());
@@ -139,26 +143,26 @@ Result<std::string> incompatible_feature(Core& core) {
   return feature;
 }
 
-Status adopt_kernel_index(Core& core) {
-  auto index = posix::open_at(core.lock_work.get(), "index", O_RDONLY | O_DIRECTORY);
+Status adopt_kernel_index(State& state) {
+  auto index = posix::open_at(state.work.lock_work.get(), "index", O_RDONLY | O_DIRECTORY);
   if (!index) return index.error() == ENOENT ? Status{} : fail(index.error());
-  return Adoption(core, std::move(*index)).run();
+  return Adoption(state, std::move(*index)).run();
 }
 
-bool was_used_by_kernel(Core& core) {
-  const auto now = kernel_work(core);
+bool was_used_by_kernel(State& state) {
+  const auto now = kernel_work(state);
   if (!now || now->empty()) return false;
-  const auto dir = troot_dir(core);
+  const auto dir = troot_dir(state);
   if (!dir) return true;
-  const auto noted = posix::get_xattr(dir->get(), ".", core.x.work.c_str());
+  const auto noted = posix::get_xattr(dir->get(), ".", state.layout.xattr.work.c_str());
   return !noted || *noted != *now;
 }
 
-Status note_kernel_work(Core& core) {
-  TRY(now, kernel_work(core));
+Status note_kernel_work(State& state) {
+  TRY(now, kernel_work(state));
   if (now.empty()) return {};
-  TRY(dir, troot_dir(core));
-  return posix::set_xattr(dir.get(), ".", core.x.work.c_str(), now);
+  TRY(dir, troot_dir(state));
+  return posix::set_xattr(dir.get(), ".", state.layout.xattr.work.c_str(), now);
 }
 
 }  // namespace troot::fusefs

@@ -63,7 +63,7 @@ class Position {
 
 class Counter {
  public:
-  explicit Counter(Core& core) : core_(core), upper_(core.layers[kUpper].root->get()) {}
+  explicit Counter(State& state) : state_(state), upper_(state.layout.layers[kUpper].root->get()) {}
 
   Status run(const std::function<void(std::uint64_t)>& progress) {
     TRY(sx, posix::stat_at(upper_, "."));
@@ -161,7 +161,7 @@ class Counter {
 
   /// Objects in the index whose every name lies below have no place in the upper.
   Status count_index() {
-    TRY(fd, posix::open_at(core_.index.get(), ".", O_RDONLY | O_DIRECTORY));
+    TRY(fd, posix::open_at(state_.work.index.get(), ".", O_RDONLY | O_DIRECTORY));
     Status status;
     CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
       const CName name(d.name);
@@ -177,14 +177,14 @@ class Counter {
       MutexLock lock(seen_mutex_);
       if (!seen_.insert(sx.stx_ino).second) return {};
     }
-    TRY(e, examine(core_, dirfd, name, sx));
-    if (is_upper_whiteout(core_, dirfd, name, sx, e.flags)) return {};
-    core_.quota->count(e.account.key, e.account.record());
+    TRY(e, examine(state_, dirfd, name, sx));
+    if (is_upper_whiteout(state_, dirfd, name, sx, e.flags)) return {};
+    state_.quota->count(e.account.key, e.account.record());
     objects_.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
 
-  Core& core_;
+  State& state_;
   const int upper_;
   std::atomic<std::uint64_t> objects_{0};
   Mutex mutex_;
@@ -199,11 +199,11 @@ class Counter {
 
 }  // namespace
 
-Result<std::uint64_t> recount(Core& core, const std::function<void(std::uint64_t)>& progress) {
-  CHECK_OK(core.quota->begin_recount());
-  Counter counter(core);
+Result<std::uint64_t> recount(State& state, const std::function<void(std::uint64_t)>& progress) {
+  CHECK_OK(state.quota->begin_recount());
+  Counter counter(state);
   CHECK_OK(counter.run(progress));
-  CHECK_OK(core.quota->end_recount());
+  CHECK_OK(state.quota->end_recount());
   return counter.objects();
 }
 

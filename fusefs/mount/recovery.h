@@ -16,22 +16,22 @@ struct Leftovers {
   std::vector<quota::Amendment> amendments;
   bool any = false;
 };
-[[nodiscard]] Result<Leftovers> look_at_leftovers(Core& core);
+[[nodiscard]] Result<Leftovers> look_at_leftovers(State& state);
 /// Empties the stage and the parking place.
-[[nodiscard]] Status remove_leftovers(Core& core);
+[[nodiscard]] Status remove_leftovers(State& state);
 
 /// What the ledger must be told of the objects that `intents` name, so that it is right. False: not
 /// all of it can be found out this way.
-[[nodiscard]] Result<bool> replay(Core& core, const std::vector<quota::Intent>& intents,
+[[nodiscard]] Result<bool> replay(State& state, const std::vector<quota::Intent>& intents,
                                   const Leftovers& left, std::vector<quota::Amendment>& amendments);
 
 /// Counts the whole upper. Returns the number of objects.
-[[nodiscard]] Result<std::uint64_t> recount(Core& core,
+[[nodiscard]] Result<std::uint64_t> recount(State& state,
                                             const std::function<void(std::uint64_t)>& progress);
 
 /// Leaves stage and parking place empty and the ledger, if there is one, right. `why`: of a count.
-[[nodiscard]] Status recover(Core& core, const std::function<void(std::uint64_t)>& progress);
+[[nodiscard]] Status recover(State& state, const std::function<void(std::uint64_t)>& progress);
 /// At the end of a mount: what is parked goes, with its charge.
-[[nodiscard]] Status clean_parked(Core& core);
+[[nodiscard]] Status clean_parked(State& state);
 
 }  // namespace troot::fusefs

@@ -28,7 +28,7 @@ namespace {
 /// A directory's names while they are listed again: the old ones come back unless that worked.
 class Relisted {
  public:
-  Relisted(Core& core, DirData& data) : core_(core), data_(data) {
+  Relisted(State& state, DirData& data) : state_(state), data_(data) {
     old_.swap(data.names);
     data.loaded = false;
   }
@@ -38,7 +38,7 @@ class Relisted {
       data_.loaded = true;
       return;
     }
-    core_.name_count.fetch_sub(size_, std::memory_order_relaxed);
+    state_.counts.names.fetch_sub(size_, std::memory_order_relaxed);
   }
   Relisted(const Relisted&) = delete;
   Relisted& operator=(const Relisted&) = delete;
@@ -49,7 +49,7 @@ class Relisted {
   [[nodiscard]] NameTable& old() { return old_; }
 
  private:
-  Core& core_;
+  State& state_;
   DirData& data_;
   NameTable old_;
   std::uint32_t size_ = 0;
@@ -59,23 +59,23 @@ class Relisted {
 /// An inode that nobody knows, given back.
 class Sketch {
  public:
-  Sketch(Core& core, Inode* inode) : core_(core), inode_(inode) {}
-  ~Sketch() { core_.inodes.free(inode_); }
+  Sketch(State& state, Inode* inode) : state_(state), inode_(inode) {}
+  ~Sketch() { state_.inodes.free(inode_); }
   Sketch(const Sketch&) = delete;
   Sketch& operator=(const Sketch&) = delete;
   Inode* operator->() const { return inode_; }
   [[nodiscard]] Inode* get() const { return inode_; }
 
  private:
-  Core& core_;
+  State& state_;
   Inode* inode_;
 };
 
 class Refresh {
  public:
-  explicit Refresh(Core& core) : core_(core) {}
+  explicit Refresh(State& state) : state_(state) {}
   ~Refresh() {
-    for (Inode* dir : pending_) unref(core_, dir, Inode::kPin);
+    for (Inode* dir : pending_) unref(state_, dir, Inode::kPin);
   }
   Refresh(const Refresh&) = delete;
   Refresh& operator=(const Refresh&) = delete;
@@ -98,22 +98,22 @@ class Refresh {
     out_.names.push_back({dir->id(), std::string(name->view())});
   }
 
-  Core& core_;
+  State& state_;
   Refreshed out_;
   std::vector<Inode*> pending_;  ///< directories to be visited, each pinned
 };
 
 Result<Refreshed> Refresh::run() {
-  if (core_.layers.size() < 2) return std::move(out_);
+  if (state_.layout.layers.size() < 2) return std::move(out_);
   // No directory gets another parent meanwhile, so the walk meets every one.
-  std::shared_lock rename(core_.rename);
-  later(core_.root);
+  std::shared_lock rename(state_.rename);
+  later(state_.root);
   while (!pending_.empty()) {
-    if (core_.checks_cancelled.load()) return fail(ECANCELED);
+    if (state_.checks_cancelled.load()) return fail(ECANCELED);
     Inode* const dir = pending_.back();
     pending_.pop_back();
     visit(dir);
-    unref(core_, dir, Inode::kPin);
+    unref(state_, dir, Inode::kPin);
   }
   return std::move(out_);
 }
@@ -140,8 +140,8 @@ void Refresh::visit(Inode* dir) {
 
 void Refresh::relist(Inode* dir) {
   DirData& data = *dir->dir;
-  Relisted relisted(core_, data);
-  if (const auto status = load_names(core_, dir); !status) {
+  Relisted relisted(state_, data);
+  if (const auto status = load_names(state_, dir); !status) {
     spdlog::warn("refresh: a directory cannot be listed: {}",
                  std::strerror(status.error().value()));
     ++out_.failed;
@@ -155,8 +155,8 @@ void Refresh::relist(Inode* dir) {
     if (was == nullptr || was->whiteout()) stale(dir, now);
   });
   const bool linked = [&] {
-    MutexLock lock(core_.linked_mutex);
-    return !core_.linked.empty();
+    MutexLock lock(state_.linked.mutex);
+    return !state_.linked.table.empty();
   }();
   std::vector<Name*> known;
   old.each([&](Name* was) {
@@ -188,7 +188,7 @@ void Refresh::meet(Inode* dir, NameTable& old, Name* was) {
     names.take(now);
     free_name(now);
   } else {
-    core_.name_count.fetch_add(1, std::memory_order_relaxed);
+    state_.counts.names.fetch_add(1, std::memory_order_relaxed);
   }
   names.insert(was);
   if (!child->is_dir() && (!child->in_upper() || child->has(Inode::kMetacopy)))
@@ -220,11 +220,11 @@ bool Refresh::stays_in_upper(Inode* dir, Inode* child, Name* was, const Name* no
   was->flags.store(below ? Name::kBelow : 0);
   if (!child->is_dir() && !child->has(Inode::kMetacopy)) return true;
   const auto look = [&]() -> Status {
-    TRY(fd, dir_fd(core_, dir, kUpper));
+    TRY(fd, dir_fd(state_, dir, kUpper));
     const Where at{std::move(fd), CName(was->view())};
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(sketched, sketch(core_, dir, was, kUpper, at, sx));
-    const Sketch fresh(core_, sketched);
+    TRY(sketched, sketch(state_, dir, was, kUpper, at, sx));
+    const Sketch fresh(state_, sketched);
     take_over(child, fresh.get());
     return {};
   };
@@ -234,14 +234,14 @@ bool Refresh::stays_in_upper(Inode* dir, Inode* child, Name* was, const Name* no
 
 /// The same for an object of a lower layer.
 Result<bool> Refresh::is_same(Inode* dir, Inode* child, const Name* now) {
-  TRY(fd, dir_fd(core_, dir, now->layer));
-  TRY(behind, behind_closed(core_, dir, now->layer, fd, now->text));
+  TRY(fd, dir_fd(state_, dir, now->layer));
+  TRY(behind, behind_closed(state_, dir, now->layer, fd, now->text));
   const Where at =
       behind ? Where{std::move(behind), CName("")} : Where{std::move(fd), CName(now->view())};
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  if (is_whiteout(sx) || is_hidden(core_, device_of(sx), sx.stx_ino)) return false;
-  TRY(sketched, sketch(core_, dir, now, now->layer, at, sx));
-  const Sketch fresh(core_, sketched);
+  if (is_whiteout(sx) || is_hidden(state_, device_of(sx), sx.stx_ino)) return false;
+  TRY(sketched, sketch(state_, dir, now, now->layer, at, sx));
+  const Sketch fresh(state_, sketched);
   if (fresh->type != child->type) return false;
   if (child->is_dir()) {
     take_over(child, fresh.get());
@@ -257,7 +257,7 @@ Result<bool> Refresh::is_same(Inode* dir, Inode* child, const Name* now) {
 /// Whether the data that readers of the inode have is another object's: the number was used again.
 bool Refresh::reads_another(Inode* child, const struct statx& seen) {
   if (child->has(Inode::kMetacopy)) return false;
-  const FdHandle data = core_.files.get(FdCache::key(child->slot, data_layer(child)));
+  const FdHandle data = state_.fds.files.get(FdCache::key(child->slot, data_layer(child)));
   const auto sx = data ? posix::stat_fd(data->get()) : fail(ENOENT);
   return sx && key_of(*sx) != key_of(seen);
 }
@@ -268,7 +268,7 @@ void Refresh::take_over(Inode* child, Inode* sketch) {
     DirData &data = *child->dir, &found = *sketch->dir;
     for (const LayerList* layers : {&data.layers, &found.layers}) {
       for (std::size_t i = 0; i < layers->size(); ++i) {
-        if ((*layers)[i] != kUpper) core_.dirs.drop(FdCache::key(child->slot, (*layers)[i]));
+        if ((*layers)[i] != kUpper) state_.fds.dirs.drop(FdCache::key(child->slot, (*layers)[i]));
       }
     }
     std::swap(data.layers, found.layers);
@@ -276,7 +276,7 @@ void Refresh::take_over(Inode* child, Inode* sketch) {
     std::swap(data.marked, found.marked);
     child->layer.store(sketch->layer, std::memory_order_release);
   } else {
-    core_.files.drop(FdCache::key(child->slot, data_layer(child)));
+    state_.fds.files.drop(FdCache::key(child->slot, data_layer(child)));
     if (child->has(Inode::kMetacopy) || sketch->has(Inode::kMetacopy))
       std::swap(file_data(child).below, file_data(sketch).below);
   }
@@ -297,27 +297,27 @@ void Refresh::cut_loose(Inode* child, Name* name) {
     child->dir->last = std::make_unique<struct stat>();
     child->dir->last->st_mode = S_IFDIR | 0555;
     child->dir->last->st_ino = child->ino;
-    child->dir->last->st_uid = core_.ids.shown(core_.disk_uid);
-    child->dir->last->st_gid = core_.ids.shown(core_.disk_gid);
+    child->dir->last->st_uid = state_.layout.ids.shown(state_.layout.disk_uid);
+    child->dir->last->st_gid = state_.layout.ids.shown(state_.layout.disk_gid);
     child->set(Inode::kDead);
     for (std::size_t i = 0; i < child->dir->layers.size(); ++i)
-      core_.dirs.drop(FdCache::key(child->slot, child->dir->layers[i]));
+      state_.fds.dirs.drop(FdCache::key(child->slot, child->dir->layers[i]));
     later(child);  // its own names are dealt with under its own lock
     return;
   }
   out_.inodes.push_back(child->id());
   if (child->in_upper()) return;  // one of several names; the object has a place of its own
   const std::uint64_t key = FdCache::key(child->slot, data_layer(child));
-  file_data(child).kept = core_.files.get(key);
-  core_.files.drop(key);
+  file_data(child).kept = state_.fds.files.get(key);
+  state_.fds.files.drop(key);
   child->set(Inode::kGone);
-  if (child->has(Inode::kLinked)) forget_links(core_, child);
+  if (child->has(Inode::kLinked)) forget_links(state_, child);
 }
 
 /// A directory that is gone has no names. The caller holds its lock.
 void Refresh::empty(Inode* dir) {
   NameTable& names = dir->dir->names;
-  core_.name_count.fetch_sub(names.size(), std::memory_order_relaxed);
+  state_.counts.names.fetch_sub(names.size(), std::memory_order_relaxed);
   std::vector<Name*> known;
   names.each([&](Name* name) {
     if (!name->whiteout()) stale(dir, name);
@@ -334,6 +334,6 @@ void Refresh::empty(Inode* dir) {
 
 }  // namespace
 
-Result<Refreshed> refresh_lowers(Core& core) { return Refresh(core).run(); }
+Result<Refreshed> refresh_lowers(State& state) { return Refresh(state).run(); }
 
 }  // namespace troot::fusefs

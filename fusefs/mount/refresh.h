@@ -7,6 +7,6 @@
 namespace troot::fusefs {
 
 /// As Overlay::refresh. The mount stays in use; only renames across directories wait.
-[[nodiscard]] Result<Refreshed> refresh_lowers(Core& core);
+[[nodiscard]] Result<Refreshed> refresh_lowers(State& state);
 
 }  // namespace troot::fusefs

@@ -31,7 +31,7 @@ struct Spot {
 
 class Replay {
  public:
-  Replay(Core& core, const std::vector<quota::Intent>& intents) : core_(core) {
+  Replay(State& state, const std::vector<quota::Intent>& intents) : state_(state) {
     for (const quota::Intent& intent : intents) {
       const bool placed = intent.dir.ino != 0;
       if ((intent.kind & quota::Intent::kDirectory) && placed)
@@ -45,7 +45,7 @@ class Replay {
 
   /// Adds what is to be amended. False: it cannot be decided.
   Result<bool> run(const Leftovers& left, std::vector<quota::Amendment>& amendments) {
-    const int upper = core_.layers[kUpper].root->get();
+    const int upper = state_.layout.layers[kUpper].root->get();
     TRY(root, posix::stat_at(upper, "."));
     root_ = key_of(root);
     if (touched_.contains(root_)) CHECK_OK(look(upper, "."));
@@ -74,8 +74,8 @@ class Replay {
     const auto sx = posix::stat_at(dirfd, name);
     if (!sx) return sx.error() == ENOENT ? Status{} : fail(sx.error());
     if (is_whiteout(*sx)) return {};
-    TRY(e, examine(core_, dirfd, name, *sx));
-    if (is_upper_whiteout(core_, dirfd, name, *sx, e.flags)) return {};
+    TRY(e, examine(state_, dirfd, name, *sx));
+    if (is_upper_whiteout(state_, dirfd, name, *sx, e.flags)) return {};
     found_[e.account.key] = e.account.record();
     return {};
   }
@@ -83,7 +83,7 @@ class Replay {
   /// A directory by its key; absent: it is at none of the places that were named.
   Result<std::optional<Fd>> open_dir(const InodeKey& key) {
     if (key == root_) {
-      TRY(fd, posix::open_at(core_.layers[kUpper].root->get(), ".", O_PATH | O_DIRECTORY));
+      TRY(fd, posix::open_at(state_.layout.layers[kUpper].root->get(), ".", O_PATH | O_DIRECTORY));
       return std::optional<Fd>(std::move(fd));
     }
     const auto spots = spots_of_dirs_.find(key);
@@ -116,7 +116,7 @@ class Replay {
     return std::optional<Fd>(std::move(*fd));
   }
 
-  Core& core_;
+  State& state_;
   InodeKey root_;
   std::map<InodeKey, std::set<Spot>> spots_of_dirs_;
   std::map<InodeKey, std::set<std::string>> looks_;
@@ -128,9 +128,9 @@ class Replay {
 
 }  // namespace
 
-Result<bool> replay(Core& core, const std::vector<quota::Intent>& intents, const Leftovers& left,
+Result<bool> replay(State& state, const std::vector<quota::Intent>& intents, const Leftovers& left,
                     std::vector<quota::Amendment>& amendments) {
-  return Replay(core, intents).run(left, amendments);
+  return Replay(state, intents).run(left, amendments);
 }
 
 }  // namespace troot::fusefs

@@ -389,10 +389,13 @@ void Workers::keep() noexcept {
       calm = tick() ? 0 : calm + 1;
       continue;
     }
-    std::unique_lock lock(keeper_mutex_);
     keeper_asleep_ = true;
-    // Somebody may have begun between the last tick and the line above, and seen us awake.
-    if (!tick()) keeper_wake_.wait(lock, [this] { return !keeper_asleep_ || stopping_; });
+    // Somebody may have begun between the last tick and the line above, and seen us awake. This
+    // tick takes mutex_, under which others wake us: so keeper_mutex_ is not held over it.
+    if (!tick()) {
+      std::unique_lock lock(keeper_mutex_);
+      keeper_wake_.wait(lock, [this] { return !keeper_asleep_ || stopping_; });
+    }
     keeper_asleep_ = false;
     calm = 0;
   }

@@ -1,5 +1,4 @@
-// The threads that serve requests which come over io_uring (docs/DESIGN.md, "FUSE
-// over io_uring").
+// The threads that serve requests which come over io_uring (docs/design/rings.md).
 //
 // The kernel has a queue for each processor that the machine may have, and puts a request into that
 // of the processor on which its caller runs. Each thread has one entry in one queue and is bound to

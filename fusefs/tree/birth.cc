@@ -17,14 +17,14 @@ namespace troot::fusefs {
 namespace {
 
 /// Whether the server's user may not read a lower object. The mode bits answer nearly always.
-bool unreadable(Core& core, int dirfd, const char* name, const struct statx& sx) {
-  if (core.disk_uid == 0 || (!S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))) return false;
+bool unreadable(State& state, int dirfd, const char* name, const struct statx& sx) {
+  if (state.layout.disk_uid == 0 || (!S_ISREG(sx.stx_mode) && !S_ISDIR(sx.stx_mode))) return false;
   // The root of a mount says it itself when it is listed: it may be one that does not answer.
   if (S_ISDIR(sx.stx_mode) && (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT)) return false;
-  if (sx.stx_uid == core.disk_uid) {
+  if (sx.stx_uid == state.layout.disk_uid) {
     if (sx.stx_mode & S_IRUSR) return false;
     const int how = S_ISDIR(sx.stx_mode) ? O_DIRECTORY : O_NONBLOCK;
-    return !core.own.open(dirfd, name, O_RDONLY | how);
+    return !state.own.open(dirfd, name, O_RDONLY | how);
   }
   constexpr mode_t kAll = S_IRGRP | S_IROTH;
   return (sx.stx_mode & kAll) != kAll && !posix::readable(dirfd, name);
@@ -33,9 +33,9 @@ bool unreadable(Core& core, int dirfd, const char* name, const struct statx& sx)
 /// An inode that nobody else knows yet: given back unless it is released.
 class Fresh {
  public:
-  Fresh(Core& core, Inode* inode) : core_(core), inode_(inode) {}
+  Fresh(State& state, Inode* inode) : state_(state), inode_(inode) {}
   ~Fresh() {
-    if (inode_ != nullptr) core_.inodes.free(inode_);
+    if (inode_ != nullptr) state_.inodes.free(inode_);
   }
   Fresh(const Fresh&) = delete;
   Fresh& operator=(const Fresh&) = delete;
@@ -43,7 +43,7 @@ class Fresh {
   void release() { inode_ = nullptr; }
 
  private:
-  Core& core_;
+  State& state_;
   Inode* inode_;
 };
 
@@ -56,87 +56,88 @@ struct Top {
 };
 
 /// The kind of an object with an override_stat: placeholders of other kinds are regular files.
-Result<mode_t> shown_type(Core& core, const Top& top) {
+Result<mode_t> shown_type(State& state, const Top& top) {
   const mode_t type = top.sx.stx_mode & S_IFMT;
   TRY(value, get_override(top.dirfd, top.text, top.layer));
   const auto o = parse_override(value);
   if (!o) {
-    core.complaints.say(core.layers[top.layer].path + ": an object named " +
-                        escape_value(top.text) +
-                        " has an override_stat that cannot be read; shown is what the disk says. "
-                        "Remove its xattr " +
-                        kOverrideStat);
+    state.complaints.say(state.layout.layers[top.layer].path + ": an object named " +
+                         escape_value(top.text) +
+                         " has an override_stat that cannot be read; shown is what the disk says. "
+                         "Remove its xattr " +
+                         kOverrideStat);
     return type;
   }
-  if (!Ids::believed(*o, core.disk_uid, top.sx.stx_uid, top.sx.stx_mode)) return type;
+  if (!Ids::believed(*o, state.layout.disk_uid, top.sx.stx_uid, top.sx.stx_mode)) return type;
   const bool placeholder = S_ISREG(type) && o->has_type && !S_ISDIR(o->mode) && !S_ISLNK(o->mode);
   return placeholder ? o->mode & S_IFMT : type;
 }
 
 /// Fills a fresh inode of the name `name` from its topmost object.
-Status fill(Core& core, Inode* inode, Inode* dir, const Name* name, const Top& top) {
+Status fill(State& state, Inode* inode, Inode* dir, const Name* name, const Top& top) {
   const auto& [layer, dirfd, text, sx] = top;
   inode->layer.store(layer, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, layer, sx, dirfd, text);
+  inode->ino = presented_ino(state, layer, sx, dirfd, text);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
   if (layer == kUpper && S_ISLNK(type)) {
-    if (const auto record = core.links.get(key_of(sx)); record && record->origin)
+    if (const auto record = state.links.get(key_of(sx)); record && record->origin)
       inode->ino = *record->origin;
   } else if (layer == kUpper) {
     TRY(list, posix::list_xattr(dirfd, text));
-    flags = believed_flags(core, xattr_flags(core, list, layer), layer, sx) | Inode::kXattrsKnown;
+    flags = believed_flags(state, xattr_flags(state, list, layer), layer, sx) | Inode::kXattrsKnown;
     if (flags & Inode::kSeenOrigin) {
-      TRY(value, posix::get_xattr(dirfd, text, core.x.origin.c_str()));
+      TRY(value, posix::get_xattr(dirfd, text, state.layout.xattr.origin.c_str()));
       if (const auto ino = parse_u64(value)) inode->ino = *ino;
     }
-  } else if (unreadable(core, dirfd, text, sx)) {
+  } else if (unreadable(state, dirfd, text, sx)) {
     flags |= Inode::kUnreadable;
     if (S_ISREG(type) && (sx.stx_mode & 0111)) flags |= Inode::kProgram;
   } else if (S_ISREG(type) &&
-             (layer + 1U < core.layers.size() || (sx.stx_blocks == 0 && sx.stx_size > 0))) {
+             (layer + 1U < state.layout.layers.size() || (sx.stx_blocks == 0 && sx.stx_size > 0))) {
     // In the lowest layer there is nothing below, but a hole must not pass for data either.
     TRY(list, posix::list_xattr(dirfd, text));
-    flags |= believed_flags(core, xattr_flags(core, list, layer), layer, sx) & Inode::kSeenMetacopy;
+    flags |=
+        believed_flags(state, xattr_flags(state, list, layer), layer, sx) & Inode::kSeenMetacopy;
   }
-  if (layer != kUpper && core.layers[layer].overridden && !S_ISLNK(type)) {
+  if (layer != kUpper && state.layout.layers[layer].overridden && !S_ISLNK(type)) {
     TRY(list, posix::list_xattr(dirfd, text));
-    flags |= xattr_flags(core, list, layer) & Inode::kOverride;
+    flags |= xattr_flags(state, list, layer) & Inode::kOverride;
   }
   if (flags & Inode::kOverride) {
-    TRY(shown, shown_type(core, top));
+    TRY(shown, shown_type(state, top));
     type = shown;
   }
-  if (is_foreign(core, layer, sx)) {
+  if (is_foreign(state, layer, sx)) {
     flags |= Inode::kForeign;
     if (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT) flags |= Inode::kUnseen;
   }
   inode->flags.store(flags & ~Inode::kSeenMask, std::memory_order_relaxed);
   inode->type = static_cast<std::uint16_t>(type >> 12);
   if ((flags & Inode::kSeenMetacopy) && S_ISREG(type)) {
-    TRY(below, find_lower_data(core, dir, name->text, layer, dirfd, text));
+    TRY(below, find_lower_data(state, dir, name->text, layer, dirfd, text));
     if (below.foreign) inode->set(Inode::kForeign);
     file_data(inode).below = std::make_unique<DataBelow>(std::move(below));
     inode->set(Inode::kMetacopy);
   }
   if (S_ISDIR(type)) {
     inode->dir = new DirData;
-    CHECK_OK(find_lower_dirs(core, dir, name, layer, dirfd, text, *inode->dir));
+    CHECK_OK(find_lower_dirs(state, dir, name, layer, dirfd, text, *inode->dir));
     if (inode->dir->foreign) inode->set(Inode::kForeign);
   }
   return {};
 }
 
 /// The upper object in the index that stands for what was found, if it has several names.
-Result<std::optional<Indexed>> find_indexed(Core& core, const Top& top) {
-  if (top.layer != kUpper) return find_index(core, top.sx);
+Result<std::optional<Indexed>> find_indexed(State& state, const Top& top) {
+  if (top.layer != kUpper) return find_index(state, top.sx);
   if (S_ISLNK(top.sx.stx_mode)) return std::optional<Indexed>();
-  return find_index(core, top.dirfd, top.text, top.sx);
+  return find_index(state, top.dirfd, top.text, top.sx);
 }
 
 }  // namespace
 
-std::uint64_t presented_ino(Core& core, std::uint16_t layer, const struct statx& sx, int dirfd,
+std::uint64_t presented_ino(State& state, std::uint16_t layer, const struct statx& sx, int dirfd,
                             const char* name) {
   const dev_t dev = device_of(sx);
   std::uint64_t place = 0;
@@ -144,16 +145,16 @@ std::uint64_t presented_ino(Core& core, std::uint16_t layer, const struct statx&
   const bool linked = sx.stx_nlink > 1 && !S_ISDIR(sx.stx_mode) && is_indexable(sx);
   if (layer != kUpper && !linked) {
     constexpr unsigned kApartShift = 48;
-    place = core.layers[layer].apart << kApartShift;
-    if (is_foreign(core, layer, sx)) place |= sx.stx_mnt_id;
+    place = state.layout.layers[layer].apart << kApartShift;
+    if (is_foreign(state, layer, sx)) place |= sx.stx_mnt_id;
   }
-  if (const auto number = core.numbers->known({dev, place}, sx.stx_ino)) return *number;
-  return core.numbers->of({dev, place}, sx.stx_ino, [&] {
-    const bool mounted = place != 0 && is_foreign(core, layer, sx);
+  if (const auto number = state.numbers->known({dev, place}, sx.stx_ino)) return *number;
+  return state.numbers->of({dev, place}, sx.stx_ino, [&] {
+    const bool mounted = place != 0 && is_foreign(state, layer, sx);
     std::string identity =
         mounted ? mount_identity(sx.stx_mnt_id, dev, dirfd, name) : identity_of(dev, dirfd, name);
-    if (place != 0 && core.layers[layer].apart != 0)
-      identity += layer_identity(core.layers[layer].path);
+    if (place != 0 && state.layout.layers[layer].apart != 0)
+      identity += layer_identity(state.layout.layers[layer].path);
     return identity;
   });
 }
@@ -161,7 +162,7 @@ std::uint64_t presented_ino(Core& core, std::uint16_t layer, const struct statx&
 namespace {
 
 /// As instantiate(). Null: to be tried again.
-Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
+Result<Inode*> try_instantiate(State& state, Inode* dir, Name* name,
                                std::optional<struct statx>* sx) {
   if (Inode* known = name->inode.load(std::memory_order_acquire)) {
     // It cannot go away now: that takes the directory's lock alone.
@@ -170,39 +171,39 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   }
   // Read once: whoever was faster may copy the object up meanwhile.
   const std::uint16_t layer = name->layer;
-  const std::uint64_t departures = core.linked_departures.load(std::memory_order_acquire);
-  TRY(fd, dir_fd(core, dir, layer));
-  TRY(behind, behind_closed(core, dir, layer, fd, name->text));
+  const std::uint64_t departures = state.linked.departures.load(std::memory_order_acquire);
+  TRY(fd, dir_fd(state, dir, layer));
+  TRY(behind, behind_closed(state, dir, layer, fd, name->text));
   if (behind) fd = behind;
   const char* const text = behind ? "" : name->text;
   TRY(seen, posix::stat_at(fd->get(), text));
-  if (is_whiteout(seen) || is_hidden(core, device_of(seen), seen.stx_ino)) return fail(ENOENT);
+  if (is_whiteout(seen) || is_hidden(state, device_of(seen), seen.stx_ino)) return fail(ENOENT);
   const bool linked =
       seen.stx_nlink > 1 && !S_ISDIR(seen.stx_mode) && (layer == kUpper || is_indexable(seen));
   // What is looked at may change by another name of the object, or by who looked it up a moment
   // sooner, so an error may be no truth.
   const auto failed = [&](Errno error) -> Result<Inode*> {
     if (name->inode.load(std::memory_order_acquire) != nullptr) return nullptr;
-    Inode* const known = linked ? find_linked(core, seen) : nullptr;
-    if (known != nullptr || (linked && core.linked_departures.load() != departures)) return known;
+    Inode* const known = linked ? find_linked(state, seen) : nullptr;
+    if (known != nullptr || (linked && state.linked.departures.load() != departures)) return known;
     return fail(error);
   };
   Top top{layer, fd->get(), text, seen};
   std::optional<Indexed> indexed;
   std::array<LinkKey, 2> keys{link_key(seen)};
   if (linked) {
-    if (Inode* known = find_linked(core, seen)) return known;
-    auto found = find_indexed(core, top);
+    if (Inode* known = find_linked(state, seen)) return known;
+    auto found = find_indexed(state, top);
     if (!found) return failed(found.error());
     indexed = std::move(*found);
   }
   if (indexed) {
-    top = {kUpper, core.index.get(), indexed->entry.name.c_str(), indexed->sx};
+    top = {kUpper, state.work.index.get(), indexed->entry.name.c_str(), indexed->sx};
     if (layer != kUpper) keys[1] = link_key(indexed->sx);
   }
-  Fresh fresh(core, core.inodes.allocate());
+  Fresh fresh(state, state.inodes.allocate());
   Inode* const inode = fresh.get();
-  if (auto status = fill(core, inode, dir, name, top); !status) return failed(status.error());
+  if (auto status = fill(state, inode, dir, name, top); !status) return failed(status.error());
   if (linked && top.layer == kUpper) file_data(inode).account.key = key_of(top.sx);
   const bool found_here = !indexed;
   if (indexed) {
@@ -213,7 +214,7 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
   inode->parent = dir;
   inode->refs.store(1, std::memory_order_release);
   Inode* winner =
-      linked ? publish_linked(core, name, inode, keys, departures) : publish(name, inode);
+      linked ? publish_linked(state, name, inode, keys, departures) : publish(name, inode);
   if (winner != inode) return winner;
   fresh.release();
   pin(dir);
@@ -223,40 +224,40 @@ Result<Inode*> try_instantiate(Core& core, Inode* dir, Name* name,
 
 }  // namespace
 
-Result<Inode*> instantiate(Core& core, Inode* dir, Name* name, std::optional<struct statx>* sx) {
+Result<Inode*> instantiate(State& state, Inode* dir, Name* name, std::optional<struct statx>* sx) {
   if (name->whiteout()) return fail(ENOENT);
   for (;;) {
-    TRY(inode, try_instantiate(core, dir, name, sx));
+    TRY(inode, try_instantiate(state, dir, name, sx));
     if (inode != nullptr) return inode;
   }
 }
 
-bool is_gone_below(Core& core, Inode* dir, const Name* name) {
+bool is_gone_below(State& state, Inode* dir, const Name* name) {
   const std::uint16_t layer = name->layer;
   if (name->whiteout() || layer == kUpper) return false;
   if (name->inode.load(std::memory_order_acquire) != nullptr) return false;
-  const auto fd = dir_fd(core, dir, layer);
-  const auto behind = fd ? behind_closed(core, dir, layer, *fd, name->text) : fail(fd.error());
+  const auto fd = dir_fd(state, dir, layer);
+  const auto behind = fd ? behind_closed(state, dir, layer, *fd, name->text) : fail(fd.error());
   if (!behind) return behind.error() == ENOENT || behind.error() == ENOTDIR;
   const auto seen =
       *behind ? posix::stat_fd((*behind)->get()) : posix::stat_at((*fd)->get(), name->text);
   if (!seen) return seen.error() == ENOENT || seen.error() == ENOTDIR;
-  return is_whiteout(*seen) || is_hidden(core, device_of(*seen), seen->stx_ino);
+  return is_whiteout(*seen) || is_hidden(state, device_of(*seen), seen->stx_ino);
 }
 
-Result<Inode*> sketch(Core& core, Inode* dir, const Name* name, std::uint16_t layer,
+Result<Inode*> sketch(State& state, Inode* dir, const Name* name, std::uint16_t layer,
                       const Where& at, const struct statx& sx) {
-  Fresh fresh(core, core.inodes.allocate());
+  Fresh fresh(state, state.inodes.allocate());
   Inode* const inode = fresh.get();
-  CHECK_OK(fill(core, inode, dir, name, {layer, at.fd(), at.text(), sx}));
+  CHECK_OK(fill(state, inode, dir, name, {layer, at.fd(), at.text(), sx}));
   fresh.release();
   return inode;
 }
 
-Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx& sx) {
-  Inode* inode = core.inodes.allocate();
+Inode* adopt(State& state, Inode* dir, Name* name, mode_t type, const struct statx& sx) {
+  Inode* inode = state.inodes.allocate();
   inode->layer.store(kUpper, std::memory_order_relaxed);
-  inode->ino = presented_ino(core, kUpper, sx, core.stage.get(), ".");
+  inode->ino = presented_ino(state, kUpper, sx, state.work.stage.get(), ".");
   inode->type = static_cast<std::uint16_t>((type & S_IFMT) >> 12);
   inode->set(Inode::kXattrsKnown);
   inode->name = name;
@@ -274,12 +275,12 @@ Inode* adopt(Core& core, Inode* dir, Name* name, mode_t type, const struct statx
 
 void pin(Inode* inode) noexcept { inode->refs.fetch_add(Inode::kPin, std::memory_order_acq_rel); }
 
-void detach(Core& core, Inode* dir, Name* name, Inode* inode) {
+void detach(State& state, Inode* dir, Name* name, Inode* inode) {
   dir->dir->names.take(name);
   if (name->covers()) {
     dir->dir->names.insert(new_name(name->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow));
   } else {
-    core.name_count.fetch_sub(1, std::memory_order_relaxed);
+    state.counts.names.fetch_sub(1, std::memory_order_relaxed);
   }
   if (inode->name == name) {
     inode->set(Inode::kDetached);

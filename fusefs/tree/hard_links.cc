@@ -18,8 +18,8 @@ std::string entry_name(const struct statx& lower) {
 
 std::int64_t links_of(const struct statx& upper) { return upper.stx_nlink; }
 
-Result<std::optional<IndexRecord>> read_record(Core& core, int dirfd, const char* name) {
-  const auto text = posix::get_xattr(dirfd, name, core.x.index.c_str());
+Result<std::optional<IndexRecord>> read_record(State& state, int dirfd, const char* name) {
+  const auto text = posix::get_xattr(dirfd, name, state.layout.xattr.index.c_str());
   if (!text) {
     if (text.error() == ENODATA) return std::optional<IndexRecord>();
     return fail(text.error());
@@ -35,10 +35,10 @@ std::optional<Indexed> indexed(const IndexRecord& record, const struct statx& sx
   return found;
 }
 
-Inode* find_linked(Core& core, const struct statx& sx) {
-  MutexLock lock(core.linked_mutex);
-  const auto it = core.linked.find(link_key(sx));
-  if (it == core.linked.end()) return nullptr;
+Inode* find_linked(State& state, const struct statx& sx) {
+  MutexLock lock(state.linked.mutex);
+  const auto it = state.linked.table.find(link_key(sx));
+  if (it == state.linked.table.end()) return nullptr;
   it->second->refs.fetch_add(1, std::memory_order_acq_rel);
   return it->second;
 }
@@ -52,60 +52,60 @@ Inode* publish(Name* name, Inode* inode) {
 
 namespace {
 
-void drop_links(Core& core, Inode* inode) REQUIRES(core.linked_mutex) {
-  if (inode->in_upper()) core.linked_departures.fetch_add(1, std::memory_order_release);
+void drop_links(State& state, Inode* inode) REQUIRES(state.linked.mutex) {
+  if (inode->in_upper()) state.linked.departures.fetch_add(1, std::memory_order_release);
   for (const LinkKey& key : file_data(inode).links) {
-    const auto it = core.linked.find(key);
-    if (it != core.linked.end() && it->second == inode) core.linked.erase(it);
+    const auto it = state.linked.table.find(key);
+    if (it != state.linked.table.end() && it->second == inode) state.linked.table.erase(it);
   }
 }
 
 }  // namespace
 
-bool leave_links(Core& core, Inode* inode) {
-  MutexLock lock(core.linked_mutex);
+bool leave_links(State& state, Inode* inode) {
+  MutexLock lock(state.linked.mutex);
   if (inode->refs.load(std::memory_order_acquire) != 0) return false;
-  drop_links(core, inode);
+  drop_links(state, inode);
   return true;
 }
 
-Inode* publish_linked(Core& core, Name* name, Inode* inode, const std::array<LinkKey, 2>& keys,
+Inode* publish_linked(State& state, Name* name, Inode* inode, const std::array<LinkKey, 2>& keys,
                       std::uint64_t departures) {
-  MutexLock lock(core.linked_mutex);
+  MutexLock lock(state.linked.mutex);
   for (const LinkKey& key : keys) {
-    const auto it = key.ino != 0 ? core.linked.find(key) : core.linked.end();
-    if (it == core.linked.end()) continue;
+    const auto it = key.ino != 0 ? state.linked.table.find(key) : state.linked.table.end();
+    if (it == state.linked.table.end()) continue;
     it->second->refs.fetch_add(1, std::memory_order_acq_rel);
     return it->second;
   }
-  if (core.linked_departures != departures) return nullptr;
+  if (state.linked.departures != departures) return nullptr;
   FileData& data = file_data(inode);
   inode->set(Inode::kLinked);
   Inode* winner = publish(name, inode);
   if (winner != inode) return winner;
   data.links = keys;
   for (const LinkKey& key : keys) {
-    if (key.ino != 0) core.linked.emplace(key, inode);
+    if (key.ino != 0) state.linked.table.emplace(key, inode);
   }
   return inode;
 }
 
-void forget_links(Core& core, Inode* inode) {
-  MutexLock lock(core.linked_mutex);
-  drop_links(core, inode);
+void forget_links(State& state, Inode* inode) {
+  MutexLock lock(state.linked.mutex);
+  drop_links(state, inode);
 }
 
 LinkKey link_key(const struct statx& sx) { return {device_of(sx), sx.stx_ino}; }
 
-void add_link_key(Core& core, Inode* inode, const LinkKey& key) {
+void add_link_key(State& state, Inode* inode, const LinkKey& key) {
   FileData& data = file_data(inode);
-  MutexLock lock(core.linked_mutex);
+  MutexLock lock(state.linked.mutex);
   inode->set(Inode::kLinked);
   for (LinkKey& slot : data.links) {
     if (slot == key) return;
     if (slot.ino != 0) continue;
     slot = key;
-    core.linked.emplace(key, inode);
+    state.linked.table.emplace(key, inode);
     return;
   }
 }
@@ -114,25 +114,25 @@ IndexEntry index_entry(const struct statx& lower) {
   return {entry_name(lower), static_cast<std::int64_t>(lower.stx_nlink)};
 }
 
-Result<std::optional<Indexed>> find_index(Core& core, const struct statx& lower) {
-  if (!core.index.valid() || !is_indexable(lower)) return std::optional<Indexed>();
+Result<std::optional<Indexed>> find_index(State& state, const struct statx& lower) {
+  if (!state.work.index.valid() || !is_indexable(lower)) return std::optional<Indexed>();
   const std::string name = entry_name(lower);
-  const auto sx = posix::stat_at(core.index.get(), name.c_str());
+  const auto sx = posix::stat_at(state.work.index.get(), name.c_str());
   if (!sx) {
     if (sx.error() == ENOENT) return std::optional<Indexed>();
     return fail(sx.error());
   }
-  TRY(record, read_record(core, core.index.get(), name.c_str()));
+  TRY(record, read_record(state, state.work.index.get(), name.c_str()));
   if (record && record->name == name) return indexed(*record, *sx);
   spdlog::warn("work/troot/index/{}: not an entry of the index; passed over", name);
   return std::optional<Indexed>();
 }
 
-Result<std::optional<Indexed>> find_index(Core& core, int dirfd, const char* name,
+Result<std::optional<Indexed>> find_index(State& state, int dirfd, const char* name,
                                           const struct statx& upper) {
-  TRY(record, read_record(core, dirfd, name));
+  TRY(record, read_record(state, dirfd, name));
   if (!record) return std::optional<Indexed>();
-  const auto sx = posix::stat_at(core.index.get(), record->name.c_str());
+  const auto sx = posix::stat_at(state.work.index.get(), record->name.c_str());
   // Without its entry, in another work directory, it is an object like any other.
   if (!sx || sx->stx_ino != upper.stx_ino) return std::optional<Indexed>();
   return indexed(*record, *sx);

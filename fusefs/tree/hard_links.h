@@ -16,9 +16,9 @@ struct Indexed {
   struct statx sx {};
 };
 
-[[nodiscard]] Result<std::optional<Indexed>> find_index(Core& core, const struct statx& lower);
+[[nodiscard]] Result<std::optional<Indexed>> find_index(State& state, const struct statx& lower);
 /// The same for an object of the upper that has the index xattr.
-[[nodiscard]] Result<std::optional<Indexed>> find_index(Core& core, int dirfd, const char* name,
+[[nodiscard]] Result<std::optional<Indexed>> find_index(State& state, int dirfd, const char* name,
                                                         const struct statx& upper);
 /// What the entry of a lower object will be.
 [[nodiscard]] IndexEntry index_entry(const struct statx& lower);
@@ -26,27 +26,27 @@ struct Indexed {
 [[nodiscard]] bool is_nameless(Inode* inode);
 [[nodiscard]] LinkKey link_key(const struct statx& sx);
 /// Takes an inode out of the table of links: other names of its object will not find it.
-void forget_links(Core& core, Inode* inode);
+void forget_links(State& state, Inode* inode);
 /// The object is found under this key too from now on; at most two.
-void add_link_key(Core& core, Inode* inode, const LinkKey& key);
+void add_link_key(State& state, Inode* inode, const LinkKey& key);
 /// One more lookup on the known inode of an object with several names; null: there is none.
-[[nodiscard]] Inode* find_linked(Core& core, const struct statx& sx);
+[[nodiscard]] Inode* find_linked(State& state, const struct statx& sx);
 /// Gives the name its inode, or, where somebody was faster, returns that one with one more lookup.
 [[nodiscard]] Inode* publish(Name* name, Inode* inode);
 /// As publish(). The name and the table of links get the inode both or neither: who loses the race
 /// for the name frees its inode again, and nobody may have found it by its links. Null: an inode
 /// came and went since `departures` was read, by another name of perhaps the same object, and may
 /// have changed it, or copied it up.
-[[nodiscard]] Inode* publish_linked(Core& core, Name* name, Inode* inode,
+[[nodiscard]] Inode* publish_linked(State& state, Name* name, Inode* inode,
                                     const std::array<LinkKey, 2>& keys, std::uint64_t departures);
 /// Takes an inode that nobody references any more out of the table of links. False: somebody found
 /// it there meanwhile. The caller holds the lock of its directory, so that whoever that is cannot
 /// end it first.
-[[nodiscard]] bool leave_links(Core& core, Inode* inode);
+[[nodiscard]] bool leave_links(State& state, Inode* inode);
 /// How many links an upper object has on disk.
 [[nodiscard]] std::int64_t links_of(const struct statx& upper);
 /// The index xattr of an upper object. nullopt: none, or bad data.
-[[nodiscard]] Result<std::optional<IndexRecord>> read_record(Core& core, int dirfd,
+[[nodiscard]] Result<std::optional<IndexRecord>> read_record(State& state, int dirfd,
                                                              const char* name);
 /// What such a record says of the object with these attributes.
 [[nodiscard]] std::optional<Indexed> indexed(const IndexRecord& record, const struct statx& sx);

@@ -92,10 +92,10 @@ struct FileData {
   off_t size = 0;  ///< of the upper file; valid when account.loaded
   std::unique_ptr<std::vector<PageRange>> preallocated;  ///< null: none
   std::unique_ptr<IndexEntry> index;  ///< guarded by the inode's loc; there while kIndexed
-  std::array<LinkKey, 2> links;       ///< guarded by Core::linked_mutex: the keys it is found under
-  std::unique_ptr<DataBelow> below;   ///< guarded by the inode's loc; there while kMetacopy
-  std::shared_ptr<const Fd> kept;     ///< likewise; with kGone: of the data, if it was in use
-  std::atomic<int> ahead_error{0};    ///< of write-back: the next fsync says it
+  std::array<LinkKey, 2> links;      ///< guarded by LinkedInodes::mutex: the keys it is found under
+  std::unique_ptr<DataBelow> below;  ///< guarded by the inode's loc; there while kMetacopy
+  std::shared_ptr<const Fd> kept;    ///< likewise; with kGone: of the data, if it was in use
+  std::atomic<int> ahead_error{0};   ///< of write-back: the next fsync says it
 };
 
 /// The layers in which a directory lies, topmost first. Few nearly always.
@@ -139,7 +139,7 @@ struct DirData {
   Account account;
   /// What the names on disk in the upper count (quota/unit.h); valid when account.loaded.
   std::int64_t name_bytes = 0;
-  std::int64_t disk_bytes = 0;        ///< what its size there counts (Core::sized_dirs); likewise
+  std::int64_t disk_bytes = 0;        ///< what its size there counts (Layout::sized_dirs); likewise
   std::atomic<quota::Epoch> said{0};  ///< the journal has its place, and its ancestors', up to here
   std::unique_ptr<struct stat> last;  ///< of a removed directory
 };

@@ -20,21 +20,21 @@ struct Marks {
   std::optional<std::string> redirect;
 };
 
-Result<Marks> marks_of(const Core& core, int dirfd, const char* name, std::uint16_t layer) {
+Result<Marks> marks_of(const State& state, int dirfd, const char* name, std::uint16_t layer) {
   TRY(list, posix::list_xattr(dirfd, name));
   Marks marks;
-  const std::uint32_t flags = xattr_flags(core, list, layer);
+  const std::uint32_t flags = xattr_flags(state, list, layer);
   // Layers of other makers carry the mark under other prefixes.
   if (list.find("opaque") != std::string::npos)
-    marks.opaque = opaque_mark(core, layer, dirfd, name);
-  if (marks.opaque != 'y' && layer != kUpper && core.config.aufs_whiteouts) {
+    marks.opaque = opaque_mark(state, layer, dirfd, name);
+  if (marks.opaque != 'y' && layer != kUpper && state.layout.config.aufs_whiteouts) {
     const auto dir = posix::open_at(dirfd, name, O_PATH | O_DIRECTORY);
     if (dir && is_aufs_opaque(dir->get())) marks.opaque = 'y';
   }
   if (flags & Inode::kSeenRedirect) {
     TRY(sx, posix::stat_at(dirfd, name));
-    if (!(believed_flags(core, flags, layer, sx) & Inode::kSeenRedirect)) return marks;
-    TRY(value, posix::get_xattr(dirfd, name, core.x.redirect.c_str()));
+    if (!(believed_flags(state, flags, layer, sx) & Inode::kSeenRedirect)) return marks;
+    TRY(value, posix::get_xattr(dirfd, name, state.layout.xattr.redirect.c_str()));
     marks.redirect = std::move(value);
   }
   return marks;
@@ -45,8 +45,8 @@ Result<Marks> marks_of(const Core& core, int dirfd, const char* name, std::uint1
 /// root. Every object met on the way may change where the layers below it are asked.
 class LowerSearch {
  public:
-  LowerSearch(Core& core, Inode* dir, std::string_view name)
-      : core_(core), dir_(dir), path_(name) {}
+  LowerSearch(State& state, Inode* dir, std::string_view name)
+      : state_(state), dir_(dir), path_(name) {}
   virtual ~LowerSearch() = default;
   LowerSearch(const LowerSearch&) = delete;
   LowerSearch& operator=(const LowerSearch&) = delete;
@@ -58,7 +58,8 @@ class LowerSearch {
   virtual Status arrive(std::uint16_t layer, int dirfd, const char* name, const Place& place) = 0;
 
   Status descend(std::uint16_t top) {
-    for (auto layer = static_cast<std::uint16_t>(top + 1); layer < core_.layers.size(); ++layer) {
+    for (auto layer = static_cast<std::uint16_t>(top + 1); layer < state_.layout.layers.size();
+         ++layer) {
       if (stop_) break;
       CHECK_OK(absolute_ ? by_path(layer) : by_name(layer));
     }
@@ -69,15 +70,15 @@ class LowerSearch {
   /// know.
   [[nodiscard]] std::string from_upper() const {
     if (absolute_) return path_;
-    std::string above = merged_path(core_, dir_);
+    std::string above = merged_path(state_, dir_);
     if (!above.empty()) above += '/';
     return above + path_;
   }
 
   tl::unexpected<Errno> refuse(std::uint16_t layer, const char* name, const std::string& why,
                                int error) {
-    core_.complaints.say(core_.layers[layer].path + ": an object named " + escape_value(name) +
-                         " " + why);
+    state_.complaints.say(state_.layout.layers[layer].path + ": an object named " +
+                          escape_value(name) + " " + why);
     return fail(error);
   }
 
@@ -85,16 +86,16 @@ class LowerSearch {
   /// follows its component.
   Status obey(int dirfd, const char* name, std::uint16_t layer, std::size_t rest = 0) {
     marked_ = false;
-    const Layer& here = core_.layers[layer];
-    if (layer + 1U >= core_.layers.size() && !here.xattr_whiteouts) return {};
-    TRY(marks, marks_of(core_, dirfd, name, layer));
+    const Layer& here = state_.layout.layers[layer];
+    if (layer + 1U >= state_.layout.layers.size() && !here.xattr_whiteouts) return {};
+    TRY(marks, marks_of(state_, dirfd, name, layer));
     marked_ = marks.opaque != 0;
     if (marks.opaque == 'y') {
       stop_ = true;
       return {};
     }
     if (!marks.redirect) return {};
-    if (core_.config.redirect_dir == RedirectDir::kNofollow) {
+    if (state_.layout.config.redirect_dir == RedirectDir::kNofollow) {
       return refuse(layer, name,
                     "has a redirect, which redirect_dir=nofollow forbids to follow; mount with "
                     "redirect_dir=follow to see it",
@@ -104,7 +105,7 @@ class LowerSearch {
     if (!redirect) {
       return refuse(layer, name,
                     "has a corrupt redirect, which is not followed; remove its xattr " +
-                        core_.x.redirect + ", or the object",
+                        state_.layout.xattr.redirect + ", or the object",
                     EIO);
     }
     const std::string after = path_.substr(path_.size() - rest);
@@ -120,9 +121,10 @@ class LowerSearch {
     }
     redirected_ = true;
     if (path_.size() < PATH_MAX) return {};
-    return refuse(
-        layer, name,
-        "has redirects that add up to a path too long; remove its xattr " + core_.x.redirect, EIO);
+    return refuse(layer, name,
+                  "has redirects that add up to a path too long; remove its xattr " +
+                      state_.layout.xattr.redirect,
+                  EIO);
   }
 
   /// Nothing there: the layers below are asked. Something of another kind ends the merge.
@@ -133,7 +135,7 @@ class LowerSearch {
     return {};
   }
 
-  Core& core_;
+  State& state_;
   Inode* dir_;
   std::string path_;         ///< a path from the layers' root, or a name in the parent
   bool absolute_ = false;    ///< path_ is the former
@@ -145,21 +147,21 @@ class LowerSearch {
   Status by_path(std::uint16_t layer) {
     // Redirects on the way say where the layers below are asked; here it is this path.
     const std::string here = path_;
-    FdHandle at = core_.layers[layer].root;
+    FdHandle at = state_.layout.layers[layer].root;
     for (std::size_t begin = 0;;) {
       const std::size_t end = std::min(here.find('/', begin), here.size());
       const CName part(std::string_view(here).substr(begin, end - begin));
       if (end == here.size()) {
-        TRY(behind, closed_object(core_, at, part.get()));
+        TRY(behind, closed_object(state_, at, part.get()));
         return reach(layer, (behind ? behind : at)->get(), behind ? "" : part.get(),
                      [&here] { return here; });
       }
       auto fd = posix::open_at(at->get(), part.get(), O_PATH | O_DIRECTORY);
       const bool closed = !fd && fd.error() == EACCES;
-      if (closed) fd = open_own(core_, at->get(), part.get(), O_PATH | O_DIRECTORY);
+      if (closed) fd = open_own(state_, at->get(), part.get(), O_PATH | O_DIRECTORY);
       if (!fd) return missed(fd.error());
       TRY(sx, posix::stat_fd(fd->get()));
-      if (is_hidden(core_, device_of(sx), sx.stx_ino)) return {};
+      if (is_hidden(state_, device_of(sx), sx.stx_ino)) return {};
       CHECK_OK(
           obey(closed ? fd->get() : at->get(), closed ? "" : part.get(), layer, here.size() - end));
       if (is_sealed(layer, at->get(), part.get())) stop_ = true;
@@ -171,10 +173,10 @@ class LowerSearch {
   Status by_name(std::uint16_t layer) {
     if (!parent_has(layer)) return {};
     const CName here(path_);
-    TRY(fd, dir_fd(core_, dir_, layer));
-    TRY(behind, behind_closed(core_, dir_, layer, fd, here.get()));
+    TRY(fd, dir_fd(state_, dir_, layer));
+    TRY(behind, behind_closed(state_, dir_, layer, fd, here.get()));
     return reach(layer, (behind ? behind : fd)->get(), behind ? "" : here.get(), [&] {
-      std::string place = place_in(core_, dir_, layer);
+      std::string place = place_in(state_, dir_, layer);
       if (!place.empty()) place += '/';
       return place + here.get();
     });
@@ -188,7 +190,7 @@ class LowerSearch {
 
   /// Whether a whiteout beside the name hides the layers below.
   [[nodiscard]] bool is_sealed(std::uint16_t layer, int dirfd, const char* name) const {
-    return layer != kUpper && core_.config.aufs_whiteouts && has_aufs_whiteout(dirfd, name);
+    return layer != kUpper && state_.layout.config.aufs_whiteouts && has_aufs_whiteout(dirfd, name);
   }
 
   [[nodiscard]] bool parent_has(std::uint16_t layer) const {
@@ -202,8 +204,8 @@ class LowerSearch {
 
 class DirSearch : public LowerSearch {
  public:
-  DirSearch(Core& core, Inode* dir, const Name* name, DirData& out)
-      : LowerSearch(core, dir, name->view()), name_(name), out_(out) {}
+  DirSearch(State& state, Inode* dir, const Name* name, DirData& out)
+      : LowerSearch(state, dir, name->view()), name_(name), out_(out) {}
 
   Status run(std::uint16_t top, int dirfd, const char* text) {
     out_.layers.push_back(top);
@@ -213,9 +215,9 @@ class DirSearch : public LowerSearch {
     if (top == kUpper && redirected_) moved().path = from_upper();
     CHECK_OK(descend(top));
     if (renamed && out_.layers.size() == 1) {
-      core_.complaints.say(core_.layers[top].path + ": a directory named " +
-                           escape_value(name_->view()) + " was renamed, and what lay below it, " +
-                           escape_value(path_) + ", is gone; mount all layers it was made with");
+      state_.complaints.say(state_.layout.layers[top].path + ": a directory named " +
+                            escape_value(name_->view()) + " was renamed, and what lay below it, " +
+                            escape_value(path_) + ", is gone; mount all layers it was made with");
     }
     return {};
   }
@@ -239,9 +241,9 @@ class DirSearch : public LowerSearch {
     const auto sx = posix::stat_at(dirfd, name);
     if (!sx) return missed(sx.error());
     if (!S_ISDIR(sx->stx_mode)) return missed(Errno(ENOTDIR));
-    if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
+    if (is_hidden(state_, device_of(*sx), sx->stx_ino)) return {};
     out_.layers.push_back(layer);
-    if (is_foreign(core_, layer, *sx)) out_.foreign = true;
+    if (is_foreign(state_, layer, *sx)) out_.foreign = true;
     if (redirected_) moved().places.push_back({layer, place()});
     return obey_part(dirfd, name, layer);
   }
@@ -271,16 +273,16 @@ class DataSearch : public LowerSearch {
     const auto sx = posix::stat_at(dirfd, name);
     if (!sx) return missed(sx.error());
     if (!S_ISREG(sx->stx_mode)) return missed(Errno(ENOTDIR));
-    if (is_hidden(core_, device_of(*sx), sx->stx_ino)) return {};
+    if (is_hidden(state_, device_of(*sx), sx->stx_ino)) return {};
     TRY(list, posix::list_xattr(dirfd, name));
-    const std::uint32_t flags = xattr_flags(core_, list, layer);
-    if (believed_flags(core_, flags, layer, *sx) & Inode::kSeenMetacopy)
+    const std::uint32_t flags = xattr_flags(state_, list, layer);
+    if (believed_flags(state_, flags, layer, *sx) & Inode::kSeenMetacopy)
       return obey(dirfd, name, layer);
     if ((flags & Inode::kSeenWhiteout) && sx->stx_size == 0) return missed(Errno(ENOTDIR));
     stop_ = true;
     found_.place = {layer, place()};
     found_.blocks = lower_blocks(*sx);
-    found_.foreign = is_foreign(core_, layer, *sx);
+    found_.foreign = is_foreign(state_, layer, *sx);
     return {};
   }
 
@@ -289,14 +291,14 @@ class DataSearch : public LowerSearch {
 
 }  // namespace
 
-Status find_lower_dirs(Core& core, Inode* dir, const Name* name, std::uint16_t top, int dirfd,
+Status find_lower_dirs(State& state, Inode* dir, const Name* name, std::uint16_t top, int dirfd,
                        const char* text, DirData& out) {
-  return DirSearch(core, dir, name, out).run(top, dirfd, text);
+  return DirSearch(state, dir, name, out).run(top, dirfd, text);
 }
 
-Result<DataBelow> find_lower_data(Core& core, Inode* dir, const char* name, std::uint16_t top,
+Result<DataBelow> find_lower_data(State& state, Inode* dir, const char* name, std::uint16_t top,
                                   int dirfd, const char* text) {
-  return DataSearch(core, dir, name).run(top, dirfd, text);
+  return DataSearch(state, dir, name).run(top, dirfd, text);
 }
 
 }  // namespace troot::fusefs

@@ -11,11 +11,11 @@ namespace troot::fusefs {
 /// Fills layers and places of the directory `name` of `dir`, whose topmost object, in layer `top`,
 /// is found as `text` by `dirfd`. EIO: a redirect that is corrupt; EPERM: one that may not be
 /// followed.
-[[nodiscard]] Status find_lower_dirs(Core& core, Inode* dir, const Name* name, std::uint16_t top,
+[[nodiscard]] Status find_lower_dirs(State& state, Inode* dir, const Name* name, std::uint16_t top,
                                      int dirfd, const char* text, DirData& out);
 /// Where the data lies of the file `name` of `dir`, whose topmost object, in layer `top`, found as
 /// `text` by `dirfd`, says that it is below (metacopy). EIO: nowhere; else as above.
-[[nodiscard]] Result<DataBelow> find_lower_data(Core& core, Inode* dir, const char* name,
+[[nodiscard]] Result<DataBelow> find_lower_data(State& state, Inode* dir, const char* name,
                                                 std::uint16_t top, int dirfd, const char* text);
 
 }  // namespace troot::fusefs

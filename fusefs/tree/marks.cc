@@ -16,17 +16,18 @@ namespace {
 
 /// Whether a name of the kernel's or fuse-overlayfs's speaks in this layer. What a user may set
 /// without being hidden does not: `user.overlay.` where ours is `trusted.overlay.`.
-bool is_heeded(const Core& core, std::uint16_t layer, std::string_view xattr) {
-  if (xattr.starts_with(core.x.prefix) || xattr.starts_with(kForeignPrefix)) return true;
+bool is_heeded(const State& state, std::uint16_t layer, std::string_view xattr) {
+  if (xattr.starts_with(state.layout.xattr.prefix) || xattr.starts_with(kForeignPrefix))
+    return true;
   return layer != kUpper && xattr.starts_with("trusted.");
 }
 
 }  // namespace
 
-char opaque_mark(const Core& core, std::uint16_t layer, int dirfd, const char* name) {
+char opaque_mark(const State& state, std::uint16_t layer, int dirfd, const char* name) {
   char mark = 0;
   for (const char* xattr : kOpaqueNames) {
-    if (!is_heeded(core, layer, xattr)) continue;
+    if (!is_heeded(state, layer, xattr)) continue;
     const auto value = posix::get_xattr(dirfd, name, xattr);
     if (value && *value == "y") return 'y';
     if (value && *value == "x") mark = 'x';
@@ -34,19 +35,19 @@ char opaque_mark(const Core& core, std::uint16_t layer, int dirfd, const char* n
   return mark;
 }
 
-bool is_xattr_whiteout(const Core& core, std::uint16_t layer, int dirfd, const char* name,
+bool is_xattr_whiteout(const State& state, std::uint16_t layer, int dirfd, const char* name,
                        const struct statx& sx) {
   if (!S_ISREG(sx.stx_mode) || sx.stx_size != 0) return false;
   return std::any_of(std::begin(kWhiteoutNames), std::end(kWhiteoutNames), [&](const char* xattr) {
-    return is_heeded(core, layer, xattr) && posix::get_xattr(dirfd, name, xattr).has_value();
+    return is_heeded(state, layer, xattr) && posix::get_xattr(dirfd, name, xattr).has_value();
   });
 }
 
-bool is_upper_whiteout(const Core& core, int dirfd, const char* name, const struct statx& sx,
+bool is_upper_whiteout(const State& state, int dirfd, const char* name, const struct statx& sx,
                        std::uint32_t flags) {
   if (is_whiteout(sx)) return true;
-  return (flags & Inode::kSeenWhiteout) != 0 && is_xattr_whiteout(core, kUpper, dirfd, name, sx) &&
-         opaque_mark(core, kUpper, dirfd, ".") != 0;
+  return (flags & Inode::kSeenWhiteout) != 0 && is_xattr_whiteout(state, kUpper, dirfd, name, sx) &&
+         opaque_mark(state, kUpper, dirfd, ".") != 0;
 }
 
 AufsName aufs_name(int dirfd, const DirName& d) {
@@ -70,46 +71,48 @@ bool has_aufs_whiteout(int dirfd, std::string_view name) {
 
 bool is_aufs_opaque(int dirfd) { return posix::stat_at(dirfd, ".wh..wh..opq").has_value(); }
 
-std::uint32_t xattr_flags(const Core& core, const std::string& list, std::uint16_t layer) {
+std::uint32_t xattr_flags(const State& state, const std::string& list, std::uint16_t layer) {
   std::uint32_t flags = 0;
   for (std::size_t at = 0; at < list.size();) {
     const std::string_view name(list.c_str() + at);
     at += name.size() + 1;
     const bool override_stat =
         name == kOverrideStat || (name == kForeignOverrideStat && layer != kUpper);
-    if (override_stat && core.layers[layer].overridden) {
+    if (override_stat && state.layout.layers[layer].overridden) {
       flags |= Inode::kOverride;
-    } else if (name == core.x.alloc) {
+    } else if (name == state.layout.xattr.alloc) {
       flags |= Inode::kSparse;
-    } else if (name == core.x.origin) {
+    } else if (name == state.layout.xattr.origin) {
       flags |= Inode::kSeenOrigin;
-    } else if (name == core.x.redirect) {
+    } else if (name == state.layout.xattr.redirect) {
       flags |= Inode::kSeenRedirect;
-    } else if (name == core.x.metacopy) {
+    } else if (name == state.layout.xattr.metacopy) {
       flags |= Inode::kSeenMetacopy;
-    } else if (name == core.x.index) {
+    } else if (name == state.layout.xattr.index) {
       flags |= Inode::kSeenIndex;
-    } else if (name == core.x.project) {
+    } else if (name == state.layout.xattr.project) {
       flags |= Inode::kSeenProject;
-    } else if (name == core.x.whiteout) {
+    } else if (name == state.layout.xattr.whiteout) {
       flags |= Inode::kSeenWhiteout;
-    } else if (const auto shown = xattr_from_disk(core, name, layer)) {
+    } else if (const auto shown = xattr_from_disk(state, name, layer)) {
       flags |= Inode::kUserXattrs;
       if (layer == kUpper && *shown == kDefaultAcl) flags |= Inode::kDefaultAcl;
-      if (name == core.x.access_acl && core.ids.presented()) flags |= Inode::kAccessAcl;
+      if (name == state.layout.xattr.access_acl && state.layout.ids.presented())
+        flags |= Inode::kAccessAcl;
       if (name.ends_with("security.capability")) flags |= Inode::kCaps;
     }
   }
   return flags;
 }
 
-std::uint32_t believed_flags(const Core& core, std::uint32_t flags, std::uint16_t layer,
+std::uint32_t believed_flags(const State& state, std::uint32_t flags, std::uint16_t layer,
                              const struct statx& sx) {
   // Where ownership is native, objects of an upper of root's belong to whoever made them.
-  const bool own_upper =
-      layer == kUpper && !core.ids.presented() && core.layers[layer].owner == core.disk_uid;
-  const bool believed = core.disk_uid != 0 || own_upper || sx.stx_uid == core.disk_uid ||
-                        core.config.xattr_space == XattrSpace::kTrusted;
+  const bool own_upper = layer == kUpper && !state.layout.ids.presented() &&
+                         state.layout.layers[layer].owner == state.layout.disk_uid;
+  const bool believed = state.layout.disk_uid != 0 || own_upper ||
+                        sx.stx_uid == state.layout.disk_uid ||
+                        state.layout.config.xattr_space == XattrSpace::kTrusted;
   return believed ? flags : flags & ~(Inode::kSeenMetacopy | Inode::kSeenRedirect);
 }
 
@@ -119,8 +122,8 @@ Result<std::string> get_override(int dirfd, const char* name, std::uint16_t laye
   return posix::get_xattr(dirfd, name, kForeignOverrideStat);
 }
 
-bool is_foreign(const Core& core, std::uint16_t layer, const struct statx& sx) {
-  return layer != kUpper && sx.stx_mnt_id != core.layers[layer].mount;
+bool is_foreign(const State& state, std::uint16_t layer, const struct statx& sx) {
+  return layer != kUpper && sx.stx_mnt_id != state.layout.layers[layer].mount;
 }
 
 }  // namespace troot::fusefs

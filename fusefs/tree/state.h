@@ -53,62 +53,90 @@ struct Hidden {
   std::string name;  ///< empty: dev and ino are the object's own
 };
 
-struct Core {
+/// What a mount is made of. Constant after open.
+struct Layout {
+  explicit Layout(Config c) : config(std::move(c)), xattr(config.xattr_space), ids(config) {}
+
   Config config;
-  XattrNames x;
+  XattrNames xattr;
   Ids ids;
   uid_t disk_uid = 0;  ///< owner of what the server makes
   gid_t disk_gid = 0;
   std::vector<Layer> layers;  ///< [0] is the upper
-  Fd stage, parked, index;    ///< work/troot/stage, work/troot/parked, work/troot/index
-  Fd lock_upper, lock_work;   ///< hold the flocks
-  LinkStore links;
-  Complaints complaints;
-  InodeTable inodes;
-  std::unique_ptr<Numbers> numbers;  ///< st_ino; there once the layers are open
-  FdCache dirs, files;
-  FdAger ager{dirs, files};
-  OwnReader own;
-  Streams streams;
-  WritebackAhead ahead;
-  std::unique_ptr<quota::Quota> quota;
   std::vector<Hidden> hidden;
-  std::atomic<dev_t> hidden_device{0};
-  Inode* root = nullptr;
   bool read_only = false;
   SpaceKind space = SpaceKind::kAsked;  ///< what the upper's file system says of allocation
   /// Directories of the upper's file system keep blocks that their names do not fill: their size
   /// says what they hold, and is charged.
   bool sized_dirs = false;
   WhiteoutForm whiteouts = WhiteoutForm::kDevice;
-  bool closed = false;
+};
+
+/// The work directory, and the flocks that say whose it is.
+struct WorkDir {
+  Fd stage, parked, index;   ///< work/troot/stage, work/troot/parked, work/troot/index
+  Fd lock_upper, lock_work;  ///< hold the flocks
+  std::atomic<std::uint64_t> stage_counter{0};
+};
+
+/// Descriptors that are kept open, and what closes those that nobody used of late.
+struct Descriptors {
+  explicit Descriptors(const Config& config)
+      : dirs(config.cached_dirs), files(config.cached_files) {}
+
+  FdCache dirs, files;
+  FdAger ager{dirs, files};
+};
+
+/// Objects with several names that the kernel knows (fusefs/tree/hard_links.h).
+struct LinkedInodes {
+  Mutex mutex;
+  std::unordered_map<LinkKey, Inode*, LinkKeyHash> table GUARDED_BY(mutex);
+  /// How many of them left that lay in the upper. Who looked at a disk where one of them may have
+  /// been at work meanwhile looks again. Written under the mutex.
+  std::atomic<std::uint64_t> departures{0};
+  /// Held while what is left of an object with several names goes, and it is settled whether it
+  /// was the last.
+  SmallMutex discard;
+};
+
+/// What Overlay::stats tells. Each counts by itself.
+struct Counts {
+  std::atomic<std::uint64_t> parked{0}, copied_up{0}, names{0};
+  std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made; constant after
+};
+
+struct State {
+  explicit State(Config config) : layout(std::move(config)), fds(layout.config) {}
+
+  Layout layout;
+  WorkDir work;
+  Descriptors fds;
+  LinkedInodes linked;
+  Counts counts;
+
+  // Each of these locks for itself.
+  LinkStore links;
+  Complaints complaints;
+  InodeTable inodes;
+  OwnReader own;
+  Streams streams;
+  WritebackAhead ahead;
+
+  // There once the layers are open; constant after.
+  std::unique_ptr<Numbers> numbers;  ///< st_ino
+  std::unique_ptr<quota::Quota> quota;
+  Inode* root = nullptr;
+  std::function<void(NodeId)> stale;  ///< Overlay::on_stale
+  bool closed = false;                ///< by the one who opened
+
+  std::atomic<dev_t> hidden_device{0};  ///< Overlay::hide_device
   std::atomic<bool> checks_cancelled{false};
-  std::uint64_t recovered = 0, counted = 0;  ///< objects, when the mount was made
-  std::function<void(NodeId)> stale;         ///< Overlay::on_stale
+  std::atomic<bool> cannot_clone{false};  ///< the upper's file system has no reflinks
 
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
   /// two directories.
   std::shared_mutex rename;
-  std::atomic<std::uint64_t> stage_counter{0};
-  std::atomic<bool> cannot_clone{false};  ///< the upper's file system has no reflinks
-  std::atomic<std::uint64_t> parked_count{0}, copied_up{0}, name_count{0};
-
-  /// Held while what is left of an object with several names goes, and it is settled whether it
-  /// was the last.
-  SmallMutex discard_linked;
-  Mutex linked_mutex;
-  /// Objects with several names that the kernel knows.
-  std::unordered_map<LinkKey, Inode*, LinkKeyHash> linked GUARDED_BY(linked_mutex);
-  /// How many of them left that lay in the upper. Who looked at a disk where one of them may have
-  /// been at work meanwhile looks again.
-  std::atomic<std::uint64_t> linked_departures{0};  ///< written under linked_mutex
-
-  explicit Core(Config c)
-      : config(std::move(c)),
-        x(config.xattr_space),
-        ids(config),
-        dirs(config.cached_dirs),
-        files(config.cached_files) {}
 };
 
 }  // namespace troot::fusefs

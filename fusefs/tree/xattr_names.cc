@@ -18,40 +18,44 @@ bool acts_on_host(std::string_view name) {
 }  // namespace
 
 /// Mounts that squash ids could not tell one entry from another.
-bool keeps_acls(const Core& core) { return core.config.acl && !core.config.squash_to_root; }
-
-/// As posix::get_xattr, also of what the server's user owns but may not read as it stands.
-Result<std::string> own_xattr(Core& core, const Where& at, const char* name) {
-  auto value = posix::get_xattr(at.fd(), at.text(), name);
-  if (value || !(value.error() == EACCES) || core.disk_uid == 0) return value;
-  return core.own.get_xattr(at.fd(), at.text(), name);
+bool keeps_acls(const State& state) {
+  return state.layout.config.acl && !state.layout.config.squash_to_root;
 }
 
-std::optional<std::string> xattr_to_disk(const Core& core, std::string_view shown) {
-  if (shown.starts_with(core.x.prefix)) {
-    return core.x.prefix + std::string(kEscape) + std::string(shown.substr(core.x.prefix.size()));
+/// As posix::get_xattr, also of what the server's user owns but may not read as it stands.
+Result<std::string> own_xattr(State& state, const Where& at, const char* name) {
+  auto value = posix::get_xattr(at.fd(), at.text(), name);
+  if (value || !(value.error() == EACCES) || state.layout.disk_uid == 0) return value;
+  return state.own.get_xattr(at.fd(), at.text(), name);
+}
+
+std::optional<std::string> xattr_to_disk(const State& state, std::string_view shown) {
+  if (shown.starts_with(state.layout.xattr.prefix)) {
+    return state.layout.xattr.prefix + std::string(kEscape) +
+           std::string(shown.substr(state.layout.xattr.prefix.size()));
   }
   // Kept as it is, it would act once the upper's ownership is presented.
   const bool foreign = shown.starts_with(kForeignPrefix) || shown == kOverrideStat;
-  if (foreign || (core.ids.presented() && acts_on_host(shown)))
-    return core.x.stash + std::string(shown);
+  if (foreign || (state.layout.ids.presented() && acts_on_host(shown)))
+    return state.layout.xattr.stash + std::string(shown);
   return std::string(shown);
 }
 
-std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk,
+std::optional<std::string> xattr_from_disk(const State& state, std::string_view disk,
                                            std::uint16_t layer) {
-  if (disk.starts_with(core.x.prefix)) {
-    const std::string_view rest = disk.substr(core.x.prefix.size());
-    if (rest.starts_with(kEscape)) return core.x.prefix + std::string(rest.substr(kEscape.size()));
-    if (!disk.starts_with(core.x.stash)) return std::nullopt;
-    const std::string_view stashed = disk.substr(core.x.stash.size());
-    if (is_acl(stashed) && !keeps_acls(core)) return std::nullopt;
+  if (disk.starts_with(state.layout.xattr.prefix)) {
+    const std::string_view rest = disk.substr(state.layout.xattr.prefix.size());
+    if (rest.starts_with(kEscape))
+      return state.layout.xattr.prefix + std::string(rest.substr(kEscape.size()));
+    if (!disk.starts_with(state.layout.xattr.stash)) return std::nullopt;
+    const std::string_view stashed = disk.substr(state.layout.xattr.stash.size());
+    if (is_acl(stashed) && !keeps_acls(state)) return std::nullopt;
     return std::string(stashed);
   }
   // On an upper whose ownership is presented a native ACL is the host's: its store's default.
-  const bool hosts = core.ids.presented() && layer == kUpper;
-  if (is_acl(disk) && (hosts || !keeps_acls(core))) return std::nullopt;
-  if (disk == kOverrideStat && core.layers[layer].overridden) return std::nullopt;
+  const bool hosts = state.layout.ids.presented() && layer == kUpper;
+  if (is_acl(disk) && (hosts || !keeps_acls(state))) return std::nullopt;
+  if (disk == kOverrideStat && state.layout.layers[layer].overridden) return std::nullopt;
   if (disk.starts_with(kForeignPrefix)) return std::nullopt;
   return std::string(disk);
 }

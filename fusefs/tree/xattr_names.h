@@ -9,14 +9,14 @@
 namespace troot::fusefs {
 
 /// The name on disk of an xattr that a user names; nullopt: one that may not be.
-[[nodiscard]] std::optional<std::string> xattr_to_disk(const Core& core, std::string_view shown);
+[[nodiscard]] std::optional<std::string> xattr_to_disk(const State& state, std::string_view shown);
 /// The name shown for one on disk; nullopt: ours, hidden.
-[[nodiscard]] std::optional<std::string> xattr_from_disk(const Core& core, std::string_view disk,
+[[nodiscard]] std::optional<std::string> xattr_from_disk(const State& state, std::string_view disk,
                                                          std::uint16_t layer);
 /// Whether ACLs are shown and may be set. Mounts that squash ids could not tell one entry from
 /// another.
-[[nodiscard]] bool keeps_acls(const Core& core);
+[[nodiscard]] bool keeps_acls(const State& state);
 /// As posix::get_xattr, also of what the server's user owns but may not read as it stands.
-[[nodiscard]] Result<std::string> own_xattr(Core& core, const Where& at, const char* name);
+[[nodiscard]] Result<std::string> own_xattr(State& state, const Where& at, const char* name);
 
 }  // namespace troot::fusefs

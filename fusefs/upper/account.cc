@@ -14,10 +14,10 @@ namespace troot::fusefs {
 namespace {
 
 /// The data of a sparse regular file.
-Status examine_sparse(Core& core, int dirfd, const char* name, Examined& e) {
-  TRY(text, posix::get_xattr(dirfd, name, core.x.alloc.c_str()));
-  TRY(fd, open_own(core, dirfd, name, O_RDONLY));
-  SpaceOf file{fd.get(), core.space, e.size, nullptr};
+Status examine_sparse(State& state, int dirfd, const char* name, Examined& e) {
+  TRY(text, posix::get_xattr(dirfd, name, state.layout.xattr.alloc.c_str()));
+  TRY(fd, open_own(state, dirfd, name, O_RDONLY));
+  SpaceOf file{fd.get(), state.layout.space, e.size, nullptr};
   if (const auto record = parse_alloc(text)) {
     TRY(ranges, obeyed_ranges(file, *record));
     e.preallocated = std::move(ranges);
@@ -41,13 +41,13 @@ Result<std::int64_t> listed_bytes(int dirfd, const char* name) {
 
 }  // namespace
 
-Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
+Result<std::int64_t> user_xattr_bytes(State& state, int dirfd, const char* name,
                                       const std::string& list) {
   std::int64_t bytes = 0;
   for (std::size_t at = 0; at < list.size();) {
     const std::string disk(list.c_str() + at);
     at += disk.size() + 1;
-    const auto shown = xattr_from_disk(core, disk, kUpper);
+    const auto shown = xattr_from_disk(state, disk, kUpper);
     if (!shown) continue;
     const auto value = posix::get_xattr(dirfd, name, disk.c_str());
     if (!value) {
@@ -59,53 +59,53 @@ Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
   return bytes;
 }
 
-Result<Examined> examine(Core& core, int dirfd, const char* name, const struct statx& sx) {
+Result<Examined> examine(State& state, int dirfd, const char* name, const struct statx& sx) {
   Examined e;
   e.account.key = key_of(sx);
   e.account.loaded = true;
   e.size = static_cast<off_t>(sx.stx_size);
   if (S_ISLNK(sx.stx_mode)) {
     e.account.data_bytes = quota::symlink_charge(e.size);
-    if (const auto record = core.links.get(e.account.key); record && record->project) {
+    if (const auto record = state.links.get(e.account.key); record && record->project) {
       e.account.project = record->project->project;
     }
     return e;
   }
   TRY(list, posix::list_xattr(dirfd, name));
-  e.flags = believed_flags(core, xattr_flags(core, list, kUpper), kUpper, sx);
+  e.flags = believed_flags(state, xattr_flags(state, list, kUpper), kUpper, sx);
   if (e.flags & Inode::kSeenProject) {
-    TRY(text, posix::get_xattr(dirfd, name, core.x.project.c_str()));
+    TRY(text, posix::get_xattr(dirfd, name, state.layout.xattr.project.c_str()));
     if (const auto p = parse_project(text)) {
       e.account.project = p->project;
       e.account.inherit = p->inherit;
     }
   }
   if (e.flags & Inode::kUserXattrs) {
-    TRY(bytes, user_xattr_bytes(core, dirfd, name, list));
+    TRY(bytes, user_xattr_bytes(state, dirfd, name, list));
     e.account.xattr_bytes = quota::xattr_charge(bytes);
   }
   if (S_ISDIR(sx.stx_mode)) {
     TRY(bytes, listed_bytes(dirfd, name));
     e.name_bytes = bytes;
-    if (core.sized_dirs) e.disk_bytes = quota::dense_charge(e.size);
+    if (state.layout.sized_dirs) e.disk_bytes = quota::dense_charge(e.size);
     e.account.data_bytes = std::max(quota::directory_charge(bytes), e.disk_bytes);
   } else if (e.flags & Inode::kSeenMetacopy) {
     // Its data lies below: what was brought along before a crash counts once all of it is there.
   } else if (S_ISREG(sx.stx_mode) && (e.flags & Inode::kSparse)) {
-    CHECK_OK(examine_sparse(core, dirfd, name, e));
+    CHECK_OK(examine_sparse(state, dirfd, name, e));
   } else if (S_ISREG(sx.stx_mode)) {
     e.account.data_bytes = quota::dense_charge(e.size);
   }
   return e;
 }
 
-Result<Account*> account_held(Core& core, Inode* inode) {
+Result<Account*> account_held(State& state, Inode* inode) {
   Account& account = inode->is_dir() ? inode->dir->account : file_data(inode).account;
   // What the kernel wrote by itself is not known here.
   if (account.loaded && !inode->has(Inode::kPassed)) return &account;
-  TRY(at, where(core, inode));
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(e, examine(core, at.fd(), at.text(), sx));
+  TRY(e, examine(state, at.fd(), at.text(), sx));
   if (!inode->is_dir()) {
     FileData& data = file_data(inode);
     data.size = e.size;
@@ -121,10 +121,10 @@ Result<Account*> account_held(Core& core, Inode* inode) {
   return &account;
 }
 
-Result<ProjectAttr> inherited(Core& core, Inode* dir) {
+Result<ProjectAttr> inherited(State& state, Inode* dir) {
   std::shared_lock loc(dir->loc);
   std::lock_guard charge(account_lock(dir));
-  TRY(account, account_held(core, dir));
+  TRY(account, account_held(state, dir));
   ProjectAttr p;
   if (account->inherit) {
     p.project = account->project;
@@ -133,14 +133,14 @@ Result<ProjectAttr> inherited(Core& core, Inode* dir) {
   return p;
 }
 
-void record(Core& core, const Account& account) {
-  if (core.quota) core.quota->record(account.key, account.record());
+void record(State& state, const Account& account) {
+  if (state.quota) state.quota->record(account.key, account.record());
 }
 
-Result<quota::Reservation> reserve(Core& core, quota::ProjId project, quota::Usage usage,
-                                   quota::Enforce how) {
-  if (!core.quota) return quota::Reservation();
-  return core.quota->reserve(project, usage, how);
+Result<quota::Reservation> reserve(State& state, quota::ProjId project, quota::Usage usage,
+                                   quota::Ask ask) {
+  if (!state.quota) return quota::Reservation();
+  return state.quota->reserve(project, usage, ask);
 }
 
 }  // namespace troot::fusefs

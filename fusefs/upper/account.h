@@ -19,20 +19,19 @@ struct Examined {
 
 /// Looks at one upper object: its charge by the unit, its project. What a recount and a first use
 /// both ask.
-[[nodiscard]] Result<Examined> examine(Core& core, int dirfd, const char* name,
+[[nodiscard]] Result<Examined> examine(State& state, int dirfd, const char* name,
                                        const struct statx& sx);
 /// The account of an upper object, loaded. The caller holds loc, then account_lock.
-[[nodiscard]] Result<Account*> account_held(Core& core, Inode* inode);
+[[nodiscard]] Result<Account*> account_held(State& state, Inode* inode);
 /// The charge of the user's xattrs of an object. `upper`: whether ours are escaped there.
-[[nodiscard]] Result<std::int64_t> user_xattr_bytes(Core& core, int dirfd, const char* name,
+[[nodiscard]] Result<std::int64_t> user_xattr_bytes(State& state, int dirfd, const char* name,
                                                     const std::string& list);
 /// The project that a child of `dir` gets (quota.md rule 1). Takes loc of dir, shared. The
 /// directory is in the upper.
-[[nodiscard]] Result<ProjectAttr> inherited(Core& core, Inode* dir);
+[[nodiscard]] Result<ProjectAttr> inherited(State& state, Inode* dir);
 /// Tells the ledger of the account as it is now.
-void record(Core& core, const Account& account);
-[[nodiscard]] Result<quota::Reservation> reserve(Core& core, quota::ProjId project,
-                                                 quota::Usage usage,
-                                                 quota::Enforce how = quota::Enforce::kLimits);
+void record(State& state, const Account& account);
+[[nodiscard]] Result<quota::Reservation> reserve(State& state, quota::ProjId project,
+                                                 quota::Usage usage, quota::Ask ask);
 
 }  // namespace troot::fusefs

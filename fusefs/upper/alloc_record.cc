@@ -48,9 +48,10 @@ Ranges without(const Ranges& ranges, PageRange cut) {
   return out;
 }
 
-Status write(Core& core, Inode* inode, const AllocRecord& record) {
-  TRY(at, where(core, inode));
-  CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.alloc.c_str(), encode_alloc(record)));
+Status write(State& state, Inode* inode, const AllocRecord& record) {
+  TRY(at, where(state, inode));
+  CHECK_OK(
+      posix::set_xattr(at.fd(), at.text(), state.layout.xattr.alloc.c_str(), encode_alloc(record)));
   inode->set(Inode::kSparse);
   return {};
 }
@@ -71,40 +72,40 @@ Result<Ranges> obeyed_ranges(const SpaceOf& file, const AllocRecord& record) {
   return least < held ? record.ranges : Ranges();
 }
 
-Status store_ranges(Core& core, Inode* inode, const FileData& data) {
-  return write(core, inode, {recorded(data), {}});
+Status store_ranges(State& state, Inode* inode, const FileData& data) {
+  return write(state, inode, {recorded(data), {}});
 }
 
-Status with_range(Core& core, Inode* inode, FileData& data, PageRange add,
+Status with_range(State& state, Inode* inode, FileData& data, PageRange add,
                   const std::function<Status()>& allocate) {
   const Ranges before = recorded(data);
-  Ranges after = fitted(core.space, either(before, {add}));
-  const bool exact = core.space == SpaceKind::kExact;
-  CHECK_OK(write(core, inode, exact ? AllocRecord{before, {add}} : AllocRecord{after, {}}));
+  Ranges after = fitted(state.layout.space, either(before, {add}));
+  const bool exact = state.layout.space == SpaceKind::kExact;
+  CHECK_OK(write(state, inode, exact ? AllocRecord{before, {add}} : AllocRecord{after, {}}));
   if (!exact) remember(data, after);
   if (auto status = allocate(); !status) {
     remember(data, before);
-    (void)store_ranges(core, inode, data);
+    (void)store_ranges(state, inode, data);
     return status;
   }
   remember(data, std::move(after));
   return {};
 }
 
-Status without_range(Core& core, Inode* inode, FileData& data, PageRange cut,
+Status without_range(State& state, Inode* inode, FileData& data, PageRange cut,
                      const std::function<Status()>& free) {
   const Ranges before = recorded(data);
   const Ranges left = without(before, cut);
   if (left == before) return free();
-  const bool exact = core.space == SpaceKind::kExact;
+  const bool exact = state.layout.space == SpaceKind::kExact;
   // What cannot be written does not stand in the way of what frees.
-  if (exact) (void)write(core, inode, {left, both(before, {cut})});
+  if (exact) (void)write(state, inode, {left, both(before, {cut})});
   if (auto status = free(); !status) {
-    if (exact) (void)write(core, inode, {before, {}});
+    if (exact) (void)write(state, inode, {before, {}});
     return status;
   }
-  if (exact || write(core, inode, {fitted(core.space, left), {}}))
-    remember(data, fitted(core.space, left));
+  if (exact || write(state, inode, {fitted(state.layout.space, left), {}}))
+    remember(data, fitted(state.layout.space, left));
   return {};
 }
 

@@ -26,10 +26,10 @@ blkcnt_t blocks_below(Inode* inode, const struct statx& sx) {
 
 /// st_blocks of an upper object: what it is charged, and the pages of data that lies below. The
 /// caller holds loc.
-Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) {
+Result<blkcnt_t> upper_blocks(State& state, Inode* inode, const struct statx& sx) {
   if (inode->is_dir()) {
     std::lock_guard charge(account_lock(inode));
-    TRY(account, account_held(core, inode));
+    TRY(account, account_held(state, inode));
     return account->bytes() / 512;
   }
   if (inode->is_symlink())
@@ -42,24 +42,24 @@ Result<blkcnt_t> upper_blocks(Core& core, Inode* inode, const struct statx& sx) 
   }
   FileData& data = file_data(inode);
   std::lock_guard io(data.io);
-  TRY(account, account_held(core, inode));
+  TRY(account, account_held(state, inode));
   return account->bytes() / 512 + blocks_below(inode, sx);
 }
 
 }  // namespace
 
-bool is_shown_empty(const Core& core, const Inode* inode) {
+bool is_shown_empty(const State& state, const Inode* inode) {
   return inode->has(Inode::kUnreadable) && !inode->has(Inode::kProgram) && inode->is_file() &&
-         !inode->in_upper() && core.config.unreadable == Unreadable::kEmpty;
+         !inode->in_upper() && state.layout.config.unreadable == Unreadable::kEmpty;
 }
 
-Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const struct statx& sx) {
+Result<struct stat> attr_held(State& state, Inode* inode, const Where& at, const struct statx& sx) {
   struct stat st = to_stat(sx);
-  TRY(owner, owner_of(core, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx));
   st.st_dev = 0;
   st.st_ino = inode->ino;
-  st.st_uid = core.ids.shown(owner.uid);
-  st.st_gid = core.ids.shown(owner.gid);
+  st.st_uid = state.layout.ids.shown(owner.uid);
+  st.st_gid = state.layout.ids.shown(owner.gid);
   st.st_mode = owner.mode;
   st.st_rdev = owner.rdev;
   if (!Ids::own_type(owner.mode)) st.st_size = 0;
@@ -75,9 +75,9 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
     st.st_nlink = static_cast<nlink_t>(file_data(inode).index->nlink);
   if (inode->has(Inode::kParked) && st.st_nlink > 0) --st.st_nlink;
   if (inode->in_upper()) {
-    TRY(blocks, upper_blocks(core, inode, sx));
+    TRY(blocks, upper_blocks(state, inode, sx));
     st.st_blocks = blocks;
-  } else if (is_shown_empty(core, inode)) {
+  } else if (is_shown_empty(state, inode)) {
     st.st_size = 0;
     st.st_blocks = 0;
   } else {
@@ -87,12 +87,12 @@ Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at, const s
   return st;
 }
 
-Result<struct stat> attr(Core& core, Inode* inode) {
+Result<struct stat> attr(State& state, Inode* inode) {
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return *inode->dir->last;
-  TRY(at, where(core, inode));
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  return attr_held(core, inode, at, sx);
+  return attr_held(state, inode, at, sx);
 }
 
 }  // namespace troot::fusefs

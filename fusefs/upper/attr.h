@@ -6,12 +6,12 @@
 
 namespace troot::fusefs {
 
-[[nodiscard]] Result<struct stat> attr(Core& core, Inode* inode);
+[[nodiscard]] Result<struct stat> attr(State& state, Inode* inode);
 /// The same from a statx at hand. The caller holds loc.
-[[nodiscard]] Result<struct stat> attr_held(Core& core, Inode* inode, const Where& at,
+[[nodiscard]] Result<struct stat> attr_held(State& state, Inode* inode, const Where& at,
                                             const struct statx& sx);
 /// Whether a lower file that we may not read passes for an empty one. Not a program: a shell would
 /// run it and call that success.
-[[nodiscard]] bool is_shown_empty(const Core& core, const Inode* inode);
+[[nodiscard]] bool is_shown_empty(const State& state, const Inode* inode);
 
 }  // namespace troot::fusefs

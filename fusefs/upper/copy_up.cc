@@ -43,14 +43,14 @@ struct Source {
   std::unique_ptr<DataBelow> below;   ///< the data stays where it is
   std::unique_ptr<IndexEntry> index;  ///< it has several names
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
-  [[nodiscard]] DataSource data(Core& core) const {
-    return {core.cannot_clone, fd ? fd->get() : -1, size, size == whole,
+  [[nodiscard]] DataSource data(State& state) const {
+    return {state.cannot_clone, fd ? fd->get() : -1, size, size == whole,
             sparse() ? &parts : nullptr};
   }
 };
 
 /// Where the data of a lower file is that gets an object of its own without it.
-DataBelow data_below(Core& core, Inode* inode, const struct statx& sx) {
+DataBelow data_below(State& state, Inode* inode, const struct statx& sx) {
   const auto name = inode->name->view();
   const auto joined = [&](std::string dir) {
     if (!dir.empty()) dir += '/';
@@ -63,11 +63,11 @@ DataBelow data_below(Core& core, Inode* inode, const struct statx& sx) {
     below.blocks = known.blocks;
   } else {
     const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
-    below.place = {layer, joined(place_in(core, inode->parent, layer))};
+    below.place = {layer, joined(place_in(state, inode->parent, layer))};
     below.blocks = lower_blocks(sx);
   }
   below.foreign = inode->has(Inode::kForeign);
-  below.merged = joined(merged_path(core, inode->parent));
+  below.merged = joined(merged_path(state, inode->parent));
   return below;
 }
 
@@ -84,14 +84,14 @@ void take_along(Source& s, const SetAttr& set) {
   s.mtime = set.mtime.value_or(s.mtime);
 }
 
-Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
+Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
   std::shared_lock loc(inode->loc);
-  TRY(at, where(core, inode));
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(owner, owner_of(core, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx));
   std::string xattrs;
   if (!inode->is_symlink()) {
-    TRY(names, lower_xattrs(core, inode, at));
+    TRY(names, lower_xattrs(state, inode, at));
     xattrs = std::move(names);
   }
   Source s{std::move(at),
@@ -115,20 +115,21 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
   if (s.size == 0) return s;
   // Shown as empty it may be, but what holds data is not copied as if it held none.
   if (inode->has(Inode::kUnreadable)) return fail(EACCES);
-  if (how.bring == Bring::kMetadata && core.config.metacopy && !inode->has(Inode::kDetached)) {
-    s.below = std::make_unique<DataBelow>(data_below(core, inode, sx));
+  if (how.bring == Bring::kMetadata && state.layout.config.metacopy &&
+      !inode->has(Inode::kDetached)) {
+    s.below = std::make_unique<DataBelow>(data_below(state, inode, sx));
     // Each of several names would look beside itself.
     const bool said = !s.index || s.below->merged.size() + 1 <= kMaxRedirect;
     if (said) return s;
     s.below.reset();
   }
-  TRY(fd, file_fd(core, inode));
+  TRY(fd, file_fd(state, inode));
   s.fd = std::move(fd);
   s.whole = static_cast<off_t>(sx.stx_size);
   if (inode->has(Inode::kMetacopy)) {
     TRY(data, posix::stat_fd(s.fd->get()));
     s.whole = static_cast<off_t>(data.stx_size);
-    if (s.size > s.whole) return refuse_short(core, inode);
+    if (s.size > s.whole) return refuse_short(state, inode);
   }
   s.pages = quota::pages_of(s.size);
   if (static_cast<off_t>(sx.stx_blocks) * 512 < static_cast<off_t>(sx.stx_size)) {
@@ -141,21 +142,21 @@ Result<Source> look(Core& core, Inode* inode, const CopyUp& how) {
 
 /// The permissions that a staged object is made with. Nobody but the server gets into the stage, so
 /// they may be the last ones from the start; set-id bits come after the owner.
-mode_t first_bits(const Core& core, mode_t mode) {
-  return core.ids.presented() ? Ids::disk_mode(mode) : mode & 0777;
+mode_t first_bits(const State& state, mode_t mode) {
+  return state.layout.ids.presented() ? Ids::disk_mode(mode) : mode & 0777;
 }
 
 /// Makes the object in the stage, without its metadata. `opened` stays open for a regular file.
-Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, Staged& staged,
+Status build(State& state, const Caller& caller, Inode* inode, const Source& s, Staged& staged,
              Fd& opened) {
   if (inode->is_dir()) {
-    CHECK_OK(posix::mkdir(staged.dirfd(), staged.name(), first_bits(core, s.owner.mode)));
+    CHECK_OK(posix::mkdir(staged.dirfd(), staged.name(), first_bits(state, s.owner.mode)));
   } else if (inode->is_symlink()) {
     TRY(target, posix::readlink_at(s.at.fd(), s.at.text()));
     CHECK_OK(posix::symlink(target.c_str(), staged.dirfd(), staged.name()));
-  } else if (inode->is_file() || core.ids.presented()) {
+  } else if (inode->is_file() || state.layout.ids.presented()) {
     TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL,
-                          first_bits(core, s.owner.mode)));
+                          first_bits(state, s.owner.mode)));
     opened = std::move(fd);
   } else {
     CHECK_OK(posix::mknod(staged.dirfd(), staged.name(), s.owner.mode, s.owner.rdev));
@@ -164,8 +165,8 @@ Status build(Core& core, const Caller& caller, Inode* inode, const Source& s, St
   if (!opened.valid()) return {};
   // Without its data it is a hole of its size, as the kernel's are.
   if (s.below) return posix::truncate(opened.get(), s.size);
-  return copy_data(caller, s.data(core), opened.get(),
-                   core.config.volatile_upper ? Copied::kCached : Copied::kSynced);
+  return copy_data(caller, s.data(state), opened.get(),
+                   state.layout.config.volatile_upper ? Copied::kCached : Copied::kSynced);
 }
 
 /// The staged object for system calls: by its descriptor where there is one, which spares the way
@@ -180,15 +181,15 @@ struct Spot {
 
 /// Keeps st_ino: the number that the object had below. Not for one of several lower links, which
 /// part here.
-Status keep_origin(Core& core, Inode* inode, const Spot& spot, const struct statx& made,
+Status keep_origin(State& state, Inode* inode, const Spot& spot, const struct statx& made,
                    bool keeps) {
   if (!keeps) return {};
   const std::string value = encode_u64(inode->ino);
   if (!inode->is_symlink())
-    return posix::set_xattr(spot.fd, spot.name, core.x.origin.c_str(), value);
-  LinkRecord record = core.links.get(key_of(made)).value_or(LinkRecord{});
+    return posix::set_xattr(spot.fd, spot.name, state.layout.xattr.origin.c_str(), value);
+  LinkRecord record = state.links.get(key_of(made)).value_or(LinkRecord{});
   record.origin = inode->ino;
-  return core.links.put(key_of(made), record);
+  return state.links.put(key_of(made), record);
 }
 
 /// What is copied is charged, without its xattrs.
@@ -205,44 +206,45 @@ struct Built {
   std::uint32_t flags = Inode::kXattrsKnown;
 };
 
-Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, const Fd& opened,
+Result<Built> dress(State& state, Inode* inode, const Source& s, Staged& staged, const Fd& opened,
                     bool keeps_ino) {
   const Spot spot(staged, opened);
   Built b;
   TRY(made, posix::stat_at(spot.fd, spot.name));
   b.sx = made;
   if (inode->is_symlink()) staged.has_record(key_of(made));
-  TRY(overridden, set_owner(core, spot.fd, spot.name, made, s.owner, false));
+  TRY(overridden, set_owner(state, spot.fd, spot.name, made, s.owner, false));
   if (overridden) b.flags |= Inode::kOverride;
   if (!inode->is_symlink()) {
     const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
-    TRY(bytes, copy_xattrs(core, s.at, s.xattrs, layer, spot.fd, spot.name));
+    TRY(bytes, copy_xattrs(state, s.at, s.xattrs, layer, spot.fd, spot.name));
     b.account.xattr_bytes = quota::xattr_charge(bytes);
     if (bytes > 0) {
       TRY(list, posix::list_xattr(spot.fd, spot.name));
-      b.flags |= xattr_flags(core, list, kUpper) & ~Inode::kSeenMask;
+      b.flags |= xattr_flags(state, list, kUpper) & ~Inode::kSeenMask;
     }
     if (s.below) {
-      CHECK_OK(posix::set_xattr(spot.fd, spot.name, core.x.metacopy.c_str(), ""));
+      CHECK_OK(posix::set_xattr(spot.fd, spot.name, state.layout.xattr.metacopy.c_str(), ""));
       b.flags |= Inode::kMetacopy;
       if (s.index) {
-        CHECK_OK(
-            posix::set_xattr(spot.fd, spot.name, core.x.redirect.c_str(), "/" + s.below->merged));
+        CHECK_OK(posix::set_xattr(spot.fd, spot.name, state.layout.xattr.redirect.c_str(),
+                                  "/" + s.below->merged));
         s.below->redirected = true;
       }
     } else if (s.sparse()) {
-      CHECK_OK(posix::set_xattr(spot.fd, spot.name, core.x.alloc.c_str(), encode_alloc({})));
+      CHECK_OK(
+          posix::set_xattr(spot.fd, spot.name, state.layout.xattr.alloc.c_str(), encode_alloc({})));
       b.flags |= Inode::kSparse;
     }
   }
-  CHECK_OK(keep_origin(core, inode, spot, made, keeps_ino));
+  CHECK_OK(keep_origin(state, inode, spot, made, keeps_ino));
   CHECK_OK(posix::set_times(spot.fd, spot.name, s.atime, s.mtime));
   b.account.loaded = true;
   b.account.key = key_of(made);
   b.account.data_bytes = charge_of(inode, s);
   if (b.flags & Inode::kSparse) {
     // A clone brings unwritten extents along, and holes that were told as data.
-    TRY(pages, all_pages({opened.get(), core.space, s.size, nullptr}));
+    TRY(pages, all_pages({opened.get(), state.layout.space, s.size, nullptr}));
     b.account.data_bytes = pages * quota::kPageSize;
   }
   return b;
@@ -252,7 +254,7 @@ Result<Built> dress(Core& core, Inode* inode, const Source& s, Staged& staged, c
 /// or removes one there, which would move the parent's times, while these are put back.
 class Place {
  public:
-  Place(Core& core, Inode* inode) : core_(core) {
+  Place(State& state, Inode* inode) : state_(state) {
     while (!lock(inode)) {
     }
   }
@@ -260,7 +262,7 @@ class Place {
     loc_.unlock();
     if (parent_ == nullptr) return;
     names_.unlock();
-    unref(core_, parent_, Inode::kPin);
+    unref(state_, parent_, Inode::kPin);
   }
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
@@ -282,11 +284,11 @@ class Place {
     loc_.unlock();
     if (parent_ == nullptr) return false;
     names_.unlock();
-    unref(core_, parent_, Inode::kPin);
+    unref(state_, parent_, Inode::kPin);
     return false;
   }
 
-  Core& core_;
+  State& state_;
   Inode* parent_ = nullptr;
   std::unique_lock<decltype(DirData::lock)> names_;
   std::unique_lock<decltype(Inode::loc)> loc_;
@@ -294,36 +296,37 @@ class Place {
 
 /// Puts the finished object to its name. One with an entry in the index goes there first, where its
 /// other names find it from then on.
-Status put_in_place(Core& core, Inode* inode, const Source& s, Staged& staged, int dirfd) {
+Status put_in_place(State& state, Inode* inode, const Source& s, Staged& staged, int dirfd) {
   if (!s.index) return staged.publish(dirfd, inode->name->text, RENAME_NOREPLACE);
-  CHECK_OK(enter_index(core, staged, *s.index));
-  auto status = posix::link(core.index.get(), s.index->name.c_str(), dirfd, inode->name->text);
-  if (!status) leave_index(core, *s.index);
+  CHECK_OK(enter_index(state, staged, *s.index));
+  auto status =
+      posix::link(state.work.index.get(), s.index->name.c_str(), dirfd, inode->name->text);
+  if (!status) leave_index(state, *s.index);
   return status;
 }
 
 /// Publishes beside the siblings; the parent's times stay what they were. The caller holds a Place;
 /// who sets the parent's times takes its `charge`.
-Status publish(Core& core, Inode* inode, const Source& s, Staged& staged) {
+Status publish(State& state, Inode* inode, const Source& s, Staged& staged) {
   if (inode->has(Inode::kDetached)) {
-    CHECK_OK(staged.publish(core.parked.get(), parked_name(inode).get(), 0));
+    CHECK_OK(staged.publish(state.work.parked.get(), parked_name(inode).get(), 0));
     inode->set(Inode::kParked);
-    core.parked_count.fetch_add(1, std::memory_order_relaxed);
+    state.counts.parked.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
-  TRY(parent, dir_fd(core, inode->parent, kUpper));
+  TRY(parent, dir_fd(state, inode->parent, kUpper));
   std::lock_guard times(inode->parent->dir->charge);
   TRY(before, posix::stat_at(parent->get(), "."));
-  CHECK_OK(put_in_place(core, inode, s, staged, parent->get()));
+  CHECK_OK(put_in_place(state, inode, s, staged, parent->get()));
   (void)posix::set_times(parent->get(), ".", time_of(before.stx_atime), time_of(before.stx_mtime));
   // Its ctime moved all the same, and the kernel, which asked for no change of it, holds the old
   // one.
-  if (core.stale) core.stale(inode->parent->id());
+  if (state.stale) state.stale(inode->parent->id());
   return {};
 }
 
 /// The inode is of the upper from here on. The caller holds loc alone.
-void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_ino) {
+void take_over(State& state, Inode* inode, Source& s, const Built& b, bool keeps_ino) {
   if (!inode->has(Inode::kDetached)) {
     inode->name->layer = kUpper;
     inode->name->flags |= Name::kBelow;
@@ -338,70 +341,71 @@ void take_over(Core& core, Inode* inode, Source& s, const Built& b, bool keeps_i
     std::lock_guard io(data.io);
     data.account = b.account;
     data.size = s.size;
-    core.files.drop(FdCache::key(inode->slot, data_layer(inode)));
+    state.fds.files.drop(FdCache::key(inode->slot, data_layer(inode)));
     inode->clear(Inode::kMetacopy);
     data.below = std::move(s.below);
     data.index = std::move(s.index);
     data.kept.reset();
     if (data.index) {
       inode->set(Inode::kIndexed);
-      add_link_key(core, inode, link_key(b.sx));
+      add_link_key(state, inode, link_key(b.sx));
     }
-    if (!keeps_ino) inode->ino = presented_ino(core, kUpper, b.sx, core.stage.get(), ".");
+    if (!keeps_ino) inode->ino = presented_ino(state, kUpper, b.sx, state.work.stage.get(), ".");
   }
   inode->clear(Inode::kOverride | Inode::kGone);
   // A directory's part below is as unreadable as it was.
   if (!inode->is_dir()) inode->clear(Inode::kUnreadable | Inode::kProgram);
   inode->set(b.flags);
   inode->layer.store(kUpper, std::memory_order_release);
-  core.copied_up.fetch_add(1, std::memory_order_relaxed);
+  state.counts.copied_up.fetch_add(1, std::memory_order_relaxed);
 }
 
 /// The whole of one copy-up; ancestors are in the upper. The caller holds Inode::copy_up.
-Status copy_up(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
-  TRY(source, look(core, inode, how));
+Status copy_up(State& state, const Caller& caller, Inode* inode, const CopyUp& how) {
+  TRY(source, look(state, inode, how));
   const std::int64_t bytes = charge_of(inode, source);
-  TRY(reservation, reserve(core, quota::kDefaultProject, {bytes, 1}, how.enforce));
+  TRY(reservation, reserve(state, quota::kDefaultProject, {bytes, 1}, caller.ask(how.enforce)));
   const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1 || source.index;
-  Staged staged(core);
+  Staged staged(state);
   Fd opened;
-  CHECK_OK(build(core, caller, inode, source, staged, opened));
-  TRY(built, dress(core, inode, source, staged, opened, keeps_ino));
+  CHECK_OK(build(state, caller, inode, source, staged, opened));
+  TRY(built, dress(state, inode, source, staged, opened, keeps_ino));
   const std::int64_t data_bytes = std::min(bytes, built.account.data_bytes);
-  TRY(more,
-      reserve(core, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0}, how.enforce));
+  TRY(more, reserve(state, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0},
+                    caller.ask(how.enforce)));
   // Data that was safe below must be safe above before it takes the other's place.
-  if (source.fd && !core.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
-  Intent intent(core);
+  if (source.fd && !state.layout.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));
+  Intent intent(state);
   {
-    const Place place(core, inode);
+    const Place place(state, inode);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
     // In the parking place it is found by the next mount anyway.
-    NameCharge name(core);
+    NameCharge name(state);
     if (!inode->has(Inode::kDetached)) {
       built.account.said = intent.appear(inode->parent, inode->name->view());
-      CHECK_OK(name.hold(intent, inode->parent, NameCharge::of(inode->name->view()), how.enforce));
+      CHECK_OK(name.hold(intent, inode->parent, NameCharge::of(inode->name->view()),
+                         caller.ask(how.enforce)));
     }
-    if (auto status = publish(core, inode, source, staged); !status) {
+    if (auto status = publish(state, inode, source, staged); !status) {
       // An entry that could not be taken out again counts: other names find it there.
-      if (source.index && is_in_index(core, *source.index, built.account.key)) {
+      if (source.index && is_in_index(state, *source.index, built.account.key)) {
         reservation.claim({data_bytes, 1});
         more.claim();
-        record(core, built.account);
+        record(state, built.account);
       }
       return status;
     }
     name.keep();
-    take_over(core, inode, source, built, keeps_ino);
+    take_over(state, inode, source, built, keeps_ino);
     // A write follows nearly always, where the data was brought.
-    if (inode->is_file() && core.config.noatime) posix::leave_atime(opened.get());
+    if (inode->is_file() && state.layout.config.noatime) posix::leave_atime(opened.get());
     if (inode->is_file() && !inode->has(Inode::kMetacopy))
-      (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(opened));
+      (void)state.fds.files.put(FdCache::key(inode->slot, kUpper), std::move(opened));
     if (goes_along(source, how)) how.along->done = true;
   }
   reservation.claim({data_bytes, 1});
   more.claim();
-  record(core, built.account);
+  record(state, built.account);
   return {};
 }
 
@@ -411,20 +415,20 @@ bool is_there(Inode* inode, const CopyUp& how) {
 }
 
 /// The object itself; its parent is in the upper.
-Status ensure_one(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
+Status ensure_one(State& state, const Caller& caller, Inode* inode, const CopyUp& how) {
   std::lock_guard lock(inode->copy_up);
   if (is_there(inode, how)) return {};
-  return inode->in_upper() ? bring_data(core, caller, inode, how)
-                           : copy_up(core, caller, inode, how);
+  return inode->in_upper() ? bring_data(state, caller, inode, how)
+                           : copy_up(state, caller, inode, how);
 }
 
 /// The ancestors of an object that are not in the upper yet, nearest first, each pinned: a rename
 /// may take a child, and with it the pin of its parent, elsewhere meanwhile.
 class Ancestors {
  public:
-  explicit Ancestors(Core& core) : core_(core) {}
+  explicit Ancestors(State& state) : state_(state) {}
   ~Ancestors() {
-    for (Inode* dir : dirs_) unref(core_, dir, Inode::kPin);
+    for (Inode* dir : dirs_) unref(state_, dir, Inode::kPin);
   }
   Ancestors(const Ancestors&) = delete;
   Ancestors& operator=(const Ancestors&) = delete;
@@ -442,32 +446,32 @@ class Ancestors {
   [[nodiscard]] const std::vector<Inode*>& dirs() const { return dirs_; }
 
  private:
-  Core& core_;
+  State& state_;
   std::vector<Inode*> dirs_;
 };
 
 /// The ancestors first, then the object itself: by a loop, since a tree may be deeper than a stack.
-Status ensure(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
+Status ensure(State& state, const Caller& caller, Inode* inode, const CopyUp& how) {
   if (is_there(inode, how)) return {};
-  if (core.read_only) return fail(EROFS);
-  Ancestors ancestors(core);
+  if (state.layout.read_only) return fail(EROFS);
+  Ancestors ancestors(state);
   CHECK_OK(ancestors.gather(inode));
   const auto& dirs = ancestors.dirs();
   for (auto dir = dirs.rbegin(); dir != dirs.rend(); ++dir) {
     if (caller.interrupted && caller.interrupted()) return fail(EINTR);
-    CHECK_OK(ensure_one(core, caller, *dir, {INT64_MAX, how.enforce, Bring::kAll}));
+    CHECK_OK(ensure_one(state, caller, *dir, {INT64_MAX, how.enforce, Bring::kAll}));
   }
-  return ensure_one(core, caller, inode, how);
+  return ensure_one(state, caller, inode, how);
 }
 
 }  // namespace
 
-Status ensure_upper(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
-  return ensure(core, caller, inode, how);
+Status ensure_upper(State& state, const Caller& caller, Inode* inode, const CopyUp& how) {
+  return ensure(state, caller, inode, how);
 }
 
-Status ensure_upper_dir(Core& core, Inode* dir, quota::Enforce how) {
-  return ensure(core, Caller{}, dir, {INT64_MAX, how, Bring::kAll});
+Status ensure_upper_dir(State& state, const Caller& caller, Inode* dir, quota::Enforce how) {
+  return ensure(state, caller, dir, {INT64_MAX, how, Bring::kAll});
 }
 
 }  // namespace troot::fusefs

@@ -32,10 +32,11 @@ inline constexpr CopyUp kForcedMetadata{INT64_MAX, quota::Enforce::kForce, Bring
                                         nullptr};
 
 /// Brings the object and its ancestors into the upper. The caller holds no lock; `inode` is pinned.
-[[nodiscard]] Status ensure_upper(Core& core, const Caller& caller, Inode* inode,
+[[nodiscard]] Status ensure_upper(State& state, const Caller& caller, Inode* inode,
                                   const CopyUp& how = {});
 
 /// A directory and its ancestors, charged by force: what an unlink needs.
-[[nodiscard]] Status ensure_upper_dir(Core& core, Inode* dir, quota::Enforce how);
+[[nodiscard]] Status ensure_upper_dir(State& state, const Caller& caller, Inode* dir,
+                                      quota::Enforce how);
 
 }  // namespace troot::fusefs

@@ -8,10 +8,10 @@
 namespace troot::fusefs {
 
 /// Changes the size of an upper file. The caller holds loc shared and FileData::io.
-[[nodiscard]] Status truncate_held(Core& core, Inode* inode, FileData& data, off_t size);
+[[nodiscard]] Status truncate_held(State& state, Inode* inode, FileData& data, off_t size);
 /// Marks an upper file as sparse on disk before it becomes so; from then on it is charged what the
 /// disk says. The caller holds FileData::io and loc.
-[[nodiscard]] Status mark_sparse(Core& core, Inode* inode, FileData& data);
+[[nodiscard]] Status mark_sparse(State& state, Inode* inode, FileData& data);
 
 /// Growth of an upper file by writing [offset, offset + length): reserves, trims, runs `put`,
 /// settles.
@@ -20,14 +20,14 @@ enum class Leaves { kData, kHoles };
 struct Growing {
   off_t offset = 0;
   std::size_t length = 0;
-  quota::Enforce how = quota::Enforce::kLimits;
+  quota::Ask ask;
   Leaves leaves = Leaves::kData;  ///< kHoles: what is put may have some, so the disk is asked
 };
 
 using Put = std::function<Result<std::size_t>(int fd, off_t offset, std::size_t length)>;
-[[nodiscard]] Result<std::size_t> grow(Core& core, Inode* inode, const Growing& growing,
+[[nodiscard]] Result<std::size_t> grow(State& state, Inode* inode, const Growing& growing,
                                        const Put& put);
 /// A file that became empty is no longer sparse. The caller holds FileData::io and loc.
-[[nodiscard]] Status make_dense(Core& core, Inode* inode, FileData& data);
+[[nodiscard]] Status make_dense(State& state, Inode* inode, FileData& data);
 
 }  // namespace troot::fusefs

@@ -14,10 +14,10 @@ namespace troot::fusefs {
 
 /// Writes the number of names of an object in the stage and publishes it in the index. The entry of
 /// a copy-up that failed half-way, and could not be taken back, gives way.
-[[nodiscard]] Status enter_index(Core& core, Staged& staged, const IndexEntry& entry);
+[[nodiscard]] Status enter_index(State& state, Staged& staged, const IndexEntry& entry);
 /// Takes it out again, if that can be done.
-void leave_index(Core& core, const IndexEntry& entry) noexcept;
-[[nodiscard]] bool is_in_index(Core& core, const IndexEntry& entry, const quota::InodeKey& key);
+void leave_index(State& state, const IndexEntry& entry) noexcept;
+[[nodiscard]] bool is_in_index(State& state, const IndexEntry& entry, const quota::InodeKey& key);
 
 /// What the count of names is kept relative to.
 enum class NlinkBase {
@@ -27,16 +27,16 @@ enum class NlinkBase {
 
 /// Says the number of names on disk so that it is right before and after the next change of the
 /// upper object's links. The caller holds loc, alone.
-[[nodiscard]] Status say_nlink(Core& core, Inode* inode, NlinkBase base);
+[[nodiscard]] Status say_nlink(State& state, Inode* inode, NlinkBase base);
 /// Gives an indexed object its link in the upper for a name that it has in a lower layer only. The
 /// caller holds the lock of the name's directory, and loc, alone.
-[[nodiscard]] Status add_alias(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name);
+[[nodiscard]] Status add_alias(State& state, Inode* inode, Inode* dir, int dirfd, Name* name);
 /// A name is gone from the union, and its link from the upper. With the last one the object is
 /// parked. The caller holds loc, alone.
-void drop_alias(Core& core, Inode* inode) noexcept;
+void drop_alias(State& state, Inode* inode) noexcept;
 /// At the beginning of a mount: objects without a name are parked, to be removed with the others.
-[[nodiscard]] Status park_nameless(Core& core);
+[[nodiscard]] Status park_nameless(State& state);
 /// At its end: entries whose every name is in the upper are not needed any more.
-void tidy_index(Core& core);
+void tidy_index(State& state);
 
 }  // namespace troot::fusefs

@@ -11,19 +11,19 @@ namespace troot::fusefs {
 namespace {
 
 /// The default ACL of a directory says what its children get, instead of the umask (acl(5)).
-Status apply_default_acl(Core& core, Inode* dir, Wanted& wanted) {
+Status apply_default_acl(State& state, Inode* dir, Wanted& wanted) {
   std::shared_lock loc(dir->loc);
-  TRY(at, where(core, dir));
-  auto acl = posix::get_xattr(at.fd(), at.text(), xattr_to_disk(core, kDefaultAcl)->c_str());
+  TRY(at, where(state, dir));
+  auto acl = posix::get_xattr(at.fd(), at.text(), xattr_to_disk(state, kDefaultAcl)->c_str());
   if (!acl) return fail(acl.error());
   auto inherited = inherit_acl(*acl, wanted.owner.mode);
   if (!inherited) {
     // What was to be kept from others must not become theirs because it cannot be read.
-    const std::string name = dir == core.root ? "/" : escape_value(dir->name->view());
-    core.complaints.say(core.layers[dir->layer.load()].path + ": the default ACL of a directory " +
-                        name +
-                        " cannot be read, and nothing is made in it; remove the ACL "
-                        "(setfacl -k)");
+    const std::string name = dir == state.root ? "/" : escape_value(dir->name->view());
+    state.complaints.say(state.layout.layers[dir->layer.load()].path +
+                         ": the default ACL of a directory " + name +
+                         " cannot be read, and nothing is made in it; remove the ACL "
+                         "(setfacl -k)");
     return fail(EIO);
   }
   wanted.owner.mode = inherited->mode;
@@ -34,7 +34,7 @@ Status apply_default_acl(Core& core, Inode* dir, Wanted& wanted) {
 
 }  // namespace
 
-Result<Wanted> want_for(Core& core, const Caller& caller, Inode* dir, mode_t mode) {
+Result<Wanted> want_for(State& state, const Caller& caller, Inode* dir, mode_t mode) {
   Wanted wanted;
   Override& want = wanted.owner;
   want.uid = caller.uid;
@@ -43,9 +43,9 @@ Result<Wanted> want_for(Core& core, const Caller& caller, Inode* dir, mode_t mod
   want.has_type = true;
   if (dir->has(Inode::kPrivileged)) {
     std::shared_lock loc(dir->loc);
-    TRY(at, where(core, dir));
+    TRY(at, where(state, dir));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(parent, owner_of(core, dir, at, sx));
+    TRY(parent, owner_of(state, dir, at, sx));
     if (parent.mode & S_ISGID) {
       want.gid = parent.gid;
       if (S_ISDIR(mode)) want.mode |= S_ISGID;
@@ -53,7 +53,7 @@ Result<Wanted> want_for(Core& core, const Caller& caller, Inode* dir, mode_t mod
   }
   if (S_ISLNK(mode)) return wanted;
   if (dir->has(Inode::kDefaultAcl)) {
-    CHECK_OK(apply_default_acl(core, dir, wanted));
+    CHECK_OK(apply_default_acl(state, dir, wanted));
   } else {
     want.mode &= ~caller.umask;
   }

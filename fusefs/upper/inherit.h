@@ -19,9 +19,9 @@ struct Wanted {
     if (!default_acl.empty()) bytes += kDefaultAcl.size() + default_acl.size();
     return quota::xattr_charge(static_cast<std::int64_t>(bytes));
   }
-  [[nodiscard]] std::uint32_t flags(const Core& core) const {
+  [[nodiscard]] std::uint32_t flags(const State& state) const {
     std::uint32_t flags = has_acl() ? Inode::kUserXattrs : 0U;
-    if (!access_acl.empty() && core.ids.presented()) flags |= Inode::kAccessAcl;
+    if (!access_acl.empty() && state.layout.ids.presented()) flags |= Inode::kAccessAcl;
     if (!default_acl.empty()) flags |= Inode::kDefaultAcl;
     return flags;
   }
@@ -29,6 +29,6 @@ struct Wanted {
 
 /// Owner and mode of a new object: the caller's, but a setgid directory hands down its group
 /// (inode(7)); its default ACL counts instead of the umask (acl(5)). EIO: that cannot be read.
-[[nodiscard]] Result<Wanted> want_for(Core& core, const Caller& caller, Inode* dir, mode_t mode);
+[[nodiscard]] Result<Wanted> want_for(State& state, const Caller& caller, Inode* dir, mode_t mode);
 
 }  // namespace troot::fusefs

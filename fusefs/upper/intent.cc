@@ -16,7 +16,7 @@ quota::Epoch Intent::say(int kind, const InodeKey& key, const InodeKey& dir,
 
 InodeKey Intent::key_of_dir(Inode* dir) {
   std::lock_guard charge(dir->dir->charge);
-  const auto account = account_held(core_, dir);
+  const auto account = account_held(state_, dir);
   if (account) return (*account)->key;
   change_.journal()->miss();
   return {};
@@ -42,12 +42,12 @@ InodeKey Intent::chain(Inode* dir) {
     std::shared_lock loc(at->loc);
     const InodeKey key = key_of_dir(at);
     way.push_back({at, key, std::move(loc)});
-    return key.ino != 0 && at != core_.root && !said(at);
+    return key.ino != 0 && at != state_.root && !said(at);
   };
   for (Inode* at = dir; go_to(at);) at = at->parent;
   const InodeKey key = way.front().key;
   // The way up first: whoever finds a directory said relies on it.
-  if (const Step& top = way.back(); top.dir == core_.root && top.key.ino != 0)
+  if (const Step& top = way.back(); top.dir == state_.root && top.key.ino != 0)
     top.dir->dir->said.store(change_.epoch(), std::memory_order_release);
   for (std::size_t i = way.size() - 1; i-- > 0;) {
     const Step& at = way[i];
@@ -60,7 +60,7 @@ InodeKey Intent::chain(Inode* dir) {
 void Intent::say_touch(Inode* inode, Account& account) {
   InodeKey above;
   std::string_view name;
-  if (inode != core_.root && !inode->has(Inode::kParked | Inode::kDetached)) {
+  if (inode != state_.root && !inode->has(Inode::kParked | Inode::kDetached)) {
     above = chain(inode->parent);
     name = inode->name->view();
   }

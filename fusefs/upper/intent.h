@@ -11,10 +11,10 @@ namespace troot::fusefs {
 
 class Intent {
  public:
-  explicit Intent(Core& core)
-      : core_(core), change_(core.quota ? core.quota->journal() : nullptr) {}
+  explicit Intent(State& state)
+      : state_(state), change_(state.quota ? state.quota->journal() : nullptr) {}
   /// The charge of an upper object is about to change. The caller holds loc and account_lock.
-  Intent(Core& core, Inode* inode, Account& account) : Intent(core) { touch(inode, account); }
+  Intent(State& state, Inode* inode, Account& account) : Intent(state) { touch(inode, account); }
 
   void touch(Inode* inode, Account& account) {
     if (change_.journal() == nullptr || account.said >= change_.epoch()) return;
@@ -44,7 +44,7 @@ class Intent {
   quota::Epoch say(int kind, const quota::InodeKey& key, const quota::InodeKey& dir,
                    std::string_view name);
 
-  Core& core_;
+  State& state_;
   const quota::Change change_;
   quota::Epoch said_ = 0;
 };

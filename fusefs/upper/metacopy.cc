@@ -19,12 +19,12 @@
 
 namespace troot::fusefs {
 
-tl::unexpected<Errno> refuse_short(Core& core, Inode* inode) {
+tl::unexpected<Errno> refuse_short(State& state, Inode* inode) {
   if (inode->has(Inode::kMetacopy)) {
     const LowerPlace& place = file_data(inode).below->place;
-    core.complaints.say(core.layers[place.layer].path + ": " + escape_value(place.path) +
-                        " is shorter than a file whose data it is (metacopy); mount the layers "
-                        "that this was made with");
+    state.complaints.say(state.layout.layers[place.layer].path + ": " + escape_value(place.path) +
+                         " is shorter than a file whose data it is (metacopy); mount the layers "
+                         "that this was made with");
   }
   return fail(EIO);
 }
@@ -42,19 +42,19 @@ struct Transfer {
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(source.size); }
 };
 
-Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
+Result<Transfer> prepare(State& state, Inode* inode, off_t keep) {
   std::shared_lock loc(inode->loc);
-  Transfer t{nullptr, Fd(), {}, {core.cannot_clone}, {}, 0};
-  TRY(at, where(core, inode));
+  Transfer t{nullptr, Fd(), {}, {state.cannot_clone}, {}, 0};
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(to, posix::open_at(at.fd(), at.text(), O_RDWR));
-  TRY(from, file_fd(core, inode));
+  TRY(from, file_fd(state, inode));
   TRY(below, posix::stat_fd(from->get()));
   t.sx = sx;
   t.to = std::move(to);
   t.from = std::move(from);
   const auto whole = static_cast<off_t>(below.stx_size);
-  if (std::min(static_cast<off_t>(sx.stx_size), keep) > whole) return refuse_short(core, inode);
+  if (std::min(static_cast<off_t>(sx.stx_size), keep) > whole) return refuse_short(state, inode);
   t.source.fd = t.from->get();
   t.source.size = std::min({static_cast<off_t>(sx.stx_size), whole, keep});
   t.source.whole = t.source.size == whole;
@@ -69,44 +69,44 @@ Result<Transfer> prepare(Core& core, Inode* inode, off_t keep) {
 }
 
 /// All that can fail before the xattr goes.
-Status fill(Core& core, const Caller& caller, Transfer& t) {
+Status fill(State& state, const Caller& caller, Transfer& t) {
   t.source.parts = t.sparse() ? &t.parts : nullptr;
   CHECK_OK(t.source.size == 0
                ? posix::truncate(t.to.get(), 0)
                : copy_data(caller, t.source, t.to.get(),
-                           core.config.volatile_upper ? Copied::kCached : Copied::kSynced));
+                           state.layout.config.volatile_upper ? Copied::kCached : Copied::kSynced));
   if (t.sparse())
-    CHECK_OK(posix::set_xattr(t.to.get(), "", core.x.alloc.c_str(), encode_alloc({})));
+    CHECK_OK(posix::set_xattr(t.to.get(), "", state.layout.xattr.alloc.c_str(), encode_alloc({})));
   CHECK_OK(posix::set_times(t.to.get(), "", time_of(t.sx.stx_atime), time_of(t.sx.stx_mtime)));
-  return core.config.volatile_upper ? Status{} : posix::fsync(t.to.get(), true);
+  return state.layout.config.volatile_upper ? Status{} : posix::fsync(t.to.get(), true);
 }
 
 /// The charge of what was brought: of a sparse file what the disk says.
-Status claim_brought(Core& core, Inode* inode, FileData& data, const Transfer& t,
+Status claim_brought(State& state, Inode* inode, FileData& data, const Transfer& t,
                      quota::Reservation& paid) {
   if (t.sparse()) {
-    settle_whole(core, inode, data, t.to.get(), paid);
+    settle_whole(state, inode, data, t.to.get(), paid);
   } else {
-    set_pages(core, data, t.pages, paid);
+    set_pages(state, data, t.pages, paid);
   }
   return {};
 }
 
 }  // namespace
 
-Status bring_data(Core& core, const Caller& caller, Inode* inode, const CopyUp& how) {
-  TRY(t, prepare(core, inode, how.keep));
+Status bring_data(State& state, const Caller& caller, Inode* inode, const CopyUp& how) {
+  TRY(t, prepare(state, inode, how.keep));
   FileData& data = file_data(inode);
   quota::ProjId project = quota::kDefaultProject;
   {
     std::shared_lock loc(inode->loc);
     std::lock_guard io(data.io);
-    TRY(account, account_held(core, inode));
+    TRY(account, account_held(state, inode));
     project = account->project;
   }
   const std::int64_t bytes = t.pages * quota::kPageSize;
-  TRY(reservation, reserve(core, project, {bytes, 0}, how.enforce));
-  auto status = fill(core, caller, t);
+  TRY(reservation, reserve(state, project, {bytes, 0}, caller.ask(how.enforce)));
+  auto status = fill(state, caller, t);
   if (!status) {
     // The pages that were written would be charged to nobody.
     if (posix::truncate(t.to.get(), 0))
@@ -116,20 +116,21 @@ Status bring_data(Core& core, const Caller& caller, Inode* inode, const CopyUp& 
   }
   std::unique_lock loc(inode->loc);
   std::lock_guard io(data.io);
-  TRY(account, account_held(core, inode));
-  const Intent intent(core, inode, *account);
-  CHECK_OK(posix::remove_xattr(t.to.get(), "", core.x.metacopy.c_str()));
+  TRY(account, account_held(state, inode));
+  const Intent intent(state, inode, *account);
+  CHECK_OK(posix::remove_xattr(t.to.get(), "", state.layout.xattr.metacopy.c_str()));
   // What is said of a file with data of its own does not matter any more.
-  if (data.below->redirected) (void)posix::remove_xattr(t.to.get(), "", core.x.redirect.c_str());
-  core.files.drop(FdCache::key(inode->slot, data_layer(inode)));
+  if (data.below->redirected)
+    (void)posix::remove_xattr(t.to.get(), "", state.layout.xattr.redirect.c_str());
+  state.fds.files.drop(FdCache::key(inode->slot, data_layer(inode)));
   if (t.sparse()) inode->set(Inode::kSparse);
   inode->clear(Inode::kMetacopy);
   data.below.reset();
   data.size = t.source.size;
-  if (account->project == project) return claim_brought(core, inode, data, t, reservation);
+  if (account->project == project) return claim_brought(state, inode, data, t, reservation);
   // It moved meanwhile, and the data is there.
-  TRY(forced, reserve(core, account->project, {bytes, 0}, quota::Enforce::kForce));
-  return claim_brought(core, inode, data, t, forced);
+  TRY(forced, reserve(state, account->project, {bytes, 0}, quota::Enforce::kForce));
+  return claim_brought(state, inode, data, t, forced);
 }
 
 bool redirect_too_long(Inode* inode) {
@@ -138,13 +139,14 @@ bool redirect_too_long(Inode* inode) {
          file_data(inode).below->merged.size() + 1 > kMaxRedirect;
 }
 
-Status say_redirect(Core& core, Inode* inode) {
+Status say_redirect(State& state, Inode* inode) {
   if (!inode->has(Inode::kMetacopy)) return {};
   DataBelow& below = *file_data(inode).below;
   if (below.redirected) return {};
   if (below.merged.size() + 1 > kMaxRedirect) return fail(EXDEV);
-  TRY(at, where(core, inode));
-  CHECK_OK(posix::set_xattr(at.fd(), at.text(), core.x.redirect.c_str(), "/" + below.merged));
+  TRY(at, where(state, inode));
+  CHECK_OK(posix::set_xattr(at.fd(), at.text(), state.layout.xattr.redirect.c_str(),
+                            "/" + below.merged));
   below.redirected = true;
   return {};
 }

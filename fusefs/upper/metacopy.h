@@ -9,14 +9,15 @@ namespace troot::fusefs {
 
 /// Brings the data of an upper file that has none, or the `how.keep` bytes of it that a truncation
 /// leaves. The caller holds Inode::copy_up.
-[[nodiscard]] Status bring_data(Core& core, const Caller& caller, Inode* inode, const CopyUp& how);
+[[nodiscard]] Status bring_data(State& state, const Caller& caller, Inode* inode,
+                                const CopyUp& how);
 
 /// EIO, with a line in the log: the data is shorter than the object says. The caller holds loc.
-[[nodiscard]] tl::unexpected<Errno> refuse_short(Core& core, Inode* inode);
+[[nodiscard]] tl::unexpected<Errno> refuse_short(State& state, Inode* inode);
 
 /// Before an upper object gets another name: a file whose data lies below says where. The caller
 /// holds loc, alone. EXDEV: the path is too long to be said.
-[[nodiscard]] Status say_redirect(Core& core, Inode* inode);
+[[nodiscard]] Status say_redirect(State& state, Inode* inode);
 
 /// Whether say_redirect would fail for the length of the path. Takes loc, shared.
 [[nodiscard]] bool redirect_too_long(Inode* inode);

@@ -20,7 +20,7 @@ namespace troot::fusefs {
 
 class NameCharge {
  public:
-  explicit NameCharge(Core& core) : core_(core) {}
+  explicit NameCharge(State& state) : state_(state) {}
   ~NameCharge();
   NameCharge(const NameCharge&) = delete;
   NameCharge& operator=(const NameCharge&) = delete;
@@ -33,18 +33,17 @@ class NameCharge {
   [[nodiscard]] static std::int64_t of_removal(const Name* name);
 
   /// `bytes` more, or fewer, of names in `dir`, which lies in the upper. Takes loc of `dir`,
-  /// shared, and DirData::charge. EDQUOT as `how` has it. Once for each object of this class.
-  [[nodiscard]] Status hold(Intent& intent, Inode* dir, std::int64_t bytes, quota::Enforce how);
+  /// shared, and DirData::charge. EDQUOT as `ask` has it. Once for each object of this class.
+  [[nodiscard]] Status hold(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask);
   /// The same for a caller that holds loc of `dir`.
-  [[nodiscard]] Status hold_held(Intent& intent, Inode* dir, std::int64_t bytes,
-                                 quota::Enforce how);
+  [[nodiscard]] Status hold_held(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask);
   /// The names were changed on disk.
   void keep() noexcept;
 
  private:
-  [[nodiscard]] Status apply(std::int64_t bytes, quota::Enforce how);
+  [[nodiscard]] Status apply(std::int64_t bytes, quota::Ask ask);
 
-  Core& core_;
+  State& state_;
   FdHandle fd_;  ///< of the directory, where its size is charged; else null
   Inode* dir_ = nullptr;
   std::int64_t bytes_ = 0;

@@ -23,18 +23,18 @@ mode_t without_privileges(mode_t mode) {
 
 }  // namespace
 
-Status drop_capability(Core& core, Inode* inode, const Where& at) {
+Status drop_capability(State& state, Inode* inode, const Where& at) {
   if (!inode->has(Inode::kCaps)) return {};
-  const auto disk = xattr_to_disk(core, "security.capability");
+  const auto disk = xattr_to_disk(state, "security.capability");
   auto status = posix::remove_xattr(at.fd(), at.text(), disk->c_str());
   if (!status && !(status.error() == ENODATA)) return status;
   inode->clear(Inode::kCaps);
   return {};
 }
 
-Status apply_owner(Core& core, Inode* inode, const Where& at, const struct statx& sx,
+Status apply_owner(State& state, Inode* inode, const Where& at, const struct statx& sx,
                    const Override& want) {
-  TRY(overridden, set_owner(core, at.fd(), at.text(), sx, want, inode->has(Inode::kOverride)));
+  TRY(overridden, set_owner(state, at.fd(), at.text(), sx, want, inode->has(Inode::kOverride)));
   if (overridden) {
     inode->set(Inode::kOverride);
   } else {
@@ -43,7 +43,7 @@ Status apply_owner(Core& core, Inode* inode, const Where& at, const struct statx
   return {};
 }
 
-Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struct statx& sx) {
+Result<Override> owner_of(State& state, Inode* inode, const Where& at, const struct statx& sx) {
   Override disk;
   disk.uid = sx.stx_uid;
   disk.gid = sx.stx_gid;
@@ -51,16 +51,16 @@ Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struc
   disk.has_type = true;
   disk.rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
   const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
-  if (!core.layers[layer].overridden) return disk;
+  if (!state.layout.layers[layer].overridden) return disk;
   // What has no record is as it was when its layer was an upper of ours.
-  if (layer == kUpper || sx.stx_uid == core.disk_uid) {
-    const Override own = core.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
+  if (layer == kUpper || sx.stx_uid == state.layout.disk_uid) {
+    const Override own = state.layout.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
     disk.uid = own.uid;
     disk.gid = own.gid;
   }
   if (inode->is_symlink()) {
     if (layer != kUpper) return disk;
-    if (const auto record = core.links.get(key_of(sx)); record && record->has_owner) {
+    if (const auto record = state.links.get(key_of(sx)); record && record->has_owner) {
       disk.uid = record->owner.uid;
       disk.gid = record->owner.gid;
     }
@@ -71,7 +71,7 @@ Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struc
     if (!text && !(text.error() == ENODATA)) return fail(text.error());
     // A value that cannot be read is bad data on disk: the object shows what the disk alone says.
     auto o = text ? parse_override(*text) : std::nullopt;
-    if (o) o = Ids::believed(*o, core.disk_uid, sx.stx_uid, sx.stx_mode);
+    if (o) o = Ids::believed(*o, state.layout.disk_uid, sx.stx_uid, sx.stx_mode);
     if (o) {
       disk = *o;
       disk.mode = (o->mode & 07777) | (static_cast<mode_t>(inode->type) << 12);
@@ -80,16 +80,16 @@ Result<Override> owner_of(Core& core, Inode* inode, const Where& at, const struc
   }
   if (!inode->has(Inode::kAccessAcl)) return disk;
   // An ACL and the mode are one thing, changed by one system call: so the ACL rules.
-  const auto acl = posix::get_xattr(at.fd(), at.text(), core.x.access_acl.c_str());
+  const auto acl = posix::get_xattr(at.fd(), at.text(), state.layout.xattr.access_acl.c_str());
   if (!acl && !(acl.error() == ENODATA)) return fail(acl.error());
   if (const auto bits = acl ? acl_mode(*acl) : std::nullopt)
     disk.mode = (disk.mode & ~static_cast<mode_t>(0777)) | *bits;
   return disk;
 }
 
-Result<bool> set_owner(Core& core, int dirfd, const char* name, const struct statx& sx,
+Result<bool> set_owner(State& state, int dirfd, const char* name, const struct statx& sx,
                        const Override& want, bool had) {
-  if (!core.ids.presented()) {
+  if (!state.layout.ids.presented()) {
     const bool given_away = sx.stx_uid != want.uid || sx.stx_gid != want.gid;
     if (given_away) CHECK_OK(posix::chown(dirfd, name, want.uid, want.gid));
     // chown may have cleared suid and sgid, so the mode comes second.
@@ -99,16 +99,16 @@ Result<bool> set_owner(Core& core, int dirfd, const char* name, const struct sta
   }
   if (S_ISLNK(want.mode)) {
     const quota::InodeKey key = key_of(sx);
-    auto record = core.links.get(key);
-    const bool plain = core.ids.plain(want, sx.stx_uid, sx.stx_gid);
+    auto record = state.links.get(key);
+    const bool plain = state.layout.ids.plain(want, sx.stx_uid, sx.stx_gid);
     if (plain && !record) return false;
     LinkRecord next = record.value_or(LinkRecord{});
     next.owner = want;
     next.has_owner = true;
-    CHECK_OK(core.links.put(key, next));
+    CHECK_OK(state.links.put(key, next));
     return false;
   }
-  const bool plain = core.ids.plain(want, sx.stx_uid, sx.stx_gid);
+  const bool plain = state.layout.ids.plain(want, sx.stx_uid, sx.stx_gid);
   const mode_t disk_mode = Ids::disk_mode(want.mode);
   const bool chmod_needed = (sx.stx_mode & 07777) != disk_mode;
   // While an override stands it rules, so the order below never shows a mixture.
@@ -130,24 +130,24 @@ Override owner_after(Override owner, const SetAttr& set) {
   return owner;
 }
 
-Status set_permissions(Core& core, Inode* inode, mode_t bits) {
-  TRY(at, where(core, inode));
+Status set_permissions(State& state, Inode* inode, mode_t bits) {
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(owner, owner_of(core, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx));
   owner.mode = (owner.mode & ~static_cast<mode_t>(0777)) | bits;
-  return apply_owner(core, inode, at, sx, owner);
+  return apply_owner(state, inode, at, sx, owner);
 }
 
-Result<bool> kill_privileges(Core& core, Inode* inode) {
+Result<bool> kill_privileges(State& state, Inode* inode) {
   std::shared_lock loc(inode->loc);
-  TRY(at, where(core, inode));
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(owner, owner_of(core, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx));
   Override want = owner;
   want.mode = without_privileges(want.mode);
   const bool killed = want.mode != owner.mode || inode->has(Inode::kCaps);
-  CHECK_OK(drop_capability(core, inode, at));
-  if (want.mode != owner.mode) CHECK_OK(apply_owner(core, inode, at, sx, want));
+  CHECK_OK(drop_capability(state, inode, at));
+  if (want.mode != owner.mode) CHECK_OK(apply_owner(state, inode, at, sx, want));
   // A sgid that stays goes by a later write, if an ACL lets the group execute meanwhile.
   if (!(want.mode & (S_ISUID | S_ISGID))) inode->clear(Inode::kPrivileged);
   return killed;

@@ -8,24 +8,24 @@
 namespace troot::fusefs {
 
 /// Owner and mode as kept, before squashing. The caller holds loc.
-[[nodiscard]] Result<Override> owner_of(Core& core, Inode* inode, const Where& at,
+[[nodiscard]] Result<Override> owner_of(State& state, Inode* inode, const Where& at,
                                         const struct statx& sx);
 /// Gives an upper object owner and mode. `had`: it has an override_stat. Returns whether it has one
 /// now.
-[[nodiscard]] Result<bool> set_owner(Core& core, int dirfd, const char* name,
+[[nodiscard]] Result<bool> set_owner(State& state, int dirfd, const char* name,
                                      const struct statx& sx, const Override& want, bool had);
 /// Owner and mode after a change of attributes, with the loss of privileges that goes with some.
 [[nodiscard]] Override owner_after(Override owner, const SetAttr& set);
 /// Changes the nine permission bits of an upper object whose ownership is presented, as they stand
 /// beside an ACL. The caller holds loc.
-[[nodiscard]] Status set_permissions(Core& core, Inode* inode, mode_t bits);
+[[nodiscard]] Status set_permissions(State& state, Inode* inode, mode_t bits);
 /// What a write does to suid, sgid and capabilities of an upper file. True: something was taken
 /// away.
-[[nodiscard]] Result<bool> kill_privileges(Core& core, Inode* inode);
+[[nodiscard]] Result<bool> kill_privileges(State& state, Inode* inode);
 /// Takes security.capability away, if there is one. The caller holds loc.
-[[nodiscard]] Status drop_capability(Core& core, Inode* inode, const Where& at);
+[[nodiscard]] Status drop_capability(State& state, Inode* inode, const Where& at);
 /// As set_owner, and the inode knows whether its object has an override_stat. The caller holds loc.
-[[nodiscard]] Status apply_owner(Core& core, Inode* inode, const Where& at, const struct statx& sx,
-                                 const Override& want);
+[[nodiscard]] Status apply_owner(State& state, Inode* inode, const Where& at,
+                                 const struct statx& sx, const Override& want);
 
 }  // namespace troot::fusefs

@@ -11,14 +11,14 @@
 namespace troot::fusefs {
 namespace {
 
-void discard(Core& core, Inode* inode) {
+void discard(State& state, Inode* inode) {
   const bool parked = inode->has(Inode::kParked);
-  const int place = parked ? core.parked.get() : core.index.get();
+  const int place = parked ? state.work.parked.get() : state.work.index.get();
   const CName id = parked_name(inode);
   const char* const name = parked ? id.get() : file_data(inode).index->name.c_str();
   // Two names of one object may be gone from as many inodes, each of which would leave the charge
   // to the other.
-  std::unique_lock<SmallMutex> alone(core.discard_linked, std::defer_lock);
+  std::unique_lock<SmallMutex> alone(state.linked.discard, std::defer_lock);
   if (inode->has(Inode::kLinked)) alone.lock();
   const bool links_left = inode->has(Inode::kLinked) && [&] {
     const auto sx = posix::stat_at(place, name);
@@ -26,40 +26,40 @@ void discard(Core& core, Inode* inode) {
   }();
   Account account;
   bool known = false;
-  if (!links_left && (core.quota || inode->is_symlink())) {
+  if (!links_left && (state.quota || inode->is_symlink())) {
     std::shared_lock loc(inode->loc);
     std::lock_guard io(file_data(inode).io);
-    if (const auto loaded = account_held(core, inode)) {
+    if (const auto loaded = account_held(state, inode)) {
       account = **loaded;
       known = true;
     }
   }
-  Intent intent(core);
+  Intent intent(state);
   if (known) intent.discard(account);
   // The record first: nobody would find one whose symlink is gone.
-  if (known && inode->is_symlink()) core.links.erase(account.key);
+  if (known && inode->is_symlink()) state.links.erase(account.key);
   // What cannot be removed now stays charged; the end of the mount tries again.
-  if (posix::unlink(place, name) && known && core.quota) {
-    core.quota->release(account.project, {account.bytes(), 1});
-    core.quota->erase(account.key);
+  if (posix::unlink(place, name) && known && state.quota) {
+    state.quota->release(account.project, {account.bytes(), 1});
+    state.quota->erase(account.key);
   }
 }
 
 }  // namespace
 
-void discard_parked(Core& core, Inode* inode) noexcept {
+void discard_parked(State& state, Inode* inode) noexcept {
   const bool parked = inode->has(Inode::kParked);
   try {
-    discard(core, inode);
+    discard(state, inode);
   } catch (const std::bad_alloc&) {
     // It stays, and stays charged, until the end of the mount; or it went without that being noted.
-    if (core.quota) core.quota->distrust();
+    if (state.quota) state.quota->distrust();
   }
   // Last: whoever waits for the parking place to be empty reads the usage next.
-  if (parked) core.parked_count.fetch_sub(1, std::memory_order_release);
+  if (parked) state.counts.parked.fetch_sub(1, std::memory_order_release);
 }
 
-void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
+void unref(State& state, Inode* inode, std::uint64_t amount) noexcept {
   for (;;) {
     std::uint64_t refs = inode->refs.load(std::memory_order_acquire);
     if (refs > amount) {
@@ -85,14 +85,14 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
       if (!moved) {
         last = inode->refs.fetch_sub(amount, std::memory_order_acq_rel) == amount;
         // Asked afterwards: who gives it a second name holds a reference until it is in the table.
-        if (last && inode->has(Inode::kLinked)) last = leave_links(core, inode);
+        if (last && inode->has(Inode::kLinked)) last = leave_links(state, inode);
       }
       if (last && !inode->has(Inode::kDetached)) {
         inode->name->inode.store(nullptr, std::memory_order_release);
       }
     }
     if (moved) {
-      unref(core, parent, Inode::kPin);
+      unref(state, parent, Inode::kPin);
       continue;
     }
     if (!last) {
@@ -102,17 +102,17 @@ void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept {
     }
     if (const FileData* data = inode->is_dir() ? nullptr : inode->file.load();
         data != nullptr && data->ahead.load(std::memory_order_relaxed) != 0)
-      core.ahead.forget(inode);
-    if (inode->has(Inode::kParked) || is_nameless(inode)) discard_parked(core, inode);
+      state.ahead.forget(inode);
+    if (inode->has(Inode::kParked) || is_nameless(inode)) discard_parked(state, inode);
     if (inode->is_dir()) {
       for (std::size_t i = 0; i < inode->dir->layers.size(); ++i) {
-        core.dirs.drop(FdCache::key(inode->slot, inode->dir->layers[i]));
+        state.fds.dirs.drop(FdCache::key(inode->slot, inode->dir->layers[i]));
       }
-      core.name_count.fetch_sub(inode->dir->names.size(), std::memory_order_relaxed);
+      state.counts.names.fetch_sub(inode->dir->names.size(), std::memory_order_relaxed);
     } else {
-      core.files.drop(FdCache::key(inode->slot, data_layer(inode)));
+      state.fds.files.drop(FdCache::key(inode->slot, data_layer(inode)));
     }
-    core.inodes.free(inode);
+    state.inodes.free(inode);
     inode = parent;
     amount = 2 * Inode::kPin;  // the child's and our own
   }

@@ -6,8 +6,8 @@
 namespace troot::fusefs {
 
 /// Takes `amount` off the references and ends the inode when none is left. Takes locks of parents.
-void unref(Core& core, Inode* inode, std::uint64_t amount) noexcept;
+void unref(State& state, Inode* inode, std::uint64_t amount) noexcept;
 /// Removes the parked object of an inode that nobody references any more, and its charge.
-void discard_parked(Core& core, Inode* inode) noexcept;
+void discard_parked(State& state, Inode* inode) noexcept;
 
 }  // namespace troot::fusefs

@@ -11,19 +11,19 @@ namespace troot::fusefs {
 
 class Staged {
  public:
-  explicit Staged(Core& core) : core_(core) {
+  explicit Staged(State& state) : state_(state) {
     std::snprintf(name_, sizeof name_, "%llx",
                   static_cast<unsigned long long>(
-                      core.stage_counter.fetch_add(1, std::memory_order_relaxed)));
+                      state.work.stage_counter.fetch_add(1, std::memory_order_relaxed)));
   }
   Staged(const Staged&) = delete;
   Staged& operator=(const Staged&) = delete;
   ~Staged() {
     if (!made_) return;
-    if (record_) core_.links.erase(*record_);
-    remove_tree(core_.stage.get(), name_);
+    if (record_) state_.links.erase(*record_);
+    remove_tree(state_.work.stage.get(), name_);
   }
-  [[nodiscard]] int dirfd() const { return core_.stage.get(); }
+  [[nodiscard]] int dirfd() const { return state_.work.stage.get(); }
   [[nodiscard]] const char* name() const { return name_; }
   /// It exists now: the destructor has something to remove.
   void made() { made_ = true; }
@@ -34,13 +34,13 @@ class Staged {
   /// Moves it to its place. With RENAME_EXCHANGE, what was there is staged now, and removed with
   /// this.
   [[nodiscard]] Status publish(int dirfd, const char* name, unsigned flags) {
-    CHECK_OK(posix::rename(core_.stage.get(), name_, dirfd, name, flags));
+    CHECK_OK(posix::rename(state_.work.stage.get(), name_, dirfd, name, flags));
     if ((flags & RENAME_EXCHANGE) == 0) made_ = false;
     return {};
   }
 
  private:
-  Core& core_;
+  State& state_;
   char name_[20];
   bool made_ = false;
   std::optional<quota::InodeKey> record_;

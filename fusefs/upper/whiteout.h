@@ -16,13 +16,13 @@ inline constexpr const char* kSharedWhiteout = "whiteout";
 
 /// Finds out which form the upper takes, by trying in the stage. Errors that do not say that the
 /// form is not to be had are given back.
-[[nodiscard]] Result<WhiteoutForm> probe_whiteouts(const Core& core);
+[[nodiscard]] Result<WhiteoutForm> probe_whiteouts(const State& state);
 /// Makes one where the upper has nothing.
-[[nodiscard]] Status make_whiteout(Core& core, int dirfd, const char* name);
+[[nodiscard]] Status make_whiteout(State& state, int dirfd, const char* name);
 /// Puts one in the place of a link of a file.
-[[nodiscard]] Status replace_by_whiteout(Core& core, int dirfd, const char* name);
+[[nodiscard]] Status replace_by_whiteout(State& state, int dirfd, const char* name);
 /// Takes an object out of the union, to a name in work/ that is free, and leaves one in its place.
-[[nodiscard]] Status take_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dirfd,
+[[nodiscard]] Status take_leaving_whiteout(State& state, int dirfd, const char* name, int to_dirfd,
                                            const char* to);
 
 /// What a rename meets at its target.
@@ -34,9 +34,9 @@ enum class Target {
 };
 
 /// Moves an object to another name, over what is there, and leaves a whiteout behind.
-[[nodiscard]] Status move_leaving_whiteout(Core& core, int dirfd, const char* name, int to_dirfd,
+[[nodiscard]] Status move_leaving_whiteout(State& state, int dirfd, const char* name, int to_dirfd,
                                            const char* to, Target target);
 /// The whiteout `from` is about to come into the directory `dirfd` by an exchange.
-[[nodiscard]] Status expect_whiteout(Core& core, int dirfd, int from_dirfd, const char* from);
+[[nodiscard]] Status expect_whiteout(State& state, int dirfd, int from_dirfd, const char* from);
 
 }  // namespace troot::fusefs

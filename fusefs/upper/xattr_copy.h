@@ -8,10 +8,10 @@ namespace troot::fusefs {
 
 /// The names of the xattrs of a lower object, as list_xattr has them; empty if none of them is
 /// shown. The caller holds loc.
-[[nodiscard]] Result<std::string> lower_xattrs(Core& core, Inode* inode, const Where& at);
+[[nodiscard]] Result<std::string> lower_xattrs(State& state, Inode* inode, const Where& at);
 /// Copies the shown ones of `list`, of a lower object, to an object in the stage. Returns the bytes
 /// they count for.
-[[nodiscard]] Result<std::int64_t> copy_xattrs(Core& core, const Where& from,
+[[nodiscard]] Result<std::int64_t> copy_xattrs(State& state, const Where& from,
                                                const std::string& list, std::uint16_t layer,
                                                int to_dirfd, const char* to);
 

@@ -27,6 +27,7 @@
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/staging.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -39,9 +40,9 @@ struct NewObject {
 
 /// Makes the bare object. `opened`, for what lies on disk as a regular file, stays open: a write
 /// follows nearly always.
-Result<struct statx> make(Core& core, int dirfd, const char* name, const NewObject& object,
+Result<struct statx> make(State& state, int dirfd, const char* name, const NewObject& object,
                           mode_t mode, Fd& opened) {
-  const bool presented = core.ids.presented();
+  const bool presented = state.layout.ids.presented();
   const mode_t bits = presented ? Ids::disk_mode(mode) : mode & 07777;
   if (S_ISLNK(mode)) {
     CHECK_OK(posix::symlink(std::string(object.target).c_str(), dirfd, name));
@@ -57,15 +58,15 @@ Result<struct statx> make(Core& core, int dirfd, const char* name, const NewObje
   return posix::stat_at(dirfd, name);
 }
 
-Status set_new_project(Core& core, int dirfd, const char* name, const struct statx& sx,
+Status set_new_project(State& state, int dirfd, const char* name, const struct statx& sx,
                        const ProjectAttr& inherited) {
   ProjectAttr own = inherited;
   own.inherit = inherited.inherit && S_ISDIR(sx.stx_mode);
   if (!S_ISLNK(sx.stx_mode))
-    return posix::set_xattr(dirfd, name, core.x.project.c_str(), encode_project(own));
-  LinkRecord record = core.links.get(key_of(sx)).value_or(LinkRecord{});
+    return posix::set_xattr(dirfd, name, state.layout.xattr.project.c_str(), encode_project(own));
+  LinkRecord record = state.links.get(key_of(sx)).value_or(LinkRecord{});
   record.project = own;
-  return core.links.put(key_of(sx), record);
+  return state.links.put(key_of(sx), record);
 }
 
 /// What was made, before the kernel hears of it.
@@ -76,22 +77,22 @@ struct Made {
 };
 
 /// Builds the object in the stage: all that is not one system call.
-Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, const Wanted& wanted,
-                         const ProjectAttr& project) {
+Result<Made> make_staged(State& state, Staged& staged, const NewObject& object,
+                         const Wanted& wanted, const ProjectAttr& project) {
   const Override& want = wanted.owner;
   Made made;
-  TRY(sx, make(core, staged.dirfd(), staged.name(), object, want.mode, made.opened));
+  TRY(sx, make(state, staged.dirfd(), staged.name(), object, want.mode, made.opened));
   made.sx = sx;
   staged.made();
   if (S_ISLNK(want.mode)) staged.has_record(key_of(sx));
-  TRY(overridden, set_owner(core, staged.dirfd(), staged.name(), sx, want, false));
+  TRY(overridden, set_owner(state, staged.dirfd(), staged.name(), sx, want, false));
   made.overridden = overridden;
-  if (project.inherit) CHECK_OK(set_new_project(core, staged.dirfd(), staged.name(), sx, project));
+  if (project.inherit) CHECK_OK(set_new_project(state, staged.dirfd(), staged.name(), sx, project));
   for (const auto& [name, acl] :
        {std::pair(kAccessAcl, &wanted.access_acl), std::pair(kDefaultAcl, &wanted.default_acl)}) {
     if (acl->empty()) continue;
     CHECK_OK(
-        posix::set_xattr(staged.dirfd(), staged.name(), xattr_to_disk(core, name)->c_str(), *acl));
+        posix::set_xattr(staged.dirfd(), staged.name(), xattr_to_disk(state, name)->c_str(), *acl));
   }
   // Owner, mode and ctime moved since it was made.
   TRY(now, posix::stat_at(staged.dirfd(), staged.name()));
@@ -99,22 +100,23 @@ Result<Made> make_staged(Core& core, Staged& staged, const NewObject& object, co
   return made;
 }
 
-Status publish_new(Core& core, Staged& staged, int dirfd, const Name* name, bool is_dir) {
+Status publish_new(State& state, Staged& staged, int dirfd, const Name* name, bool is_dir) {
   if (!is_dir) return staged.publish(dirfd, name->text, name->whiteout() ? 0 : RENAME_NOREPLACE);
   // It must hide what the whiteout hid, or what a lower layer may have again.
   if (name->whiteout() || name->covers())
-    CHECK_OK(posix::set_xattr(staged.dirfd(), staged.name(), core.x.opaque.c_str(), "y"));
+    CHECK_OK(
+        posix::set_xattr(staged.dirfd(), staged.name(), state.layout.xattr.opaque.c_str(), "y"));
   // A directory cannot replace a whiteout by a plain rename.
   return staged.publish(dirfd, name->text, name->whiteout() ? RENAME_EXCHANGE : RENAME_NOREPLACE);
 }
 
 /// The inode of what was made, with its account, and its attributes for the reply. `unseen`: set on
 /// failure, the inode whose lookup the caller gives back when the directory is unlocked.
-Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirfd,
+Result<Entry> introduce(State& state, Inode* dir, Name* name, const FdHandle& dirfd,
                         const Wanted& wanted, Made made, const ProjectAttr& project,
                         quota::Epoch said, Inode*& unseen) {
-  Inode* inode = adopt(core, dir, name, wanted.owner.mode, made.sx);
-  inode->set(wanted.flags(core));
+  Inode* inode = adopt(state, dir, name, wanted.owner.mode, made.sx);
+  inode->set(wanted.flags(state));
   if (made.overridden) inode->set(Inode::kOverride);
   Account account;
   account.loaded = true;
@@ -132,13 +134,13 @@ Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirf
   } else {
     file_data(inode).account = account;
   }
-  record(core, account);
+  record(state, account);
   if (made.opened.valid() && inode->is_file()) {
-    if (core.config.noatime) posix::leave_atime(made.opened.get());
-    (void)core.files.put(FdCache::key(inode->slot, kUpper), std::move(made.opened));
+    if (state.layout.config.noatime) posix::leave_atime(made.opened.get());
+    (void)state.fds.files.put(FdCache::key(inode->slot, kUpper), std::move(made.opened));
   }
   std::shared_lock loc(inode->loc);
-  auto st = attr_held(core, inode, Where{dirfd, CName(name->view())}, made.sx);
+  auto st = attr_held(state, inode, Where{dirfd, CName(name->view())}, made.sx);
   loc.unlock();
   if (!st) {
     // Only the reply failed; the object is there and will be looked up again.
@@ -148,263 +150,118 @@ Result<Entry> introduce(Core& core, Inode* dir, Name* name, const FdHandle& dirf
   return Entry{inode->id(), *st};
 }
 
-/// A name that is to be: in the table from the start, out of it again unless it is kept.
-class NewName {
- public:
-  NewName(Core& core, Inode* dir) : core_(core), dir_(dir) {}
-  ~NewName() {
-    if (fresh_ == nullptr) return;
-    dir_->dir->names.take(fresh_);
-    free_name(fresh_);
-    core_.name_count.fetch_sub(1, std::memory_order_relaxed);
-  }
-  NewName(const NewName&) = delete;
-  NewName& operator=(const NewName&) = delete;
-  Status open(std::string_view text) {
-    name_ = dir_->dir->names.find(text);
-    if (name_ != nullptr) {
-      const bool free = name_->whiteout() || is_gone_below(core_, dir_, name_);
-      return free ? Status{} : fail(EEXIST);
-    }
-    name_ = new_name(text, kUpper, DT_UNKNOWN, 0);
-    dir_->dir->names.insert(name_);
-    core_.name_count.fetch_add(1, std::memory_order_relaxed);
-    fresh_ = name_;
-    return {};
-  }
-  [[nodiscard]] Name* get() const { return name_; }
-  /// What it adds to the names on disk: nothing in the place of a whiteout.
-  [[nodiscard]] std::int64_t growth() const {
-    const bool there = fresh_ == nullptr && name_->layer == kUpper;
-    return there ? 0 : NameCharge::of(name_->view());
-  }
-  void keep(mode_t mode) {
-    name_->flags &= static_cast<unsigned char>(~Name::kWhiteout);
-    if (name_->layer != kUpper) name_->flags |= Name::kBelow;  // it may be back
-    name_->layer = kUpper;
-    name_->d_type = static_cast<unsigned char>(IFTODT(mode));
-    fresh_ = nullptr;
-  }
-
- private:
-  Core& core_;
-  Inode* dir_;
-  Name* name_ = nullptr;
-  Name* fresh_ = nullptr;
-};
-
-Result<Entry> create(Core& core, const Caller& caller, NodeId parent, std::string_view text,
+Result<Entry> create(State& state, const Caller& caller, NodeId parent, std::string_view text,
                      const NewObject& object) {
-  if (core.read_only) return fail(EROFS);
+  if (state.layout.read_only) return fail(EROFS);
   CHECK_OK(check_name(text));
-  TRY(dir, find(core, parent));
+  TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
-  CHECK_OK(ensure_upper_dir(core, dir, quota::Enforce::kLimits));
-  std::shared_lock rename(core.rename);
-  CHECK_OK(lock_loaded(core, dir));
+  CHECK_OK(ensure_upper_dir(state, caller, dir, quota::Enforce::kLimits));
+  std::shared_lock rename(state.rename);
+  CHECK_OK(lock_loaded(state, dir));
   std::unique_lock names(dir->dir->lock, std::adopt_lock);
   if (dir->has(Inode::kDead)) return fail(ENOENT);
-  NewName name(core, dir);
+  NewName name(state, dir);
   CHECK_OK(name.open(text));
-  TRY(project, inherited(core, dir));
-  TRY(wanted, want_for(core, caller, dir, object.mode));
+  TRY(project, inherited(state, dir));
+  TRY(wanted, want_for(state, caller, dir, object.mode));
   wanted.owner.rdev = object.rdev;
   const Override& want = wanted.owner;
-  TRY(dirfd, dir_fd(core, dir, kUpper));
+  TRY(dirfd, dir_fd(state, dir, kUpper));
   const bool is_dir = S_ISDIR(object.mode);
   const std::int64_t bytes =
       is_dir ? quota::kDirectoryBytes
              : quota::symlink_charge(static_cast<std::int64_t>(object.target.size()));
-  TRY(reservation, reserve(core, project.project, {bytes + wanted.xattr_bytes(), 1}));
-  const bool plain = core.ids.presented()
-                         ? core.ids.plain(want, core.disk_uid, core.disk_gid)
-                         : want.uid == core.disk_uid && want.gid == core.disk_gid &&
-                               (want.mode & ~object.mode) == 0;
-  Intent intent(core);
+  TRY(reservation,
+      reserve(state, project.project, {bytes + wanted.xattr_bytes(), 1}, caller.ask()));
+  const bool plain =
+      state.layout.ids.presented()
+          ? state.layout.ids.plain(want, state.layout.disk_uid, state.layout.disk_gid)
+          : want.uid == state.layout.disk_uid && want.gid == state.layout.disk_gid &&
+                (want.mode & ~object.mode) == 0;
+  Intent intent(state);
   const quota::Epoch said = intent.appear(dir, text);
-  NameCharge charge(core);
-  CHECK_OK(charge.hold(intent, dir, name.growth(), quota::Enforce::kLimits));
+  NameCharge charge(state);
+  CHECK_OK(charge.hold(intent, dir, name.growth(), caller.ask()));
   Made made;
   const bool hides = name.get()->whiteout() || (is_dir && name.get()->covers());
   if (plain && !wanted.has_acl() && !project.inherit && !hides) {
-    TRY(sx, make(core, dirfd->get(), name.get()->text, object, want.mode, made.opened));
+    TRY(sx, make(state, dirfd->get(), name.get()->text, object, want.mode, made.opened));
     made.sx = sx;
   } else {
-    Staged staged(core);
-    TRY(built, make_staged(core, staged, object, wanted, project));
+    Staged staged(state);
+    TRY(built, make_staged(state, staged, object, wanted, project));
     made = std::move(built);
-    CHECK_OK(publish_new(core, staged, dirfd->get(), name.get(), is_dir));
+    CHECK_OK(publish_new(state, staged, dirfd->get(), name.get(), is_dir));
   }
   charge.keep();
   name.keep(want.mode);
   reservation.claim();
   Inode* unseen = nullptr;
   auto entry =
-      introduce(core, dir, name.get(), dirfd, wanted, std::move(made), project, said, unseen);
+      introduce(state, dir, name.get(), dirfd, wanted, std::move(made), project, said, unseen);
   names.unlock();
-  if (unseen != nullptr) unref(core, unseen, 1);
+  if (unseen != nullptr) unref(state, unseen, 1);
   return entry;
-}
-
-/// Another link of an upper object, in place or over a whiteout.
-Status make_link(Core& core, const Where& from, int dirfd, const Name* name) {
-  if (!name->whiteout()) return posix::link(from.fd(), from.text(), dirfd, name->text);
-  Staged staged(core);
-  CHECK_OK(posix::link(from.fd(), from.text(), staged.dirfd(), staged.name()));
-  staged.made();
-  return staged.publish(dirfd, name->text, 0);
-}
-
-/// An object without a name (O_TMPFILE) gets its first: out of the parking place.
-Status unpark(Core& core, Inode* inode, Inode* dir, const FdHandle& dirfd, Name* name,
-              Inode*& old_parent) {
-  CHECK_OK(posix::rename(core.parked.get(), parked_name(inode).get(), dirfd->get(), name->text));
-  core.parked_count.fetch_sub(1, std::memory_order_relaxed);
-  free_name(inode->name);
-  old_parent = inode->parent;
-  inode->name = name;
-  inode->parent = dir;
-  inode->clear(Inode::kParked | Inode::kDetached);
-  name->inode.store(inode, std::memory_order_release);
-  pin(dir);
-  return {};
-}
-
-/// The kernel may know the object by several names from now on. The caller holds loc.
-void mark_linked(Core& core, Inode* inode, const struct statx& sx) {
-  FileData& data = file_data(inode);
-  {
-    std::lock_guard io(data.io);  // a write that goes on holds no loc
-    data.account.key = key_of(sx);
-  }
-  add_link_key(core, inode, link_key(sx));
-}
-
-/// The reply to a link. The caller holds loc.
-Result<Entry> linked_entry(Core& core, Inode* inode) {
-  TRY(at, where(core, inode));
-  TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(st, attr_held(core, inode, at, sx));
-  return Entry{inode->id(), st};
 }
 
 }  // namespace
 
-Status check_name(std::string_view name) {
-  if (name.empty()) return fail(ENOENT);
-  if (name.size() > NAME_MAX) return fail(ENAMETOOLONG);
-  return {};
-}
-
-Result<Entry> make_node(Core& core, const Caller& caller, NodeId parent, std::string_view name,
-                        mode_t mode, dev_t rdev) {
+Result<Entry> verbs::mknod(State& state, const Caller& caller, NodeId parent, std::string_view name,
+                           mode_t mode, dev_t rdev) {
   if ((mode & S_IFMT) == 0) mode |= S_IFREG;
   // On disk that would be a whiteout.
-  if (S_ISCHR(mode) && rdev == makedev(0, 0) && !core.ids.presented()) return fail(EPERM);
-  return create(core, caller, parent, name, {mode, rdev, {}});
+  if (S_ISCHR(mode) && rdev == makedev(0, 0) && !state.layout.ids.presented()) return fail(EPERM);
+  return create(state, caller, parent, name, {mode, rdev, {}});
 }
 
-Result<Entry> make_dir(Core& core, const Caller& caller, NodeId parent, std::string_view name,
-                       mode_t mode) {
-  return create(core, caller, parent, name, {(mode & 07777) | S_IFDIR, 0, {}});
+Result<Entry> verbs::mkdir(State& state, const Caller& caller, NodeId parent, std::string_view name,
+                           mode_t mode) {
+  return create(state, caller, parent, name, {(mode & 07777) | S_IFDIR, 0, {}});
 }
 
-Result<Entry> make_symlink(Core& core, const Caller& caller, NodeId parent, std::string_view name,
-                           std::string_view target) {
+Result<Entry> verbs::symlink(State& state, const Caller& caller, NodeId parent,
+                             std::string_view name, std::string_view target) {
   if (target.size() >= PATH_MAX) return fail(ENAMETOOLONG);
-  return create(core, caller, parent, name, {S_IFLNK | 0777, 0, target});
+  return create(state, caller, parent, name, {S_IFLNK | 0777, 0, target});
 }
 
-Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id, NodeId new_parent,
-                             std::string_view text) {
-  if (core.read_only) return fail(EROFS);
-  CHECK_OK(check_name(text));
-  TRY(inode, find(core, id));
-  TRY(dir, find(core, new_parent));
-  if (inode->is_dir()) return fail(EPERM);
+Result<Entry> verbs::tmpfile(State& state, const Caller& caller, NodeId parent, mode_t mode) {
+  if (state.layout.read_only) return fail(EROFS);
+  TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
-  CHECK_OK(ensure_upper(core, caller, inode, kMetadataOnly));
-  if (redirect_too_long(inode)) CHECK_OK(ensure_upper(core, caller, inode));
-  CHECK_OK(ensure_upper_dir(core, dir, quota::Enforce::kLimits));
-  Inode* old_parent = nullptr;
-  Result<Entry> entry = fail(EIO);
-  {
-    std::shared_lock rename(core.rename);
-    CHECK_OK(lock_loaded(core, dir));
-    std::unique_lock names(dir->dir->lock, std::adopt_lock);
-    if (dir->has(Inode::kDead)) return fail(ENOENT);
-    NewName name(core, dir);
-    CHECK_OK(name.open(text));
-    TRY(project, inherited(core, dir));
-    TRY(dirfd, dir_fd(core, dir, kUpper));
-    // Its charge stays what it is; but this may be the only place where it can be found again.
-    Intent intent(core);
-    (void)intent.appear(dir, text);
-    NameCharge charge(core);
-    CHECK_OK(charge.hold(intent, dir, name.growth(), quota::Enforce::kLimits));
-    std::unique_lock loc(inode->loc);
-    TRY(at, where(core, inode));
-    TRY(sx, posix::stat_at(at.fd(), at.text()));
-    if (project.inherit) {
-      std::lock_guard io(file_data(inode).io);
-      TRY(account, account_held(core, inode));
-      if (account->project != project.project) return fail(EXDEV);  // quota.md rule 4
-    }
-    if (inode->has(Inode::kParked) && sx.stx_nlink == 1) {
-      CHECK_OK(unpark(core, inode, dir, dirfd, name.get(), old_parent));
-    } else {
-      CHECK_OK(say_redirect(core, inode));
-      const bool indexed = inode->has(Inode::kIndexed);
-      if (indexed) CHECK_OK(say_nlink(core, inode, NlinkBase::kLinks));
-      CHECK_OK(make_link(core, at, dirfd->get(), name.get()));
-      if (indexed) ++file_data(inode).index->nlink;
-      mark_linked(core, inode, sx);
-    }
-    charge.keep();
-    name.keep(static_cast<mode_t>(inode->type) << 12);
-    entry = linked_entry(core, inode);
-    if (entry) inode->refs.fetch_add(1, std::memory_order_acq_rel);
-  }
-  if (old_parent != nullptr) unref(core, old_parent, Inode::kPin);
-  return entry;
-}
-
-Result<Entry> make_tmpfile(Core& core, const Caller& caller, NodeId parent, mode_t mode) {
-  if (core.read_only) return fail(EROFS);
-  TRY(dir, find(core, parent));
-  if (!dir->is_dir()) return fail(ENOTDIR);
-  CHECK_OK(ensure_upper_dir(core, dir, quota::Enforce::kLimits));
-  std::shared_lock rename(core.rename);
+  CHECK_OK(ensure_upper_dir(state, caller, dir, quota::Enforce::kLimits));
+  std::shared_lock rename(state.rename);
   std::unique_lock names(dir->dir->lock);
   if (dir->has(Inode::kDead)) return fail(ENOENT);
-  TRY(project, inherited(core, dir));
-  TRY(wanted, want_for(core, caller, dir, (mode & 07777) | S_IFREG));
+  TRY(project, inherited(state, dir));
+  TRY(wanted, want_for(state, caller, dir, (mode & 07777) | S_IFREG));
   const Override& want = wanted.owner;
-  TRY(reservation, reserve(core, project.project, {wanted.xattr_bytes(), 1}));
-  Staged staged(core);
-  TRY(made, make_staged(core, staged, {want.mode, 0, {}}, wanted, project));
+  TRY(reservation, reserve(state, project.project, {wanted.xattr_bytes(), 1}, caller.ask()));
+  Staged staged(state);
+  TRY(made, make_staged(state, staged, {want.mode, 0, {}}, wanted, project));
   Name* name = new_name("", kUpper, DT_REG, 0);
-  Inode* inode = adopt(core, dir, name, want.mode, made.sx);
-  inode->set(Inode::kDetached | Inode::kParked | wanted.flags(core));
+  Inode* inode = adopt(state, dir, name, want.mode, made.sx);
+  inode->set(Inode::kDetached | Inode::kParked | wanted.flags(state));
   if (made.overridden) inode->set(Inode::kOverride);
   Account& account = file_data(inode).account;
   account.loaded = true;
   account.key = key_of(made.sx);
   account.project = project.project;
   account.xattr_bytes = wanted.xattr_bytes();
-  if (auto status = staged.publish(core.parked.get(), parked_name(inode).get(), 0); !status) {
+  if (auto status = staged.publish(state.work.parked.get(), parked_name(inode).get(), 0); !status) {
     inode->clear(Inode::kParked);
     names.unlock();
-    unref(core, inode, 1);
+    unref(state, inode, 1);
     return fail(status.error());
   }
-  core.parked_count.fetch_add(1, std::memory_order_relaxed);
+  state.counts.parked.fetch_add(1, std::memory_order_relaxed);
   reservation.claim();
-  record(core, account);
+  record(state, account);
   names.unlock();
-  const auto st = attr(core, inode);
+  const auto st = attr(state, inode);
   if (!st) {
-    unref(core, inode, 1);
+    unref(state, inode, 1);
     return fail(st.error());
   }
   return Entry{inode->id(), *st};

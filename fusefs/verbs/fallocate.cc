@@ -17,7 +17,7 @@
 #include "fusefs/upper/intent.h"
 #include "fusefs/upper/owner.h"
 #include "fusefs/upper/settle.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -41,78 +41,87 @@ void take_back(const SpaceOf& file, const std::vector<PageRange>& before, std::i
   if (grown || (alone && still && !still->empty())) (void)posix::truncate(file.fd, file.size);
 }
 
+/// What fallocate(2) is asked for, and by whom.
+struct Allocation {
+  int mode = 0;
+  off_t offset = 0;
+  off_t length = 0;
+  quota::Ask ask;
+};
+
 /// A dense file that stays dense: what is asked for begins where it ends, or lies inside.
-Status preallocate_dense(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset,
-                         off_t length) {
+Status preallocate_dense(State& state, Inode* inode, FileData& data, int fd,
+                         const Allocation& wanted) {
+  const auto [mode, offset, length, ask] = wanted;
   const std::int64_t had = quota::pages_of(data.size), end = quota::pages_of(offset + length);
-  TRY(reservation, reserve(core, data.account.project,
-                           {std::max<std::int64_t>(0, end - had) * quota::kPageSize, 0}));
+  TRY(reservation, reserve(state, data.account.project,
+                           {std::max<std::int64_t>(0, end - had) * quota::kPageSize, 0}, ask));
   if (auto status = posix::allocate(fd, mode, offset, length); !status) {
     // To the same size too: ext4 leaves what it allocated behind it.
     if (end > had) (void)posix::truncate(fd, data.size);
-    settle_failed(core, inode, data, fd, std::nullopt, reservation, Undo::kSize);
+    settle_failed(state, inode, data, fd, std::nullopt, reservation, Undo::kSize);
     return status;
   }
   if ((mode & FALLOC_FL_KEEP_SIZE) == 0) data.size = std::max(data.size, offset + length);
-  set_pages(core, data, quota::pages_of(data.size), reservation);
+  set_pages(state, data, quota::pages_of(data.size), reservation);
   return {};
 }
 
 /// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
-Status preallocate(Core& core, Inode* inode, FileData& data, int fd, int mode, off_t offset,
-                   off_t length) {
+Status preallocate(State& state, Inode* inode, FileData& data, int fd, const Allocation& wanted) {
+  const auto [mode, offset, length, ask] = wanted;
   const std::int64_t first = offset / quota::kPageSize, end = quota::pages_of(offset + length);
   const std::int64_t had = quota::pages_of(data.size);
   const bool keeps = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   if (!inode->has(Inode::kSparse) && (end <= had || (!keeps && first <= had)))
-    return preallocate_dense(core, inode, data, fd, mode, offset, length);
-  if (!inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(core, inode, data));
-  TRY(held, held_ranges(space_of(core, data, fd), first, end));
+    return preallocate_dense(state, inode, data, fd, wanted);
+  if (!inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(state, inode, data));
+  TRY(held, held_ranges(space_of(state, data, fd), first, end));
   const Held before{first, end, count_of(held)};
-  TRY(reservation,
-      reserve(core, data.account.project, {(end - first - before.pages) * quota::kPageSize, 0}));
+  TRY(reservation, reserve(state, data.account.project,
+                           {(end - first - before.pages) * quota::kPageSize, 0}, ask));
   // Of a file that keeps its size the last page alone is looked after.
-  const Gap gap(core, inode, data, fd, keeps ? std::min(first, had) : first);
-  const auto status = with_range(core, inode, data, {first, end - first}, [&]() -> Status {
+  const Gap gap(state, inode, data, fd, keeps ? std::min(first, had) : first);
+  const auto status = with_range(state, inode, data, {first, end - first}, [&]() -> Status {
     auto done = posix::allocate(fd, mode, offset, length);
-    if (!done) take_back(space_of(core, data, fd), held, first, end);
+    if (!done) take_back(space_of(state, data, fd), held, first, end);
     return done;
   });
   if (!status) {
     // All of it: a truncation may have taken more with it.
-    settle_failed(core, inode, data, fd, std::nullopt, reservation, Undo::kSize);
+    settle_failed(state, inode, data, fd, std::nullopt, reservation, Undo::kSize);
     return status;
   }
   if (!keeps) data.size = std::max(data.size, offset + length);
   const std::int64_t skipped = gap.keep(data);
-  settle_part(core, inode, data, fd, {first, end, before.pages - skipped}, reservation);
+  settle_part(state, inode, data, fd, {first, end, before.pages - skipped}, reservation);
   return {};
 }
 
 /// ext4 does nothing for a punch behind the end of a file, and says that it did. A truncation to
 /// the size that the file has frees all that lies there: right where all of it was meant.
-void free_behind(Core& core, Inode* inode, FileData& data, int fd, PageRange meant) {
+void free_behind(State& state, Inode* inode, FileData& data, int fd, PageRange meant) {
   const std::int64_t behind = quota::pages_of(data.size);
   if (meant.end() <= behind) return;
-  const SpaceOf file = space_of(core, data, fd);
+  const SpaceOf file = space_of(state, data, fd);
   const auto there = held_pages(file, std::max(meant.first, behind), meant.end());
   if (!there || *there == 0) return;
   const auto all = held_pages(file, behind, INT64_MAX / quota::kPageSize / 2);
   if (!all || *all != *there) return;
-  (void)without_range(core, inode, data, meant, [&] { return posix::truncate(fd, data.size); });
+  (void)without_range(state, inode, data, meant, [&] { return posix::truncate(fd, data.size); });
 }
 
-Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off_t length) {
+Status punch(State& state, Inode* inode, FileData& data, int fd, off_t offset, off_t length) {
   // Whole pages go, and the last one of the file if the hole goes on behind it; the edges are
   // zeroed and stay.
   const off_t stop = offset + length;
   const std::int64_t first = quota::pages_of(offset);
   const std::int64_t end = stop >= data.size ? quota::pages_of(stop) : stop / quota::kPageSize;
   const bool frees = end > first && first < quota::pages_of(data.size);
-  if (frees && !inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(core, inode, data));
+  if (frees && !inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(state, inode, data));
   Held before{offset / quota::kPageSize, quota::pages_of(stop), 0};
   if (inode->has(Inode::kSparse)) {
-    TRY(pages, held_pages(space_of(core, data, fd), before.first, before.end));
+    TRY(pages, held_pages(space_of(state, data, fd), before.first, before.end));
     before.pages = pages;
   }
   const auto free = [&] {
@@ -120,80 +129,72 @@ Status punch(Core& core, Inode* inode, FileData& data, int fd, off_t offset, off
   };
   if (!inode->has(Inode::kSparse)) return free();
   // tmpfs keeps a page of which a part was meant, also where the file ends before it.
-  const std::int64_t gone = core.space == SpaceKind::kExact ? stop / quota::kPageSize : end;
+  const std::int64_t gone = state.layout.space == SpaceKind::kExact ? stop / quota::kPageSize : end;
   const PageRange cut{first, std::max<std::int64_t>(0, gone - first)};
-  const auto status = cut.count == 0 ? free() : without_range(core, inode, data, cut, free);
-  if (status && end > first) free_behind(core, inode, data, fd, {first, end - first});
+  const auto status = cut.count == 0 ? free() : without_range(state, inode, data, cut, free);
+  if (status && end > first) free_behind(state, inode, data, fd, {first, end - first});
   quota::Reservation none;
-  settle_part(core, inode, data, fd, before, none);
+  settle_part(state, inode, data, fd, before, none);
   return status;
 }
 
 /// Takes suid and its kin away as a write does. The kernel asks for it where it writes and
 /// truncates alone, and leaves the rest to whoever serves; it goes by CAP_FSETID, which is root's.
-Status lose_privileges(Core& core, const Caller& caller, Inode* inode) {
+Status lose_privileges(State& state, const Caller& caller, Inode* inode) {
   if (caller.uid == 0 || !inode->has(Inode::kPrivileged | Inode::kCaps)) return {};
-  TRY(killed, kill_privileges(core, inode));
-  if (killed && core.stale) core.stale(inode->id());
+  TRY(killed, kill_privileges(state, inode));
+  if (killed && state.stale) state.stale(inode->id());
   return {};
 }
 
 }  // namespace
 
-Status allocate_file(Core& core, const Caller& caller, NodeId id, int mode, off_t offset,
-                     off_t length) {
-  if (core.read_only) return fail(EROFS);
-  TRY(inode, find(core, id));
+Status verbs::fallocate(State& state, const Caller& caller, NodeId id, int mode, off_t offset,
+                        off_t length) {
+  if (state.layout.read_only) return fail(EROFS);
+  TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
   if (offset < 0 || length <= 0) return fail(EINVAL);
   if (offset > INT64_MAX - length) return fail(EFBIG);
   constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
   if (mode & ~kKnown) return fail(EOPNOTSUPP);
-  CHECK_OK(ensure_upper(core, caller, inode));
-  CHECK_OK(lose_privileges(core, caller, inode));
+  CHECK_OK(ensure_upper(state, caller, inode));
+  CHECK_OK(lose_privileges(state, caller, inode));
   FileData& data = file_data(inode);
   std::shared_lock loc(inode->loc);
   std::lock_guard io(data.io);
-  TRY(account, account_held(core, inode));
-  TRY(fd, file_fd(core, inode));
-  const Intent intent(core, inode, *account);
-  if (mode & FALLOC_FL_PUNCH_HOLE) return punch(core, inode, data, fd->get(), offset, length);
-  return preallocate(core, inode, data, fd->get(), mode, offset, length);
+  TRY(account, account_held(state, inode));
+  TRY(fd, file_fd(state, inode));
+  const Intent intent(state, inode, *account);
+  if (mode & FALLOC_FL_PUNCH_HOLE) return punch(state, inode, data, fd->get(), offset, length);
+  return preallocate(state, inode, data, fd->get(), {mode, offset, length, caller.ask()});
 }
 
-Result<off_t> seek_file(Core& core, NodeId id, off_t offset, int whence) {
-  TRY(inode, find(core, id));
-  if (inode->is_dir()) return fail(EISDIR);
-  std::shared_lock loc(inode->loc);
-  if (inode->has(Inode::kUnreadable) && !inode->in_upper()) return fail(ENXIO);
-  TRY(fd, file_fd(core, inode));
-  return posix::seek(fd->get(), offset, whence);
-}
-
-Result<std::size_t> copy_file(Core& core, const Caller& caller, NodeId from, off_t from_offset,
-                              NodeId to, off_t to_offset, std::size_t length) {
-  if (core.read_only) return fail(EROFS);
-  TRY(source, find(core, from));
-  TRY(target, find(core, to));
+Result<std::size_t> verbs::copy_file_range(State& state, const Caller& caller, NodeId from,
+                                           off_t from_offset, NodeId to, off_t to_offset,
+                                           std::size_t length) {
+  if (state.layout.read_only) return fail(EROFS);
+  TRY(source, find(state, from));
+  TRY(target, find(state, to));
   if (source->is_dir() || target->is_dir()) return fail(EISDIR);
-  CHECK_OK(ensure_upper(core, caller, target));
+  CHECK_OK(ensure_upper(state, caller, target));
   FdHandle fd;
   {
     std::shared_lock loc(source->loc);
     if (source->has(Inode::kUnreadable) && !source->in_upper()) return std::size_t{0};
-    TRY(opened, file_fd(core, source));
+    TRY(opened, file_fd(state, source));
     fd = std::move(opened);
   }
-  TRY(st, attr(core, source));
+  TRY(st, attr(state, source));
   const off_t size = st.st_size;
   if (from_offset >= size) return std::size_t{0};
   // One call does not hold the file for longer than this much data takes.
-  CHECK_OK(lose_privileges(core, caller, target));
+  CHECK_OK(lose_privileges(state, caller, target));
   constexpr std::size_t kMost = std::size_t{64} << 20;
   length = std::min({length, static_cast<std::size_t>(size - from_offset), kMost});
   // Holes of the source may become holes of the target.
-  const Growing growing{to_offset, length, quota::Enforce::kLimits, Leaves::kHoles};
-  return grow(core, target, growing, [&](int out, off_t at, std::size_t n) {
+  const Growing growing{to_offset, length, caller.ask(), Leaves::kHoles};
+  return grow(state, target, growing, [&](int out, off_t at, std::size_t n) {
     return posix::copy_range(fd->get(), from_offset, out, at, n);
   });
 }

@@ -1,4 +1,4 @@
-// The operations on names, as fusefs/overlay.h has them, over a Core.
+// A name as an operation takes it: whether it may be one, and one that is to be.
 #pragma once
 
 #include "fusefs/tree/state.h"
@@ -8,29 +8,27 @@ namespace troot::fusefs {
 /// ENOENT for an empty name, ENAMETOOLONG for one over NAME_MAX.
 [[nodiscard]] Status check_name(std::string_view name);
 
-// namei.cc
-[[nodiscard]] Result<Entry> make_node(Core& core, const Caller& caller, NodeId parent,
-                                      std::string_view name, mode_t mode, dev_t rdev);
-[[nodiscard]] Result<Entry> make_dir(Core& core, const Caller& caller, NodeId parent,
-                                     std::string_view name, mode_t mode);
-[[nodiscard]] Result<Entry> make_symlink(Core& core, const Caller& caller, NodeId parent,
-                                         std::string_view name, std::string_view target);
-[[nodiscard]] Result<Entry> make_hard_link(Core& core, const Caller& caller, NodeId id,
-                                           NodeId new_parent, std::string_view name);
-[[nodiscard]] Result<Entry> make_tmpfile(Core& core, const Caller& caller, NodeId parent,
-                                         mode_t mode);
-// remove.cc
-[[nodiscard]] Status remove_name(Core& core, NodeId parent, std::string_view name);
-[[nodiscard]] Status remove_dir(Core& core, NodeId parent, std::string_view name);
-// rename.cc
-[[nodiscard]] Status rename_name(Core& core, NodeId parent, std::string_view name,
-                                 NodeId new_parent, std::string_view new_name, unsigned flags);
+/// A name that is to be: in the table from the start, out of it again unless it is kept. The names
+/// of the directory are locked alone while it lives.
+class NewName {
+ public:
+  NewName(State& state, Inode* dir) : state_(state), dir_(dir) {}
+  ~NewName();
+  NewName(const NewName&) = delete;
+  NewName& operator=(const NewName&) = delete;
+  /// EEXIST: something is shown there.
+  [[nodiscard]] Status open(std::string_view text);
+  [[nodiscard]] Name* get() const { return name_; }
+  /// What it adds to the names on disk: nothing in the place of a whiteout.
+  [[nodiscard]] std::int64_t growth() const;
+  /// An object of the upper with this type has the name from now on.
+  void keep(mode_t mode);
 
-// The two halves of a removal that a rename over a victim shares with remove.cc.
-/// Whether a directory shows no name; its names get loaded. The caller holds dir->dir->lock alone.
-[[nodiscard]] Result<bool> shows_nothing(Core& core, Inode* dir);
-/// A directory that is gone from disk: no operation but getattr reaches it from now on. The caller
-/// holds both its locks.
-void bury(Core& core, Inode* dir, const struct stat& last, const Account* account);
+ private:
+  State& state_;
+  Inode* dir_;
+  Name* name_ = nullptr;
+  Name* fresh_ = nullptr;
+};
 
 }  // namespace troot::fusefs

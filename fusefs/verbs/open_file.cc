@@ -6,7 +6,7 @@
 #include "fusefs/tree/state.h"
 #include "fusefs/upper/growth.h"
 #include "fusefs/upper/staging.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -18,12 +18,12 @@ bool has_upper_data(const Inode* inode) {
 
 }  // namespace
 
-Result<OpenFile> open_file(Core& core, NodeId id, Access access) {
-  TRY(inode, find(core, id));
+Result<OpenFile> verbs::open_file(State& state, NodeId id, Access access) {
+  TRY(inode, find(state, id));
   // What is accounted must pass through here.
-  if (core.quota || !has_upper_data(inode)) return OpenFile{};
+  if (state.quota || !has_upper_data(inode)) return OpenFile{};
   const std::shared_lock loc(inode->loc);
-  TRY(fd, file_fd(core, inode));
+  TRY(fd, file_fd(state, inode));
   // Lowers are opened for reading alone. So this holds whatever was decided above: no file of a
   // lower gets into hands that might write to it.
   const int flags = ::fcntl(fd->get(), F_GETFL);
@@ -38,23 +38,28 @@ Result<OpenFile> open_file(Core& core, NodeId id, Access access) {
   return file;
 }
 
-Status close_file(Core& core, NodeId id) {
-  TRY(inode, find(core, id));
+Status verbs::close_file(State& state, NodeId id) {
+  TRY(inode, find(state, id));
   if (!inode->has(Inode::kPassed) || inode->has(Inode::kSparse)) return {};
   const std::shared_lock loc(inode->loc);
-  TRY(at, where(core, inode));
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   const std::int64_t dense = quota::dense_charge(static_cast<std::int64_t>(sx.stx_size));
   if (static_cast<std::int64_t>(sx.stx_blocks) * 512 >= dense) return {};
   FileData& data = file_data(inode);
   const std::lock_guard io(data.io);
   if (inode->has(Inode::kSparse)) return {};
-  return mark_sparse(core, inode, data);
+  return mark_sparse(state, inode, data);
 }
 
-Result<Fd> sample_file(Core& core) {
-  if (core.read_only) return fail(EROFS);
-  Staged staged(core);
+bool verbs::times_move_unseen(const State& state, NodeId id) noexcept {
+  const Inode* const inode = state.inodes.find(id);
+  return inode != nullptr && inode->has(Inode::kMapped);
+}
+
+Result<Fd> verbs::sample_file(State& state) {
+  if (state.layout.read_only) return fail(EROFS);
+  Staged staged(state);
   TRY(fd, posix::create(staged.dirfd(), staged.name(), O_RDWR | O_EXCL, 0600));
   staged.made();
   return fd;

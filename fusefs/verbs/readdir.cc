@@ -1,7 +1,5 @@
 // Directory listings, and lookup, over the merged names. Cookies are hashes of names
 // (name_table.h).
-#include "fusefs/verbs/readdir.h"
-
 #include <dirent.h>
 #include <sys/sysmacros.h>
 
@@ -12,18 +10,19 @@
 #include "fusefs/upper/attr.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
 
 /// Attributes of an inode just found; `sx` if its object was looked at on the way. The parent's
 /// names are locked.
-Result<struct stat> found_attr(Core& core, Inode* dir, const Name* name, Inode* inode,
+Result<struct stat> found_attr(State& state, Inode* dir, const Name* name, Inode* inode,
                                const std::optional<struct statx>& sx) {
-  if (!sx || dir->has(Inode::kClosed)) return attr(core, inode);
+  if (!sx || dir->has(Inode::kClosed)) return attr(state, inode);
   std::shared_lock loc(inode->loc);
-  TRY(fd, dir_fd(core, dir, name->layer));
-  return attr_held(core, inode, Where{std::move(fd), CName(name->view())}, *sx);
+  TRY(fd, dir_fd(state, dir, name->layer));
+  return attr_held(state, inode, Where{std::move(fd), CName(name->view())}, *sx);
 }
 
 /// The entry for "." or "..", which count no lookup in a listing.
@@ -45,30 +44,30 @@ bool dots(Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
 }
 
 /// What a listing without attributes may say of the type: on disk, placeholders look regular.
-unsigned char shown_type(const Core& core, const Name* name) {
-  if (core.layers[name->layer].overridden && name->d_type == DT_REG) return DT_UNKNOWN;
+unsigned char shown_type(const State& state, const Name* name) {
+  if (state.layout.layers[name->layer].overridden && name->d_type == DT_REG) return DT_UNKNOWN;
   return name->d_type;
 }
 
 /// The attributes of the root of a mount that may be remote and was not asked yet. It may not
 /// answer; nothing is locked meanwhile.
-Result<struct stat> see(Core& core, Inode* inode) {
+Result<struct stat> see(State& state, Inode* inode) {
   std::optional<Where> at;
   {
     std::shared_lock loc(inode->loc);
-    TRY(found, where(core, inode));
+    TRY(found, where(state, inode));
     at.emplace(std::move(found));
   }
   TRY(seen, posix::stat_anew(at->fd(), at->text()));
   (void)seen;
   inode->clear(Inode::kUnseen);
-  return attr(core, inode);
+  return attr(state, inode);
 }
 
 }  // namespace
 
-Result<Entry> look_up(Core& core, NodeId parent, std::string_view text) {
-  TRY(dir, find(core, parent));
+Result<Entry> verbs::lookup(State& state, NodeId parent, std::string_view text) {
+  TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
   if (text == "." || text == "..") {
     Inode* inode = dir;
@@ -77,51 +76,52 @@ Result<Entry> look_up(Core& core, NodeId parent, std::string_view text) {
       if (text == ".." && dir->parent != nullptr) inode = dir->parent;
       inode->refs.fetch_add(1, std::memory_order_acq_rel);
     }
-    const auto st = attr(core, inode);
+    const auto st = attr(state, inode);
     if (st) return Entry{inode->id(), *st};
-    unref(core, inode, 1);
+    unref(state, inode, 1);
     return fail(st.error());
   }
   CHECK_OK(check_name(text));
   Inode* inode = nullptr;
   Result<struct stat> st = fail(EIO);
   {
-    CHECK_OK(lock_loaded_shared(core, dir));
+    CHECK_OK(lock_loaded_shared(state, dir));
     std::shared_lock names(dir->dir->lock, std::adopt_lock);
     Name* name = dir->dir->names.find(text);
     if (name == nullptr || name->whiteout()) return fail(ENOENT);
     std::optional<struct statx> sx;
-    TRY(found, instantiate(core, dir, name, &sx));
+    TRY(found, instantiate(state, dir, name, &sx));
     inode = found;
-    st = found_attr(core, dir, name, inode, sx);
+    st = found_attr(state, dir, name, inode, sx);
   }
-  if (st && inode->has(Inode::kUnseen)) st = see(core, inode);
+  if (st && inode->has(Inode::kUnseen)) st = see(state, inode);
   if (!st) {
-    unref(core, inode, 1);
+    unref(state, inode, 1);
     return fail(st.error());
   }
   return Entry{inode->id(), *st};
 }
 
-Status read_dir(Core& core, NodeId id, std::uint64_t cookie, DirMode mode, const DirSink& sink) {
-  TRY(dir, find(core, id));
+Status verbs::readdir(State& state, NodeId id, std::uint64_t cookie, DirMode mode,
+                      const DirSink& sink) {
+  TRY(dir, find(state, id));
   if (!dir->is_dir()) return fail(ENOTDIR);
   if (!dots(dir, cookie, sink)) return {};
   std::vector<Inode*> unused;  // given back when the directory is unlocked
   {
-    CHECK_OK(lock_loaded_shared(core, dir));
+    CHECK_OK(lock_loaded_shared(state, dir));
     std::shared_lock names(dir->dir->lock, std::adopt_lock);
     for (Name* name = dir->dir->names.next_after(cookie); name != nullptr;
          name = name->next != nullptr ? name->next : dir->dir->names.next_after(name->cookie)) {
       if (name->whiteout()) continue;
       DirItem item;
       item.name = name->view();
-      item.d_type = shown_type(core, name);
+      item.d_type = shown_type(state, name);
       item.cookie = name->cookie;
       Inode* inode = nullptr;
       if (mode == DirMode::kPlus) {
         std::optional<struct statx> sx;
-        const auto found = instantiate(core, dir, name, &sx);
+        const auto found = instantiate(state, dir, name, &sx);
         if (!found && found.error() == ENOENT) continue;  // hidden, or gone below
         if (found && (*found)->has(Inode::kUnseen)) {
           // Whoever wants its attributes asks for them, and waits alone.
@@ -129,7 +129,7 @@ Status read_dir(Core& core, NodeId id, std::uint64_t cookie, DirMode mode, const
           unused.push_back(*found);
         } else if (found) {
           inode = *found;
-          if (const auto st = found_attr(core, dir, name, inode, sx)) {
+          if (const auto st = found_attr(state, dir, name, inode, sx)) {
             item.entry = {inode->id(), *st};
             item.ino = st->st_ino;
             item.d_type = static_cast<unsigned char>(IFTODT(st->st_mode));
@@ -145,7 +145,7 @@ Status read_dir(Core& core, NodeId id, std::uint64_t cookie, DirMode mode, const
       break;
     }
   }
-  for (Inode* inode : unused) unref(core, inode, 1);
+  for (Inode* inode : unused) unref(state, inode, 1);
   return {};
 }
 

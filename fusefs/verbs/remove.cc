@@ -19,7 +19,9 @@
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/staging.h"
 #include "fusefs/upper/whiteout.h"
+#include "fusefs/verbs/dead_dir.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -27,9 +29,9 @@ namespace {
 /// Finds the shown name `text` in `dir` with the directory locked and, since something will be
 /// written there, in the upper. Returns with dir->dir->lock held alone, which no attribute can say
 /// of a Result.
-Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) NO_THREAD_SAFETY_ANALYSIS {
+Result<Name*> lock_name(State& state, Inode* dir, std::string_view text) NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
-    CHECK_OK(lock_loaded(core, dir));
+    CHECK_OK(lock_loaded(state, dir));
     Name* name = dir->dir->names.find(text);
     if (name == nullptr || name->whiteout() || dir->has(Inode::kDead)) {
       dir->dir->lock.unlock();
@@ -37,48 +39,48 @@ Result<Name*> lock_name(Core& core, Inode* dir, std::string_view text) NO_THREAD
     }
     if (dir->in_upper()) return name;
     dir->dir->lock.unlock();
-    CHECK_OK(ensure_upper_dir(core, dir, quota::Enforce::kForce));
+    CHECK_OK(ensure_upper_dir(state, Caller{}, dir, quota::Enforce::kForce));
   }
 }
 
 /// Removes the upper's link, leaving a whiteout where something lies below.
-Status remove_link(Core& core, int dirfd, const Name* name) {
-  return name->below() ? replace_by_whiteout(core, dirfd, name->text)
+Status remove_link(State& state, int dirfd, const Name* name) {
+  return name->below() ? replace_by_whiteout(state, dirfd, name->text)
                        : posix::unlink(dirfd, name->text);
 }
 
 /// Moves the object of a name to a free name in work/.
-Status take_out(Core& core, int dirfd, const Name* name, int to_dirfd, const char* to) {
-  return name->below() ? take_leaving_whiteout(core, dirfd, name->text, to_dirfd, to)
+Status take_out(State& state, int dirfd, const Name* name, int to_dirfd, const char* to) {
+  return name->below() ? take_leaving_whiteout(state, dirfd, name->text, to_dirfd, to)
                        : posix::rename(dirfd, name->text, to_dirfd, to);
 }
 
 /// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
-Status take_off(Core& core, Inode* inode, int dirfd, const Name* name) {
+Status take_off(State& state, Inode* inode, int dirfd, const Name* name) {
   if (inode->has(Inode::kIndexed)) {
-    CHECK_OK(say_nlink(core, inode, NlinkBase::kLinks));
-    CHECK_OK(remove_link(core, dirfd, name));
-    drop_alias(core, inode);
+    CHECK_OK(say_nlink(state, inode, NlinkBase::kLinks));
+    CHECK_OK(remove_link(state, dirfd, name));
+    drop_alias(state, inode);
     return {};
   }
-  if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(core, dirfd, name->text);
+  if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(state, dirfd, name->text);
   if (inode->name == name) {
-    CHECK_OK(take_out(core, dirfd, name, core.parked.get(), parked_name(inode).get()));
+    CHECK_OK(take_out(state, dirfd, name, state.work.parked.get(), parked_name(inode).get()));
     inode->set(Inode::kParked);
-    core.parked_count.fetch_add(1, std::memory_order_relaxed);
+    state.counts.parked.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
-  return remove_link(core, dirfd, name);
+  return remove_link(state, dirfd, name);
 }
 
 /// The same, with what the name is charged in its directory.
-Status unlink_object(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name) {
+Status unlink_object(State& state, Inode* inode, Inode* dir, int dirfd, Name* name) {
   if (inode->has(Inode::kIndexed) && name->layer != kUpper)
-    CHECK_OK(add_alias(core, inode, dir, dirfd, name));
-  Intent intent(core);
-  NameCharge charge(core);
+    CHECK_OK(add_alias(state, inode, dir, dirfd, name));
+  Intent intent(state);
+  NameCharge charge(state);
   CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
-  CHECK_OK(take_off(core, inode, dirfd, name));
+  CHECK_OK(take_off(state, inode, dirfd, name));
   charge.keep();
   return {};
 }
@@ -87,111 +89,91 @@ Status unlink_object(Core& core, Inode* inode, Inode* dir, int dirfd, Name* name
 /// only an object of the upper can say.
 bool needs_count(const Inode* inode) { return inode->has(Inode::kLinked) && !inode->in_upper(); }
 
-Status rmdir_object(Core& core, Inode* inode, int dirfd, const Name* name) {
-  if (!inode->in_upper()) return make_whiteout(core, dirfd, name->text);
+Status rmdir_object(State& state, Inode* inode, int dirfd, const Name* name) {
+  if (!inode->in_upper()) return make_whiteout(state, dirfd, name->text);
   // It may still hold whiteouts on disk: out of sight first, as a whole, then emptied.
-  Staged grave(core);
-  CHECK_OK(take_out(core, dirfd, name, grave.dirfd(), grave.name()));
+  Staged grave(state);
+  CHECK_OK(take_out(state, dirfd, name, grave.dirfd(), grave.name()));
   grave.made();
   return {};
 }
 
 }  // namespace
 
-Status remove_name(Core& core, NodeId parent, std::string_view text) {
-  if (core.read_only) return fail(EROFS);
-  TRY(dir, find(core, parent));
+Status verbs::unlink(State& state, NodeId parent, std::string_view text) {
+  if (state.layout.read_only) return fail(EROFS);
+  TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
   for (bool counted = false;; counted = true) {
     Inode* inode = nullptr;
     Status status;
     bool again = false;
     {
-      std::shared_lock rename(core.rename);
-      TRY(name, lock_name(core, dir, text));
+      std::shared_lock rename(state.rename);
+      TRY(name, lock_name(state, dir, text));
       std::unique_lock names(dir->dir->lock, std::adopt_lock);
-      TRY(found, instantiate(core, dir, name, nullptr));
+      TRY(found, instantiate(state, dir, name, nullptr));
       inode = found;
       std::unique_lock loc(inode->loc);
-      auto dirfd = dir_fd(core, dir, kUpper);
+      auto dirfd = dir_fd(state, dir, kUpper);
       again = !counted && needs_count(inode);
       if (inode->is_dir()) {
         status = fail(EISDIR);
       } else if (!dirfd) {
         status = fail(dirfd.error());
       } else if (!again) {
-        status = unlink_object(core, inode, dir, (*dirfd)->get(), name);
-        if (status) detach(core, dir, name, inode);
+        status = unlink_object(state, inode, dir, (*dirfd)->get(), name);
+        if (status) detach(state, dir, name, inode);
       }
     }
     // One that may not be read cannot be had; then the names that stay show too many.
-    if (again) status = ensure_upper(core, Caller{}, inode, kForcedMetadata);
-    unref(core, inode, 1);
+    if (again) status = ensure_upper(state, Caller{}, inode, kForcedMetadata);
+    unref(state, inode, 1);
     if (!again || (!status && !(status.error() == EACCES))) return status;
   }
 }
 
-Result<bool> shows_nothing(Core& core, Inode* dir) {
-  CHECK_OK(load_names(core, dir));
-  bool empty = true;
-  dir->dir->names.each(
-      [&](const Name* n) { empty = empty && (n->whiteout() || is_gone_below(core, dir, n)); });
-  return empty;
-}
-
-void bury(Core& core, Inode* dir, const struct stat& last, const Account* account) {
-  dir->dir->last = std::make_unique<struct stat>(last);
-  dir->dir->last->st_nlink = 0;
-  dir->set(Inode::kDead);
-  core.name_count.fetch_sub(dir->dir->names.size(), std::memory_order_relaxed);
-  dir->dir->names.clear();
-  core.dirs.drop(FdCache::key(dir->slot, kUpper));
-  if (account == nullptr || !core.quota) return;
-  core.quota->release(account->project, {account->bytes(), 1});
-  core.quota->erase(account->key);
-}
-
-Status remove_dir(Core& core, NodeId parent, std::string_view text) {
-  if (core.read_only) return fail(EROFS);
-  TRY(dir, find(core, parent));
+Status verbs::rmdir(State& state, NodeId parent, std::string_view text) {
+  if (state.layout.read_only) return fail(EROFS);
+  TRY(dir, find(state, parent));
   if (!dir->is_dir()) return fail(ENOTDIR);
   Inode* inode = nullptr;
   // All that can fail comes before the disk is changed.
   const auto remove = [&](Name* name) -> Status {
     if (!inode->is_dir()) return fail(ENOTDIR);
-    TRY(last, attr(core, inode));
+    TRY(last, attr(state, inode));
     std::unique_lock child_names(inode->dir->lock);
-    TRY(empty, shows_nothing(core, inode));
+    TRY(empty, shows_nothing(state, inode));
     if (!empty) return fail(ENOTEMPTY);
     std::unique_lock loc(inode->loc);
-    TRY(dirfd, dir_fd(core, dir, kUpper));
+    TRY(dirfd, dir_fd(state, dir, kUpper));
     Account* account = nullptr;
     if (inode->in_upper()) {
       std::lock_guard charge(account_lock(inode));
-      TRY(loaded, account_held(core, inode));
+      TRY(loaded, account_held(state, inode));
       account = loaded;
     }
-    Intent intent(core);
+    Intent intent(state);
     if (account != nullptr) intent.bury(*account, dir, text);
-    NameCharge charge(core);
+    NameCharge charge(state);
     CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
-    CHECK_OK(rmdir_object(core, inode, dirfd->get(), name));
+    CHECK_OK(rmdir_object(state, inode, dirfd->get(), name));
     charge.keep();
-    bury(core, inode, last, account);
+    bury(state, inode, last, account);
     if (account != nullptr && intent.outdated()) intent.bury(*account, dir, text);
-    detach(core, dir, name, inode);
+    detach(state, dir, name, inode);
     return {};
   };
   Status status;
   {
-    std::shared_lock rename(core.rename);
-    TRY(name, lock_name(core, dir, text));
+    std::shared_lock rename(state.rename);
+    TRY(name, lock_name(state, dir, text));
     std::unique_lock names(dir->dir->lock, std::adopt_lock);
-    TRY(found, instantiate(core, dir, name, nullptr));
+    TRY(found, instantiate(state, dir, name, nullptr));
     inode = found;
     status = remove(name);
   }
-  unref(core, inode, 1);
+  unref(state, inode, 1);
   return status;
 }
 

@@ -16,229 +16,12 @@
 #include "fusefs/upper/name_charge.h"
 #include "fusefs/upper/release.h"
 #include "fusefs/upper/whiteout.h"
+#include "fusefs/verbs/dead_dir.h"
 #include "fusefs/verbs/names.h"
+#include "fusefs/verbs/rename_parts.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
-namespace {
-
-/// One end of a rename: a directory and a name in it.
-struct End {
-  Inode* dir = nullptr;
-  std::string_view text;
-  Name* name = nullptr;    ///< in the table; null: no such name (not even a whiteout)
-  Inode* inode = nullptr;  ///< pinned by a lookup; null: nothing is shown there
-  FdHandle fd;
-  /// Something of a lower layer lies beneath.
-  [[nodiscard]] bool below() const { return name != nullptr && name->covers(); }
-  [[nodiscard]] bool whiteout() const { return name != nullptr && name->whiteout(); }
-};
-
-/// Both ends' loc, alone. Renames within two directories run side by side, and hard links may make
-/// them meet at the same two inodes: the order is that of the slots.
-class LocPair {
- public:
-  LocPair(Inode* a, Inode* b) {
-    if (b != nullptr && b->slot < a->slot) std::swap(a, b);
-    first_ = std::unique_lock(a->loc);
-    if (b != nullptr) second_ = std::unique_lock(b->loc);
-  }
-
- private:
-  std::unique_lock<SmallRwLock> first_, second_;
-};
-
-class Rename {
- public:
-  Rename(Core& core, unsigned flags)
-      : core_(core), exchange_(flags & RENAME_EXCHANGE), noreplace_(flags & RENAME_NOREPLACE) {}
-  ~Rename() {
-    drop_lookups();
-    if (old_parent_ != nullptr) unref(core_, old_parent_, Inode::kPin);
-    if (old_parent2_ != nullptr) unref(core_, old_parent2_, Inode::kPin);
-  }
-  Rename(const Rename&) = delete;
-  Rename& operator=(const Rename&) = delete;
-
-  Status run(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name);
-
- private:
-  Status prepare();
-  Status commit(bool alone);
-  [[nodiscard]] bool moves_dir() const {
-    return (from_.inode != nullptr && from_.inode->is_dir()) ||
-           (to_.inode != nullptr && to_.inode->is_dir());
-  }
-  Status look(End& end);
-  Status fit_links(End& end);
-  Status fit_data(const End& end);
-  Status check();
-  Status check_project(const End& into, Inode* moved);
-  Status check_victim();
-  Status move();
-  Status swap();
-  Result<std::string> redirect_for(const std::string& path, Inode* parent);
-  Status swap_places();
-  Status fit_dir(Inode* dir, const End& at);
-  Status clear_victim();
-  Status charge_names(Intent& intent, NameCharge& gains, NameCharge& loses);
-  Result<bool> move_on_disk();
-  [[nodiscard]] Target target() const;
-  void move_in_memory(bool whiteout_left);
-  void drop_lookups() {
-    for (End* end : {&from_, &to_}) {
-      if (end->inode != nullptr) unref(core_, end->inode, 1);
-      end->inode = nullptr;
-    }
-  }
-
-  Core& core_;
-  const bool exchange_, noreplace_;
-  End from_, to_;
-  Inode* old_parent_ = nullptr;  ///< lost a child: unpinned when no lock is held any more
-  Inode* old_parent2_ = nullptr;
-};
-
-/// Fills an end from its directory's table. The directory is locked.
-Status Rename::look(End& end) {
-  end.name = end.dir->dir->names.find(end.text);
-  if (end.dir->has(Inode::kDead)) return fail(ENOENT);
-  if (end.name == nullptr || end.name->whiteout()) return {};
-  const auto inode = instantiate(core_, end.dir, end.name, nullptr);
-  // A lower layer that has it no longer shows nothing there.
-  if (!inode && inode.error() == ENOENT && end.name->layer != kUpper) return {};
-  if (!inode) return fail(inode.error());
-  end.inode = *inode;
-  return {};
-}
-
-/// Links an indexed object to a name that lies below only, so that the name can go or move.
-Status Rename::fit_links(End& end) {
-  if (end.inode == nullptr || !end.inode->has(Inode::kIndexed)) return {};
-  std::unique_lock loc(end.inode->loc);
-  if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
-  return add_alias(core_, end.inode, end.dir, end.fd->get(), end.name);
-}
-
-/// A file whose data lies below says where, before it moves. No other loc is held alone meanwhile:
-/// this goes up from its name, and through the directory it changes places with, should that be one
-/// above it (which the kernel asks of nobody, and the upper refuses).
-Status Rename::fit_data(const End& end) {
-  if (!end.inode->has(Inode::kMetacopy)) return {};
-  const std::unique_lock loc(end.inode->loc);
-  return say_redirect(core_, end.inode);
-}
-
-/// A directory that has what we may not see does not move as an empty one. No attribute can say of
-/// a Status that a lock comes with it.
-Status check_seen(Core& core, Inode* dir) NO_THREAD_SAFETY_ANALYSIS {
-  {
-    std::shared_lock loc(dir->loc);
-    if (dir->dir->layers.pure_upper()) return {};
-  }
-  CHECK_OK(lock_loaded_shared(core, dir));
-  dir->dir->lock.unlock_shared();
-  return dir->has(Inode::kUnreadable) ? fail(EACCES) : Status{};
-}
-
-/// Without exclusive locks: brings what moves and where it goes into the upper, which may take
-/// long.
-Status Rename::prepare() {
-  const auto bring = [&](End& end, bool needed) -> Status {
-    {
-      CHECK_OK(lock_loaded_shared(core_, end.dir));
-      std::shared_lock names(end.dir->dir->lock, std::adopt_lock);
-      CHECK_OK(look(end));
-    }
-    if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
-    if (!needed) {
-      // A victim that has other names must count one less, which only the upper can say.
-      const bool linked = end.inode->has(Inode::kLinked) && !noreplace_;
-      if (linked) (void)ensure_upper(core_, Caller{}, end.inode, kForcedMetadata);
-      return {};
-    }
-    if (end.inode->is_dir() && core_.config.redirect_dir != RedirectDir::kOn) {
-      std::shared_lock loc(end.inode->loc);
-      if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
-    }
-    if (end.inode->is_dir()) CHECK_OK(check_seen(core_, end.inode));
-    CHECK_OK(ensure_upper(core_, Caller{}, end.inode, kMetadataOnly));
-    return redirect_too_long(end.inode) ? ensure_upper(core_, Caller{}, end.inode) : Status{};
-  };
-  CHECK_OK(bring(from_, true));
-  if (noreplace_) {
-    CHECK_OK(bring(to_, false));
-    if (to_.inode != nullptr) return fail(EEXIST);
-  } else {
-    CHECK_OK(bring(to_, exchange_));
-  }
-  CHECK_OK(ensure_upper_dir(core_, from_.dir, quota::Enforce::kForce));
-  return ensure_upper_dir(core_, to_.dir, quota::Enforce::kLimits);
-}
-
-Status Rename::check_project(const End& into, Inode* moved) {
-  TRY(project, inherited(core_, into.dir));
-  if (!project.inherit) return {};
-  std::shared_lock loc(moved->loc);
-  std::lock_guard charge(account_lock(moved));
-  TRY(account, account_held(core_, moved));
-  return account->project == project.project ? Status{} : fail(EXDEV);
-}
-
-Status Rename::check_victim() {
-  if (to_.inode == nullptr) return {};
-  if (!to_.inode->is_dir()) return from_.inode->is_dir() ? fail(ENOTDIR) : Status{};
-  if (!from_.inode->is_dir()) return fail(EISDIR);
-  if (to_.inode == from_.dir) return fail(ENOTEMPTY);  // its names are locked, and one is shown
-  std::unique_lock names(to_.inode->dir->lock);
-  TRY(empty, shows_nothing(core_, to_.inode));
-  return empty ? Status{} : fail(ENOTEMPTY);
-}
-
-Status Rename::check() {
-  if (from_.inode == nullptr) return fail(ENOENT);
-  if (noreplace_ && to_.inode != nullptr) return fail(EEXIST);
-  if (exchange_ && to_.inode == nullptr) return fail(ENOENT);
-  CHECK_OK(check_project(to_, from_.inode));
-  if (exchange_) return check_project(from_, to_.inode);
-  return check_victim();
-}
-
-/// What a directory in `parent` says whose lower parts the lower layers show at `path`: that path,
-/// or where it is too long for the kernel, the last name of it, if that is beside. Only within one
-/// directory, since it must be true before the rename too. EXDEV: neither.
-Result<std::string> Rename::redirect_for(const std::string& path, Inode* parent) {
-  if (path.size() + 1 <= kMaxRedirect) return "/" + path;
-  const std::size_t slash = path.rfind('/');
-  const bool beside = from_.dir == to_.dir && !parent->dir->layers.pure_upper() &&
-                      slash != std::string::npos &&
-                      merged_path(core_, parent) == path.substr(0, slash);
-  if (!beside) return fail(EXDEV);
-  return path.substr(slash + 1);
-}
-
-/// Prepares a directory for its new place: one with lower parts says where they lie (redirect_dir
-/// of overlayfs.rst), another becomes opaque if something there must stay hidden. Neither changes
-/// what is shown where it is now.
-Status Rename::fit_dir(Inode* dir, const End& at) {
-  if (!dir->is_dir()) return {};
-  TRY(fd, dir_fd(core_, dir, kUpper));
-  const LayerList& layers = dir->dir->layers;
-  if (!layers.pure_upper()) {
-    // On disk stands where the layers below the upper, merged, show it; in memory also where each
-    // of them has it, since what the directories above say is left behind.
-    auto moved = std::make_unique<Moved>();
-    moved->path = merged_path(core_, dir);
-    for (std::size_t i = 1; i < layers.size(); ++i)
-      moved->places.push_back({layers[i], place_in(core_, dir, layers[i])});
-    TRY(redirect, redirect_for(moved->path, at.dir));
-    CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.redirect.c_str(), redirect));
-    std::unique_lock loc(dir->loc);
-    dir->dir->moved = std::move(moved);
-    return {};
-  }
-  if (!at.below()) return {};
-  return posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y");
-}
 
 /// A victim directory that shows nothing may hold whiteouts on disk, and then renameat2 would
 /// refuse it. Marked opaque first, it shows nothing without them too, so they can go one by one and
@@ -247,12 +30,12 @@ Status Rename::clear_victim() {
   if (to_.inode == nullptr || !to_.inode->is_dir() || !to_.inode->in_upper()) return {};
   NameTable& names = to_.inode->dir->names;
   if (names.size() == 0) return {};
-  TRY(fd, dir_fd(core_, to_.inode, kUpper));
-  CHECK_OK(posix::set_xattr(fd->get(), ".", core_.x.opaque.c_str(), "y"));
-  Intent intent(core_);
+  TRY(fd, dir_fd(state_, to_.inode, kUpper));
+  CHECK_OK(posix::set_xattr(fd->get(), ".", state_.layout.xattr.opaque.c_str(), "y"));
+  Intent intent(state_);
   while (Name* name = names.next_after(0)) {
     if (name->whiteout()) {
-      NameCharge charge(core_);
+      NameCharge charge(state_);
       const std::int64_t goes = name->layer == kUpper ? NameCharge::of(name->view()) : 0;
       CHECK_OK(charge.hold(intent, to_.inode, -goes, quota::Enforce::kForce));
       CHECK_OK(posix::unlink(fd->get(), name->text));
@@ -260,7 +43,7 @@ Status Rename::clear_victim() {
     }
     names.take(name);
     free_name(name);
-    core_.name_count.fetch_sub(1, std::memory_order_relaxed);
+    state_.counts.names.fetch_sub(1, std::memory_order_relaxed);
   }
   return {};
 }
@@ -273,8 +56,8 @@ Status Rename::charge_names(Intent& intent, NameCharge& gains, NameCharge& loses
   const std::int64_t fewer = NameCharge::of(from_.text);
   // What was shorter cannot be refused: the directory is as large as it was, or smaller.
   const bool fits = from_.dir == to_.dir && !from_.below() && more <= fewer;
-  CHECK_OK(
-      gains.hold(intent, to_.dir, more, fits ? quota::Enforce::kForce : quota::Enforce::kLimits));
+  CHECK_OK(gains.hold(intent, to_.dir, more,
+                      caller_.ask(fits ? quota::Enforce::kForce : quota::Enforce::kLimits)));
   return loses.hold(intent, from_.dir, -fewer, quota::Enforce::kForce);
 }
 
@@ -293,30 +76,30 @@ Result<bool> Rename::move_on_disk() {
   if (from_.inode->is_dir() && to_.whiteout()) {
     // A directory replaces a whiteout only by exchange; that leaves the whiteout where the
     // directory was.
-    CHECK_OK(expect_whiteout(core_, from_.fd->get(), to_.fd->get(), to.get()));
+    CHECK_OK(expect_whiteout(state_, from_.fd->get(), to_.fd->get(), to.get()));
     CHECK_OK(posix::rename(from_.fd->get(), from, to_.fd->get(), to.get(), RENAME_EXCHANGE));
     // A whiteout that cannot be removed hides nothing: the rename is done all the same.
     return leave_whiteout || !posix::unlink(from_.fd->get(), from);
   }
   // The victim stays readable for those who have it open: a second link waits in the parking place.
   const bool indexed = to_.inode != nullptr && to_.inode->has(Inode::kIndexed);
-  if (indexed) CHECK_OK(say_nlink(core_, to_.inode, NlinkBase::kLinks));
+  if (indexed) CHECK_OK(say_nlink(state_, to_.inode, NlinkBase::kLinks));
   const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() &&
                     to_.inode->name == to_.name && !indexed;
   const CName parked = park ? parked_name(to_.inode) : CName("");
-  if (park) CHECK_OK(posix::link(to_.fd->get(), to.get(), core_.parked.get(), parked.get()));
+  if (park) CHECK_OK(posix::link(to_.fd->get(), to.get(), state_.work.parked.get(), parked.get()));
   const int from_fd = from_.fd->get(), to_fd = to_.fd->get();
   auto status = leave_whiteout
-                    ? move_leaving_whiteout(core_, from_fd, from, to_fd, to.get(), target())
+                    ? move_leaving_whiteout(state_, from_fd, from, to_fd, to.get(), target())
                     : posix::rename(from_fd, from, to_fd, to.get());
   if (!status) {
-    if (park) (void)posix::unlink(core_.parked.get(), parked.get());
+    if (park) (void)posix::unlink(state_.work.parked.get(), parked.get());
     return fail(status.error());
   }
-  if (indexed) drop_alias(core_, to_.inode);
+  if (indexed) drop_alias(state_, to_.inode);
   if (park) {
     to_.inode->set(Inode::kParked);
-    core_.parked_count.fetch_add(1, std::memory_order_relaxed);
+    state_.counts.parked.fetch_add(1, std::memory_order_relaxed);
   }
   return leave_whiteout;
 }
@@ -330,7 +113,7 @@ void Rename::move_in_memory(bool whiteout_left) {
     } else {
       free_name(to_.name);
     }
-    core_.name_count.fetch_sub(1, std::memory_order_relaxed);
+    state_.counts.names.fetch_sub(1, std::memory_order_relaxed);
   }
   Name* moved = new_name(to_.text, kUpper, from_.name->d_type, below);
   Name* old = from_.name;
@@ -338,7 +121,7 @@ void Rename::move_in_memory(bool whiteout_left) {
   if (whiteout_left) {
     const unsigned char hides = old->below() ? Name::kBelow : 0;
     from_.dir->dir->names.insert(new_name(old->view(), kUpper, DT_CHR, Name::kWhiteout | hides));
-    core_.name_count.fetch_add(1, std::memory_order_relaxed);
+    state_.counts.names.fetch_add(1, std::memory_order_relaxed);
   }
   to_.dir->dir->names.insert(moved);
   if (from_.inode->name == old) {
@@ -358,7 +141,7 @@ Status Rename::move() {
   Account victim_account;
   bool charged = false;
   if (to_.inode != nullptr && to_.inode->is_dir()) {
-    TRY(st, attr(core_, to_.inode));
+    TRY(st, attr(state_, to_.inode));
     last = st;
   }
   to_.dir->dir->names.reserve();
@@ -370,12 +153,12 @@ Status Rename::move() {
   if (victim_names.owns_lock() && to_.inode->in_upper()) {
     std::shared_lock loc(to_.inode->loc);
     std::lock_guard charge(account_lock(to_.inode));
-    TRY(account, account_held(core_, to_.inode));
+    TRY(account, account_held(state_, to_.inode));
     victim_account = *account;
     charged = true;
   }
-  Intent intent(core_);
-  NameCharge gains(core_), loses(core_);
+  Intent intent(state_);
+  NameCharge gains(state_), loses(state_);
   CHECK_OK(charge_names(intent, gains, loses));
   const auto say = [&] {
     intent.move(from_.inode, to_.dir, to_.text);
@@ -387,7 +170,8 @@ Status Rename::move() {
     TRY(whiteout_left, move_on_disk());
     gains.keep();
     if (!whiteout_left) loses.keep();
-    if (victim_names.owns_lock()) bury(core_, to_.inode, last, charged ? &victim_account : nullptr);
+    if (victim_names.owns_lock())
+      bury(state_, to_.inode, last, charged ? &victim_account : nullptr);
     move_in_memory(whiteout_left);
   }
   if (intent.outdated()) say();
@@ -397,7 +181,7 @@ Status Rename::move() {
 Status Rename::swap() {
   CHECK_OK(fit_dir(from_.inode, to_));
   CHECK_OK(fit_dir(to_.inode, from_));
-  Intent intent(core_);
+  Intent intent(state_);
   const auto say = [&] {
     intent.move(from_.inode, to_.dir, to_.text);
     intent.move(to_.inode, from_.dir, from_.text);
@@ -443,8 +227,8 @@ Status Rename::commit(bool alone) {
   if (moves_dir() && !alone) return fail(EAGAIN);  // the name was another's before
   CHECK_OK(check());
   if (!from_.inode->in_upper() || (exchange_ && !to_.inode->in_upper())) return fail(EAGAIN);
-  TRY(from_fd, dir_fd(core_, from_.dir, kUpper));
-  TRY(to_fd, dir_fd(core_, to_.dir, kUpper));
+  TRY(from_fd, dir_fd(state_, from_.dir, kUpper));
+  TRY(to_fd, dir_fd(state_, to_.dir, kUpper));
   from_.fd = std::move(from_fd);
   to_.fd = std::move(to_fd);
   if (to_.inode == from_.inode) return {};  // two names of one inode: nothing is done (rename(2))
@@ -457,8 +241,8 @@ Status Rename::commit(bool alone) {
 
 Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
                    std::string_view new_name) {
-  TRY(from_dir, find(core_, parent));
-  TRY(to_dir, find(core_, new_parent));
+  TRY(from_dir, find(state_, parent));
+  TRY(to_dir, find(state_, new_parent));
   if (!from_dir->is_dir() || !to_dir->is_dir()) return fail(ENOTDIR);
   from_.dir = from_dir;
   to_.dir = to_dir;
@@ -472,15 +256,15 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
     std::unique_lock<std::shared_mutex> exclusive;
     std::shared_lock<std::shared_mutex> shared;
     if (alone) {
-      exclusive = std::unique_lock(core_.rename);
+      exclusive = std::unique_lock(state_.rename);
     } else {
-      shared = std::shared_lock(core_.rename);
+      shared = std::shared_lock(state_.rename);
     }
-    CHECK_OK(lock_loaded(core_, from_dir));
+    CHECK_OK(lock_loaded(state_, from_dir));
     std::unique_lock from_names(from_dir->dir->lock, std::adopt_lock);
     std::unique_lock<SmallRwLock> to_names;
     if (to_dir != from_dir) {
-      CHECK_OK(lock_loaded(core_, to_dir));
+      CHECK_OK(lock_loaded(state_, to_dir));
       to_names = std::unique_lock(to_dir->dir->lock, std::adopt_lock);
     }
     auto status = commit(alone);
@@ -491,16 +275,14 @@ Status Rename::run(NodeId parent, std::string_view name, NodeId new_parent,
   }
 }
 
-}  // namespace
-
-Status rename_name(Core& core, NodeId parent, std::string_view name, NodeId new_parent,
-                   std::string_view new_name, unsigned flags) {
-  if (core.read_only) return fail(EROFS);
+Status verbs::rename(State& state, const Caller& caller, NodeId parent, std::string_view name,
+                     NodeId new_parent, std::string_view new_name, unsigned flags) {
+  if (state.layout.read_only) return fail(EROFS);
   if (flags & ~static_cast<unsigned>(RENAME_NOREPLACE | RENAME_EXCHANGE)) return fail(EINVAL);
   if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE)) return fail(EINVAL);
   CHECK_OK(check_name(name));
   CHECK_OK(check_name(new_name));
-  return Rename(core, flags).run(parent, name, new_parent, new_name);
+  return Rename(state, caller, flags).run(parent, name, new_parent, new_name);
 }
 
 }  // namespace troot::fusefs

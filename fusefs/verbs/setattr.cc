@@ -14,7 +14,7 @@
 #include "fusefs/upper/copy_up.h"
 #include "fusefs/upper/growth.h"
 #include "fusefs/upper/owner.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -22,32 +22,32 @@ namespace {
 constexpr timespec kOmit{0, UTIME_OMIT};
 
 /// chmod(2) of an object with an ACL changes the ACL.
-Status change_acl(Core& core, const Where& at, mode_t mode) {
-  const auto acl = posix::get_xattr(at.fd(), at.text(), core.x.access_acl.c_str());
+Status change_acl(State& state, const Where& at, mode_t mode) {
+  const auto acl = posix::get_xattr(at.fd(), at.text(), state.layout.xattr.access_acl.c_str());
   if (!acl) return acl.error() == ENODATA ? Status{} : fail(acl.error());
   const auto next = acl_with_mode(*acl, mode);
   if (!next || *next == *acl) return {};
-  return posix::set_xattr(at.fd(), at.text(), core.x.access_acl.c_str(), *next);
+  return posix::set_xattr(at.fd(), at.text(), state.layout.xattr.access_acl.c_str(), *next);
 }
 
 /// An upper object's attributes before a change, which may have to be put back.
 class Former {
  public:
-  static Result<Former> of(Core& core, Inode* inode) {
-    TRY(at, where(core, inode));
+  static Result<Former> of(State& state, Inode* inode) {
+    TRY(at, where(state, inode));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(owner, owner_of(core, inode, at, sx));
-    Former former(core, inode, std::move(at), sx, owner);
+    TRY(owner, owner_of(state, inode, at, sx));
+    Former former(state, inode, std::move(at), sx, owner);
     if (inode->has(Inode::kCaps))
-      CHECK_OK(former.keep(*xattr_to_disk(core, "security.capability")));
-    if (inode->has(Inode::kAccessAcl)) CHECK_OK(former.keep(core.x.access_acl));
+      CHECK_OK(former.keep(*xattr_to_disk(state, "security.capability")));
+    if (inode->has(Inode::kAccessAcl)) CHECK_OK(former.keep(state.layout.xattr.access_acl));
     return former;
   }
 
   /// A disk that refuses this as well keeps what it has: the failure is reported in any case.
   void put_back(const SetAttr& set) {
     if (const auto now = posix::stat_at(at_.fd(), at_.text()))
-      (void)apply_owner(core_, inode_, at_, *now, owner_);
+      (void)apply_owner(state_, inode_, at_, *now, owner_);
     for (const auto& [name, value] : xattrs_) {
       if (!posix::set_xattr(at_.fd(), at_.text(), name.c_str(), value)) continue;
       if (name.ends_with("security.capability")) inode_->set(Inode::kCaps);
@@ -62,8 +62,8 @@ class Former {
   [[nodiscard]] const Override& owner() const { return owner_; }
 
  private:
-  Former(Core& core, Inode* inode, Where at, const struct statx& sx, const Override& owner)
-      : core_(core), inode_(inode), at_(std::move(at)), sx_(sx), owner_(owner) {}
+  Former(State& state, Inode* inode, Where at, const struct statx& sx, const Override& owner)
+      : state_(state), inode_(inode), at_(std::move(at)), sx_(sx), owner_(owner) {}
 
   Status keep(const std::string& xattr) {
     auto value = posix::get_xattr(at_.fd(), at_.text(), xattr.c_str());
@@ -72,7 +72,7 @@ class Former {
     return {};
   }
 
-  Core& core_;
+  State& state_;
   Inode* inode_;
   Where at_;
   struct statx sx_;
@@ -88,47 +88,47 @@ Status touch_symlink(const Former& former) {
                           {sx.stx_mtime.tv_sec, sx.stx_mtime.tv_nsec});
 }
 
-Status change_owner(Core& core, Inode* inode, const Former& former, const SetAttr& set) {
+Status change_owner(State& state, Inode* inode, const Former& former, const SetAttr& set) {
   const Where& at = former.at();
   const Override want = owner_after(former.owner(), set);
-  if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(core, inode, at));
+  if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(state, inode, at));
   if (want == former.owner()) {
     // Nothing changes but ctime, which chmod to the same value moves.
     if (inode->is_symlink()) return touch_symlink(former);
     return posix::chmod(at.fd(), at.text(), former.sx().stx_mode & 07777);
   }
-  if (set.mode && inode->has(Inode::kAccessAcl)) CHECK_OK(change_acl(core, at, want.mode));
-  CHECK_OK(apply_owner(core, inode, at, former.sx(), want));
+  if (set.mode && inode->has(Inode::kAccessAcl)) CHECK_OK(change_acl(state, at, want.mode));
+  CHECK_OK(apply_owner(state, inode, at, former.sx(), want));
   return inode->is_symlink() ? touch_symlink(former) : Status{};
 }
 
-Status change_times(Core& core, Inode* inode, const SetAttr& set) {
-  TRY(at, where(core, inode));
+Status change_times(State& state, Inode* inode, const SetAttr& set) {
+  TRY(at, where(state, inode));
   // A copy-up below a directory puts back what it found here.
   std::unique_lock<decltype(DirData::charge)> times;
   if (inode->is_dir()) times = std::unique_lock(inode->dir->charge);
   return posix::set_times(at.fd(), at.text(), set.atime.value_or(kOmit), set.mtime.value_or(kOmit));
 }
 
-Status change_size(Core& core, Inode* inode, off_t size) {
+Status change_size(State& state, Inode* inode, off_t size) {
   FileData& data = file_data(inode);
   std::lock_guard io(data.io);
-  return truncate_held(core, inode, data, size);
+  return truncate_held(state, inode, data, size);
 }
 
 /// What is asked of an upper object, all of it or nothing. The caller holds loc.
-Status change(Core& core, Inode* inode, const SetAttr& set) {
+Status change(State& state, Inode* inode, const SetAttr& set) {
   const bool kill = set.kill_suidgid && inode->has(Inode::kPrivileged);
   const bool owner = set.mode || set.uid || set.gid || kill, times = set.atime || set.mtime;
   std::optional<Former> former;
   if (owner || (times && set.size)) {
-    TRY(kept, Former::of(core, inode));
+    TRY(kept, Former::of(state, inode));
     former.emplace(std::move(kept));
   }
   const Status status = [&]() -> Status {
-    if (owner) CHECK_OK(change_owner(core, inode, *former, set));
-    if (times) CHECK_OK(change_times(core, inode, set));
-    return set.size ? change_size(core, inode, *set.size) : Status{};
+    if (owner) CHECK_OK(change_owner(state, inode, *former, set));
+    if (times) CHECK_OK(change_times(state, inode, set));
+    return set.size ? change_size(state, inode, *set.size) : Status{};
   }();
   if (!status) {
     if (former) former->put_back(set);
@@ -137,20 +137,20 @@ Status change(Core& core, Inode* inode, const SetAttr& set) {
   if (!times || !set.size) return {};
   // The new size moved them. They could be set a moment ago; once the size is there, nothing could
   // be taken back any more.
-  if (change_times(core, inode, set)) return {};
-  return change_times(core, inode, set);
+  if (change_times(state, inode, set)) return {};
+  return change_times(state, inode, set);
 }
 
 /// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no
 /// reason to copy it up. It does so by the open file, as ftruncate(2) does; truncate(2) and O_TRUNC
 /// do not, and theirs sets the times whatever the size was.
-Result<bool> is_no_change(Core& core, Inode* inode, const SetAttr& set) {
+Result<bool> is_no_change(State& state, Inode* inode, const SetAttr& set) {
   if (!set.size || !set.by_file || inode->in_upper()) return false;
   if (set.mode || set.uid || set.gid || set.atime || set.mtime) return false;
   if (set.kill_suidgid && inode->has(Inode::kPrivileged)) return false;
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kDead)) return false;
-  TRY(at, where(core, inode));
+  TRY(at, where(state, inode));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   return static_cast<off_t>(sx.stx_size) == *set.size;
 }
@@ -175,20 +175,21 @@ Result<struct stat> set_dead_attr(Inode* dir, const SetAttr& set) {
 
 }  // namespace
 
-Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const SetAttr& set) {
-  if (core.read_only) return fail(EROFS);
-  TRY(inode, find(core, id));
+Result<struct stat> verbs::setattr(State& state, const Caller& caller, NodeId id,
+                                   const SetAttr& set) {
+  if (state.layout.read_only) return fail(EROFS);
+  TRY(inode, find(state, id));
   if (set.size && inode->is_dir()) return fail(EISDIR);
   if (inode->has(Inode::kDead)) return set_dead_attr(inode, set);
   if (set.size && *set.size < 0) return fail(EINVAL);
-  TRY(nothing, is_no_change(core, inode, set));
-  if (nothing) return attr(core, inode);
+  TRY(nothing, is_no_change(state, inode, set));
+  if (nothing) return attr(state, inode);
   CopyUp how;
   how.bring = set.size ? Bring::kAll : Bring::kMetadata;
   if (set.size) how.keep = *set.size;
   Along along{set};
   if (!set.size) how.along = &along;
-  const Status above = ensure_upper(core, caller, inode, how);
+  const Status above = ensure_upper(state, caller, inode, how);
   if (inode->has(Inode::kDead)) return set_dead_attr(inode, set);  // removed meanwhile
   CHECK_OK(above);
   if (!along.done) {
@@ -198,9 +199,9 @@ Result<struct stat> set_attr(Core& core, const Caller& caller, NodeId id, const 
       bringing = std::unique_lock(inode->copy_up);
     std::shared_lock loc(inode->loc);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
-    CHECK_OK(change(core, inode, set));
+    CHECK_OK(change(state, inode, set));
   }
-  return attr(core, inode);
+  return attr(state, inode);
 }
 
 }  // namespace troot::fusefs

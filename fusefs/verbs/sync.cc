@@ -4,7 +4,7 @@
 #include "fusefs/tree/resolve.h"
 #include "fusefs/tree/state.h"
 #include "fusefs/upper/release.h"
-#include "fusefs/verbs/file.h"
+#include "fusefs/verbs/verbs.h"
 
 namespace troot::fusefs {
 namespace {
@@ -12,21 +12,21 @@ namespace {
 /// A pin that WritebackAhead gave.
 class Pinned {
  public:
-  Pinned(Core& core, Inode* inode) : core_(core), inode_(inode) {}
-  ~Pinned() { unref(core_, inode_, Inode::kPin); }
+  Pinned(State& state, Inode* inode) : state_(state), inode_(inode) {}
+  ~Pinned() { unref(state_, inode_, Inode::kPin); }
   Pinned(const Pinned&) = delete;
   Pinned& operator=(const Pinned&) = delete;
 
  private:
-  Core& core_;
+  State& state_;
   Inode* inode_;
 };
 
 /// What the kernel holds of errors of a file that was begun, and was not synced when its turn came,
 /// goes where its next fsync finds it.
-void ask(Core& core, const WritebackAhead::Begun& file) {
+void ask(State& state, const WritebackAhead::Begun& file) {
   if (file.inode == nullptr) return;
-  const Pinned pinned(core, file.inode);
+  const Pinned pinned(state, file.inode);
   const auto asked = posix::write_back(file.fd->get(), 0, 0, posix::WriteBack::kAsk);
   if (!asked) file_data(file.inode).ahead_error.store(asked.error().value());
 }
@@ -34,23 +34,23 @@ void ask(Core& core, const WritebackAhead::Begun& file) {
 /// One file that comes next, from the list to the call that begins its write-back.
 class Beginning {
  public:
-  Beginning(Core& core, const WritebackAhead::Next& next) : core_(core), place_(next.place) {}
-  ~Beginning() { core_.ahead.started(place_, error_); }
+  Beginning(State& state, const WritebackAhead::Next& next) : state_(state), place_(next.place) {}
+  ~Beginning() { state_.ahead.started(place_, error_); }
   Beginning(const Beginning&) = delete;
   Beginning& operator=(const Beginning&) = delete;
 
   /// Opens the file and gives the pin back: were it unlinked from here on, nothing shall keep what
   /// it holds from being given back.
   void open(Inode* inode) {
-    const Pinned pinned(core_, inode);
+    const Pinned pinned(state_, inode);
     const std::shared_lock loc(inode->loc);
     if (!inode->in_upper() || inode->has(Inode::kMetacopy | Inode::kGone)) return;
-    const auto fd = file_fd(core_, inode);
+    const auto fd = file_fd(state_, inode);
     const auto sx = fd ? posix::stat_fd((*fd)->get()) : fail(fd.error());
     if (!sx || sx->stx_size == 0) return;
     fd_ = *fd;
     bytes_ = std::min(static_cast<off_t>(sx->stx_size), WritebackAhead::kFileBytes);
-    core_.ahead.keep(place_, fd_, bytes_);
+    state_.ahead.keep(place_, fd_, bytes_);
   }
   void start() {
     if (!fd_) return;
@@ -59,19 +59,19 @@ class Beginning {
   }
 
  private:
-  Core& core_;
+  State& state_;
   const std::size_t place_;
   FdHandle fd_;
   off_t bytes_ = 0;
   int error_ = 0;
 };
 
-void begin_next(Core& core) {
+void begin_next(State& state) {
   for (;;) {
-    const WritebackAhead::Next next = core.ahead.next();
+    const WritebackAhead::Next next = state.ahead.next();
     if (next.inode == nullptr) return;
-    Beginning file(core, next);
-    ask(core, next.passed_over);
+    Beginning file(state, next);
+    ask(state, next.passed_over);
     file.open(next.inode);
     file.start();
   }
@@ -79,21 +79,21 @@ void begin_next(Core& core) {
 
 }  // namespace
 
-Status sync_file(Core& core, NodeId id, bool data_only) {
-  TRY(inode, find(core, id));
+Status verbs::fsync(State& state, NodeId id, bool data_only) {
+  TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
-  if (!inode->in_upper() || core.config.volatile_upper) return {};
+  if (!inode->in_upper() || state.layout.config.volatile_upper) return {};
   FileData& data = file_data(inode);
-  auto [fd, sequence] = core.ahead.syncing(inode, data);
-  if (sequence) begin_next(core);
+  auto [fd, sequence] = state.ahead.syncing(inode, data);
+  if (sequence) begin_next(state);
   std::shared_lock loc(inode->loc);
   if (inode->has(Inode::kMetacopy)) {
-    TRY(at, where(core, inode));
+    TRY(at, where(state, inode));
     TRY(own, posix::open_at(at.fd(), at.text(), O_RDONLY));
     return posix::fsync(own.get(), data_only);
   }
   if (!fd) {
-    TRY(opened, file_fd(core, inode));
+    TRY(opened, file_fd(state, inode));
     fd = std::move(opened);
   }
   loc.unlock();
@@ -101,6 +101,15 @@ Status sync_file(Core& core, NodeId id, bool data_only) {
   const int error = WritebackAhead::take_error(data);
   if (synced && error != 0) return fail(error);
   return synced;
+}
+
+Status verbs::fsyncdir(State& state, NodeId id, bool data_only) {
+  TRY(inode, find(state, id));
+  if (!inode->in_upper() || state.layout.config.volatile_upper || inode->has(Inode::kDead))
+    return {};
+  TRY(dir, dir_fd(state, inode, kUpper));
+  TRY(fd, posix::open_at(dir->get(), ".", O_RDONLY | O_DIRECTORY));
+  return posix::fsync(fd.get(), data_only);
 }
 
 }  // namespace troot::fusefs

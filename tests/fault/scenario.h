@@ -53,7 +53,7 @@ class Hand {
     return keep(overlay_.symlink(by, dir(path), base(path), "some/target"));
   }
   Status link(const std::string& from, const std::string& to) {
-    return keep(overlay_.link(id(from), dir(to), base(to)));
+    return keep(overlay_.link(Caller{}, id(from), dir(to), base(to)));
   }
   Status unlink(const std::string& path) {
     if (holds_) (void)id(path);
@@ -65,7 +65,7 @@ class Hand {
   }
   Status rename(const std::string& from, const std::string& to, unsigned flags = 0) {
     if (holds_) (void)id(to);
-    return overlay_.rename(dir(from), base(from), dir(to), base(to), flags);
+    return overlay_.rename(Caller{}, dir(from), base(from), dir(to), base(to), flags);
   }
   Status write(const std::string& path, off_t at, const std::string& text) {
     const auto w = overlay_.write(rig_.caller, id(path), at, std::as_bytes(std::span(text)), {});

@@ -10,6 +10,9 @@ import shutil
 import subprocess
 import sys
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import control_grammar as grammar
+
 MAX_LINES = 700
 CLANG_FORMAT_MAJOR = 14  # versions differ in what they find well formatted; this one decides
 
@@ -320,8 +323,29 @@ def documents(source):
             yield f"{path}: {titles} titles"
 
 
+def control_grammar(source):
+    """the page's requests of the control socket are those of the server's table, and tools send no others"""
+    header, page = source.text.get(grammar.HEADER), source.text.get(grammar.PAGE)
+    if header is None or page is None:
+        yield f"{grammar.HEADER if header is None else grammar.PAGE}: not there"
+        return
+    try:
+        known = {row[0] for row in grammar.verbs(header)}
+        wrong = grammar.compared(header, page)[1]
+    except ValueError as problem:
+        known, wrong = None, str(problem)
+    if wrong:
+        yield wrong
+    tools = [p for p in source.cpp if p.startswith("tools/")]
+    asked = r'\b(?:ask|tell|control_request)\((?:[^;"]*,)?\s*"([a-z-]+)'
+    for path, line, match in source.matches(tools, asked, True):
+        if known is not None and match.group(1) not in known:
+            yield f"{path}:{line}: {match.group(1)} is no request of {grammar.HEADER}"
+
+
 RULES = [include_direction, rooms, include_circles, libraries_in_their_rooms, mutating_calls, banned_calls, sizes, top_comments, headers_guarded,
-         no_machine_paths, shell_syntax, shellcheck, clang_format, documented_pages, documents]
+         no_machine_paths, shell_syntax, shellcheck, clang_format, documented_pages, documents,
+         control_grammar]
 
 
 def main():

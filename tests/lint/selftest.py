@@ -7,6 +7,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import calls
+import control_grammar
 import lint
 
 HEADER = "// A part of a planted tree.\n"
@@ -63,9 +64,30 @@ def planted_calls(number):
     return (not good) + (not around)
 
 
+def planted_grammar(number):
+    """A page beside another table, a table that cannot be read and a tool with a request of its own; and innocent ones."""
+    header = ('inline constexpr int kVerbs{{\n    {Verb::kA, "ask", "[a=N | b]", "one, "\n     "two", Needs::kNothing, Pace::kWalk, "asks"},\n'
+              '    {Verb::kB, "tell-it", "", "", Needs::kNothing, Pace::kWalk, "tells"}}};\n')
+    marks = "# a\n" + control_grammar.BEGIN + control_grammar.END
+    page, tool = control_grammar.compared(header, marks)[0], 'server.tell("tell-it a=1"); ask("ask" + x);\n'
+
+    def found(header=header, page=page, tool=tool):
+        with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
+            for path, text in ((control_grammar.HEADER, header), (control_grammar.PAGE, page), ("tools/a.cc", tool)):
+                os.makedirs(os.path.join(top, os.path.dirname(path)), exist_ok=True)
+                with open(os.path.join(top, path), "w", encoding="utf-8") as file:
+                    file.write(text)
+            return list(lint.control_grammar(lint.Source(top)))
+    offences = [found(page=page.replace("two", "three")), found(page=marks), found(page="# a\n"), found(tool='ask("shout");\n'),
+                found(header=header.replace("kWalk", "kSoon", 1)), found(header=header.replace("Pace::kWalk, ", "", 1))]
+    good = all(offences) and not found()
+    print(f"{'ok' if good else 'not ok'} {number} - control_grammar: a page, a tool or a table that has drifted is caught")
+    return not good
+
+
 def main():
     failed = 0
-    print(f"1..{len(CASES) + 3}")
+    print(f"1..{len(CASES) + 4}")
     for number, (rule, path, offence, innocent) in enumerate(CASES, 1):
         caught, spared = complaints(rule, path, offence), innocent is None or not complaints(rule, path, innocent)
         good = caught and spared
@@ -73,6 +95,7 @@ def main():
               f"{'caught' if caught else 'offence missed'}, {'innocent spared' if spared else 'innocent accused'}")
         failed += not good
     failed += planted_calls(len(CASES) + 2)
+    failed += planted_grammar(len(CASES) + 4)
     with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
         os.mkdir(os.path.join(top, "quota"))
         with open(os.path.join(top, "quota", "a.cc"), "w", encoding="utf-8") as file:

@@ -123,7 +123,7 @@ void TreeUser::link() {
   const NodePtr node = some_known(), dir = some_dir();
   const std::string name = some_name();
   if (!node->is_dir() && node->nlink == 0 && !node->linkable) return;  // the kernel refuses
-  const auto e = overlay_->link(node->id, dir->id, name);
+  const auto e = overlay_->link(Caller{}, node->id, dir->id, name);
   int wanted = 0;
   if (node->is_dir())
     wanted = EPERM;
@@ -187,7 +187,7 @@ void TreeUser::rename() {
   const auto f = from_dir->names.find(from), t = to_dir->names.find(to);
   if (f != from_dir->names.end() && is_above(f->second.get(), to_dir.get())) return;
   if (t != to_dir->names.end() && is_above(t->second.get(), from_dir.get())) return;
-  const int got = code_of(overlay_->rename(from_dir->id, from, to_dir->id, to, flags));
+  const int got = code_of(overlay_->rename(Caller{}, from_dir->id, from, to_dir->id, to, flags));
   // A redirect that is too long for the kernel's format.
   const bool moves_dir =
       (f != from_dir->names.end() && f->second->is_dir()) ||

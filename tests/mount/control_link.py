@@ -1,4 +1,4 @@
-"""One request to a server's control socket (fusefs/control/server.h), for tests and the benchmark."""
+"""One request to a server's control socket (fusefs/control/protocol.h), for tests and the benchmark."""
 import os
 import socket
 

@@ -384,7 +384,7 @@ class Bed:
     # -- the server as it runs
 
     def control_socket(self):
-        """The socket of the mount's control protocol (fusefs/control/server.h)."""
+        """The socket of the mount's control protocol (fusefs/control/protocol.h)."""
         return os.path.join(self.work, "troot", "control")
 
     def control(self, request):

@@ -1,4 +1,4 @@
-"""The rules of project quota (docs/DESIGN.md, "The unit") as a model without a file system: a world of
+"""The rules of project quota (docs/design/unit.md) as a model without a file system: a world of
 projects, directories and files that says what each operation must answer and what is charged afterwards.
 
 Everything is plain data, so that a copy of a world (pickle) is the world before an operation.

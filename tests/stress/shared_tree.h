@@ -173,7 +173,7 @@ class SharedTree : public Worker {
     const NodeId dir = some_dir();
     if (id == 0 || dir == 0) return;
     const std::string name = some_name(kind);
-    const auto e = overlay_->link(id, dir, name);
+    const auto e = overlay_->link(Caller{}, id, dir, name);
     may(code_of(e), {0, EEXIST, ENOENT, EXDEV});
     if (e) hold(name, *e);
   }
@@ -195,7 +195,7 @@ class SharedTree : public Worker {
     const std::string new_name = some_name(name[0]);
     if (from == to && name == new_name) return;
     static constexpr std::array<unsigned, 4> kFlags = {0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE};
-    may(code_of(overlay_->rename(from, name, to, new_name, kFlags[below(kFlags.size())])),
+    may(code_of(overlay_->rename(Caller{}, from, name, to, new_name, kFlags[below(kFlags.size())])),
         {0, ENOENT, EEXIST, ENOTEMPTY, EXDEV});
   }
   void list() {

@@ -5,9 +5,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cctype>
+#include <set>
 #include <thread>
 
+#include "fusefs/control/protocol.h"
 #include "fusefs/control/server.h"
 #include "fusefs/control/socket.h"
 #include "fusefs/control/verbs.h"
@@ -210,4 +214,88 @@ TEST_CASE("the verbs of quota: grace, timers, parents, peaks, the ledger's check
     INFO(bad);
     CHECK(served.ask(bad).error == EINVAL);
   }
+}
+
+namespace {
+
+/// kAlways: without those that may be absent.
+enum class Keys { kAll, kAlways };
+/// The keys that the table's `reply` names.
+std::set<std::string> keys_of(std::string_view reply, Keys wanted) {
+  std::set<std::string> keys;
+  std::string key;
+  int optional = 0;
+  for (const char c : std::string(reply) + " ") {
+    if (std::isalpha(static_cast<unsigned char>(c)) || c == '_') {
+      key += c;
+      continue;
+    }
+    if (!key.empty() && (wanted == Keys::kAll || optional == 0)) keys.insert(key);
+    key.clear();
+    optional += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
+  }
+  return keys;
+}
+
+}  // namespace
+
+TEST_CASE("each request of the grammar is answered as the grammar says") {
+  const Served served;
+  CHECK(served.ask("limit project=7 bhard=4096").error == 0);
+  CHECK(served.ask("parent project=8 parent=7").error == 0);
+  const std::map<Verb, std::string> samples{{Verb::kStatus, "status"},
+                                            {Verb::kReport, "report"},
+                                            {Verb::kState, "state"},
+                                            {Verb::kLimit, "limit project=7 isoft=5"},
+                                            {Verb::kGrace, "grace bytes=60 inodes=60"},
+                                            {Verb::kTimer, "timer project=7 inodes=9"},
+                                            {Verb::kParent, "parent project=8 none"},
+                                            {Verb::kResetPeak, "reset-peak project=7"},
+                                            {Verb::kCheck, "check"},
+                                            {Verb::kCheckObjects, "check objects"},
+                                            {Verb::kNewProject, "new-project first=100"},
+                                            {Verb::kEnforce, "enforce on"},
+                                            {Verb::kRefresh, "refresh"},
+                                            {Verb::kSync, "sync"},
+                                            {Verb::kRequests, "requests"},
+                                            {Verb::kQuit, "quit"}};
+  for (const VerbGrammar& grammar : kVerbs) {
+    if (grammar.verb == Verb::kWatch) continue;  // control_watch.cc
+    const auto sample = samples.find(grammar.verb);
+    REQUIRE(sample != samples.end());
+    INFO(sample->second);
+    CHECK(grammar_of(words_of(sample->second)) == &grammar);
+    const auto reply = served.ask(sample->second);
+    CHECK(reply.error == 0);
+    std::set<std::string> seen;
+    for (const auto& line : reply.lines) {
+      for (const auto& [key, value] : line) seen.insert(key);
+    }
+    const auto all = keys_of(grammar.reply, Keys::kAll);
+    const auto always = keys_of(grammar.reply, Keys::kAlways);
+    CHECK(std::ranges::includes(all, seen));
+    CHECK(std::ranges::includes(seen, always));
+    CHECK(served.ask(sample->second + " sauce=1").error == EINVAL);
+  }
+}
+
+TEST_CASE("what is meant by a request is found in the grammar") {
+  for (const char* known :
+       {"check", " check ", "check repair", "parent project=1 none", "enforce off", "refresh",
+        "limit inodes=none bhard=1", "new-project", "report project=1"}) {
+    INFO(known);
+    CHECK(grammar_of(words_of(known)) != nullptr);
+  }
+  for (const char* unknown :
+       {"", " ", "chec", "checks", "check now", "check repair=1", "limit none", "limit inodes",
+        "enforce on=1", "parent project=1 ID", "quit =", "status [", "enforce |"}) {
+    INFO(unknown);
+    CHECK(grammar_of(words_of(unknown)) == nullptr);
+  }
+  CHECK(takes_long("check objects"));
+  CHECK(takes_long("refresh "));
+  CHECK_FALSE(takes_long("check "));
+  CHECK_FALSE(takes_long("refreshed"));
+  CHECK(why_not_known(words_of("check now")).find("objects") != std::string::npos);
+  CHECK(why_not_known(words_of("frob")).find(" new-project ") != std::string::npos);
 }

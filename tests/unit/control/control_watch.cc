@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "fusefs/control/protocol.h"
 #include "fusefs/control/socket.h"
 #include "quota/quota.h"
 #include "unit/control/control_fixture.h"
@@ -76,6 +77,9 @@ TEST_CASE("watch: an event's line") {
   burst(served, 2);
   const auto heard = hear(stream, 2);
   CHECK(heard.events == 2);
+  const auto& grammar = kVerbs.at(static_cast<std::size_t>(Verb::kWatch));
+  for (const auto& [key, value] : heard.last)
+    CHECK(grammar.reply.find(key) != std::string_view::npos);
   CHECK(heard.last.at("code") == "BSOFTBELOW");
   CHECK(heard.last.at("number") == "10");
   CHECK(heard.last.at("project") == "42");

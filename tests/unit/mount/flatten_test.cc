@@ -21,10 +21,10 @@ void furnish(Rig& rig) {
   REQUIRE(::link((rig.lower() + "/h1").c_str(), (rig.lower() + "/f/h2").c_str()) == 0);
   rig.lower_print = rig.print_lowers();
   Overlay& o = rig.open();
-  REQUIRE(o.rename(rig.id("a"), "b", kRootId, "moved", 0));
-  REQUIRE(o.rename(rig.id("moved"), "c", kRootId, "c2", 0));
+  REQUIRE(o.rename(Caller{}, rig.id("a"), "b", kRootId, "moved", 0));
+  REQUIRE(o.rename(Caller{}, rig.id("moved"), "c", kRootId, "c2", 0));
   REQUIRE(o.unlink(rig.id("moved"), "gone"));
-  REQUIRE(o.rename(kRootId, "d", rig.id("moved"), "d2", 0));
+  REQUIRE(o.rename(Caller{}, kRootId, "d", rig.id("moved"), "d2", 0));
   SetAttr times;
   times.mtime = timespec{1000, 1};
   REQUIRE(o.setattr(rig.caller, rig.id("meta"), times));

@@ -42,14 +42,17 @@ TEST_CASE("where no device may be made, whiteouts are xattrs") {
   f.open();
   REQUIRE(f.overlay->unlink(kRootId, "a"));  // lies below only
   REQUIRE(f.write(f.id("b"), 0, "B"));
-  REQUIRE(f.overlay->unlink(kRootId, "b"));                       // was copied up
-  REQUIRE(f.overlay->rename(kRootId, "c", kRootId, "c2", 0));     // to a free name
-  REQUIRE(f.overlay->rename(f.id("d"), "x", f.id("d"), "y", 0));  // over a file
+  REQUIRE(f.overlay->unlink(kRootId, "b"));                                 // was copied up
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "c", kRootId, "c2", 0));     // to a free name
+  REQUIRE(f.overlay->rename(Caller{}, f.id("d"), "x", f.id("d"), "y", 0));  // over a file
   f.create(kRootId, "new");
-  REQUIRE(f.overlay->rename(f.id("e"), "v", kRootId, "new", 0));  // over one of the upper alone
-  REQUIRE(f.overlay->rename(f.id("d"), "sub", kRootId, "a", 0));  // a directory over a whiteout
+  REQUIRE(f.overlay->rename(Caller{}, f.id("e"), "v", kRootId, "new",
+                            0));  // over one of the upper alone
+  REQUIRE(f.overlay->rename(Caller{}, f.id("d"), "sub", kRootId, "a",
+                            0));  // a directory over a whiteout
   REQUIRE(f.overlay->mkdir(f.caller, kRootId, "empty", 0755));
-  REQUIRE(f.overlay->rename(kRootId, "e", kRootId, "empty", 0));  // over an empty directory
+  REQUIRE(
+      f.overlay->rename(Caller{}, kRootId, "e", kRootId, "empty", 0));  // over an empty directory
   for (const char* name : {"b", "c", "e", "d/x", "d/sub"})
     CHECK(is_xattr_whiteout(f.upper + "/" + name));
   CHECK(is_xattr_whiteout(f.upper + "/empty/v"));
@@ -80,7 +83,7 @@ TEST_CASE("where no device may be made, whiteouts are xattrs") {
   REQUIRE(f.overlay->rmdir(kRootId, "e"));
   REQUIRE(f.overlay->unlink(f.id("d"), "y"));
   REQUIRE(f.overlay->rmdir(kRootId, "d"));
-  REQUIRE(f.overlay->rename(kRootId, "empty", kRootId, "d", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "empty", kRootId, "d", 0));
   CHECK(f.list(kRootId) == Names{"a", "c2", "d", "new"});
   CHECK(f.list(f.id("d")).empty());
   f.open();
@@ -167,8 +170,8 @@ TEST_CASE("AUFS whiteouts are read in lower layers where that is asked") {
   f.create(kRootId, ".wh.mine");
   f.create(kRootId, "mine");
   REQUIRE(f.overlay->mkdir(f.caller, kRootId, "gone", 0755));
-  REQUIRE(f.overlay->rename(kRootId, "opaque", kRootId, "moved", 0));
-  REQUIRE(f.overlay->rename(f.id("moved"), "in", kRootId, "in", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "opaque", kRootId, "moved", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("moved"), "in", kRootId, "in", 0));
   f.open();
   CHECK(f.err(".wh.mine") == 0);
   CHECK(f.err("mine") == 0);

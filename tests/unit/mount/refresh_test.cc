@@ -120,13 +120,13 @@ TEST_CASE("a name that a lower layer no longer has is in nobody's way, without a
   const NodeId made = f.create(d, "file");
   REQUIRE(f.write(made, 0, "new"));
   REQUIRE(f.overlay->symlink(f.caller, d, "node", "somewhere"));
-  REQUIRE(f.overlay->link(made, d, "link"));
-  REQUIRE(f.overlay->rename(d, "link", d, "target", 0));
-  REQUIRE(f.overlay->rename(d, "target", d, "full", RENAME_NOREPLACE));
+  REQUIRE(f.overlay->link(Caller{}, made, d, "link"));
+  REQUIRE(f.overlay->rename(Caller{}, d, "link", d, "target", 0));
+  REQUIRE(f.overlay->rename(Caller{}, d, "target", d, "full", RENAME_NOREPLACE));
   REQUIRE(f.overlay->mkdir(f.caller, d, "dir", 0755));
   REQUIRE(f.overlay->rmdir(f.id("left"), "tree"));
   REQUIRE(f.overlay->mkdir(f.caller, d, "over", 0755));
-  REQUIRE(f.overlay->rename(d, "over", kRootId, "victim", 0));
+  REQUIRE(f.overlay->rename(Caller{}, d, "over", kRootId, "victim", 0));
   CHECK(f.list(f.id("left")).empty());
   CHECK(f.list(f.id("victim")).empty());
   CHECK(f.overlay->unlink(d, "gone too").error() == ENOENT);

@@ -147,7 +147,7 @@ TEST_CASE("a lower tree that is deeper than a stack is shown, copied up, moved a
     f.check_recount();
     const auto ids = f.known_below("d");
     CHECK(f.overlay->refresh());
-    REQUIRE(f.overlay->rename(kRootId, "d", kRootId, "moved", 0));
+    REQUIRE(f.overlay->rename(Caller{}, kRootId, "d", kRootId, "moved", 0));
     const auto file = f.overlay->lookup(ids.back(), "f");
     REQUIRE(file);
     CHECK(f.read(file->id) == "above");
@@ -183,7 +183,7 @@ TEST_CASE("a file without its data, below directories that moved, is found howev
     Deep f;
     make_deep(f.lower, depth());
     f.open();
-    REQUIRE(f.overlay->rename(kRootId, "d", kRootId, "moved", 0));
+    REQUIRE(f.overlay->rename(Caller{}, kRootId, "d", kRootId, "moved", 0));
     auto ids = f.known_below("moved");
     auto file = f.overlay->lookup(ids.back(), "f");
     REQUIRE(file);

@@ -90,18 +90,18 @@ TEST_CASE(
   Heard heard(*quota);
   {
     HeldRefusal refusal;
-    CHECK(charge(*quota, kP, kPage) == EDQUOT);
+    CHECK(charge(*quota, kP, kPage, held(refusal)) == EDQUOT);
     CHECK(heard.now().empty());
     refusal.drop();
     quota->release(kP, {kPage, 0});
-    CHECK(charge(*quota, kP, kPage) == 0);
+    CHECK(charge(*quota, kP, kPage, held(refusal)) == 0);
   }
   CHECK(heard.now() == Names{"BHARDBELOW 42"});
   {
     HeldRefusal refusal;
-    CHECK(charge(*quota, kP, kPage) == EDQUOT);
+    CHECK(charge(*quota, kP, kPage, held(refusal)) == EDQUOT);
     refusal.drop();
-    CHECK(charge(*quota, kP, kPage) == EDQUOT);
+    CHECK(charge(*quota, kP, kPage, held(refusal)) == EDQUOT);
   }
   CHECK(heard.now() == Names{"BHARDWARN 42"});
   CHECK(quota->project(kP).failcnt == 1);

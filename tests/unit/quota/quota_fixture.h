@@ -92,14 +92,15 @@ inline std::unique_ptr<Quota> counted(const std::string& dir, const FakeClock& c
 }
 
 /// Charges and claims; 0, or the errno.
-inline int charge(Quota& quota, ProjId id, Usage delta, Enforce how = Enforce::kLimits) {
-  auto held = quota.reserve(id, delta, how);
+inline Ask held(HeldRefusal& refusal) { return {Enforce::kLimits, &refusal}; }
+inline int charge(Quota& quota, ProjId id, Usage delta, Ask ask = {}) {
+  auto held = quota.reserve(id, delta, ask);
   if (!held) return held.error().value();
   held->claim();
   return 0;
 }
-inline int charge(Quota& quota, ProjId id, std::int64_t bytes, Enforce how = Enforce::kLimits) {
-  return charge(quota, id, Usage{bytes, 0}, how);
+inline int charge(Quota& quota, ProjId id, std::int64_t bytes, Ask ask = {}) {
+  return charge(quota, id, Usage{bytes, 0}, ask);
 }
 /// As the file system makes a file: charged and recorded. 0, or the errno.
 inline int create(Quota& quota, ProjId id, std::uint64_t ino, std::int64_t bytes) {

@@ -196,24 +196,24 @@ TEST_CASE("failcnt counts once an operation that is refused, and not one that ge
   const auto failcnt = [&] { return quota->project(proj(5)).failcnt; };
   {
     HeldRefusal refusal;
-    CHECK(charge(*quota, proj(5), kPage) == EDQUOT);
-    CHECK_FALSE(quota->reserve_up_to(proj(5), kPage));
+    CHECK(charge(*quota, proj(5), kPage, held(refusal)) == EDQUOT);
+    CHECK_FALSE(quota->reserve_up_to(proj(5), kPage, held(refusal)));
     CHECK(failcnt() == 0);
   }
   CHECK(failcnt() == 1);
   {
     HeldRefusal refusal;
-    CHECK(charge(*quota, proj(5), kPage) == EDQUOT);
+    CHECK(charge(*quota, proj(5), kPage, held(refusal)) == EDQUOT);
     refusal.drop();
-    CHECK(charge(*quota, proj(5), kPage) == EDQUOT);
+    CHECK(charge(*quota, proj(5), kPage, held(refusal)) == EDQUOT);
   }
   CHECK(failcnt() == 2);
   {
     HeldRefusal refusal;
-    CHECK(charge(*quota, proj(5), kPage) == EDQUOT);
+    CHECK(charge(*quota, proj(5), kPage, held(refusal)) == EDQUOT);
     refusal.drop();
     quota->release(proj(5), {kPage, 0});
-    CHECK(charge(*quota, proj(5), kPage) == 0);
+    CHECK(charge(*quota, proj(5), kPage, held(refusal)) == 0);
   }
   CHECK(failcnt() == 2);
   CHECK(charge(*quota, proj(5), kPage) == EDQUOT);

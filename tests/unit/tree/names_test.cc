@@ -116,7 +116,7 @@ TEST_CASE("a directory keeps every name of one hash, from below and made in it")
   }
   // Whiteouts are names too: what is removed or moved away stays hidden.
   for (std::size_t i = 0; i < 20; ++i) REQUIRE(f.overlay->unlink(kRootId, names[i]));
-  REQUIRE(f.overlay->rename(kRootId, names[20], kRootId, "elsewhere", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, names[20], kRootId, "elsewhere", 0));
   std::set<std::string> left(names.begin() + 21, names.end());
   left.insert("elsewhere");
   for (int remount = 0; remount < 2; ++remount) {

@@ -221,7 +221,7 @@ TEST_CASE("what dpkg does: each new file is begun once and synced once") {
   for (std::size_t i = 0; i < 300; ++i) {
     CHECK(f.sync(i) == 0);
     const std::string name = "f" + std::to_string(i);
-    REQUIRE(f.overlay->rename(kRootId, name, kRootId, name + ".new", 0));
+    REQUIRE(f.overlay->rename(Caller{}, kRootId, name, kRootId, name + ".new", 0));
   }
   CHECK(calls.count() == 300 - WritebackAhead::kSequence);
   f.check_recount();

@@ -117,19 +117,19 @@ TEST_CASE("at the limit lower hard links are removed all the same") {
 TEST_CASE("links to, renames of and renames over one of several names") {
   Links f;
   const std::string text(5000, 'x');
-  REQUIRE(f.overlay->link(f.id("a"), f.id("d"), "e"));
+  REQUIRE(f.overlay->link(Caller{}, f.id("a"), f.id("d"), "e"));
   f.check_names({"a", "b", "d/c", "d/e"}, 4, text);
-  REQUIRE(f.overlay->rename(kRootId, "b", f.id("d"), "moved", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "b", f.id("d"), "moved", 0));
   CHECK(f.err("b") == ENOENT);
   f.check_names({"a", "d/moved", "d/c", "d/e"}, 4, text);
   f.create(kRootId, "other");
-  REQUIRE(f.overlay->rename(kRootId, "other", f.id("d"), "c", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "other", f.id("d"), "c", 0));
   CHECK(f.read(f.id("d/c")).empty());
   f.check_names({"a", "d/moved", "d/e"}, 3, text);
-  REQUIRE(f.overlay->rename(f.id("d"), "c", kRootId, "a", RENAME_EXCHANGE));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("d"), "c", kRootId, "a", RENAME_EXCHANGE));
   f.check_names({"d/c", "d/moved", "d/e"}, 3, text);
   // Onto another name of the same inode: nothing is done.
-  REQUIRE(f.overlay->rename(f.id("d"), "moved", f.id("d"), "e", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("d"), "moved", f.id("d"), "e", 0));
   f.check_names({"d/c", "d/moved", "d/e"}, 3, text);
   REQUIRE(f.write(f.id("d/e"), 0, "!"));
   f.check_names({"d/c", "d/moved", "d/e"}, 3, "!" + text.substr(1));
@@ -146,10 +146,10 @@ TEST_CASE("links to, renames of and renames over one of several names") {
 TEST_CASE("a file changes places with the directory that holds its other name") {
   Links f;
   f.chmod("d/c", 0600);  // its data stays below, and d/c is the name it is reached by
-  REQUIRE(f.overlay->rename(kRootId, "a", kRootId, "d", RENAME_EXCHANGE));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "a", kRootId, "d", RENAME_EXCHANGE));
   f.check_names({"d", "a/c", "b"}, 3, std::string(5000, 'x'));
   f.chmod("a/c", 0640);
-  REQUIRE(f.overlay->rename(kRootId, "a", kRootId, "b", RENAME_EXCHANGE));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "a", kRootId, "b", RENAME_EXCHANGE));
   f.check_names({"d", "b/c", "a"}, 3, std::string(5000, 'x'));
 }
 
@@ -158,7 +158,7 @@ TEST_CASE("a last name that is replaced takes the object along") {
   REQUIRE(f.overlay->unlink(kRootId, "a"));
   REQUIRE(f.overlay->unlink(f.id("d"), "c"));
   f.create(kRootId, "other");
-  REQUIRE(f.overlay->rename(kRootId, "other", kRootId, "b", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "other", kRootId, "b", 0));
   CHECK(f.entries() == 0);
   f.check_recount();
   CHECK(f.read(f.id("b")).empty());
@@ -194,7 +194,7 @@ TEST_CASE(
       f.create(d, "brings the directory up");
       if (in_upper) {
         const NodeId b = f.id("b");
-        REQUIRE(f.overlay->link(b, d, "up"));
+        REQUIRE(f.overlay->link(Caller{}, b, d, "up"));
         f.overlay->forget(b, 2);
         REQUIRE(f.overlay->unlink(d, "c"));
       }
@@ -236,7 +236,7 @@ TEST_CASE("two names of one object that go at once leave no charge behind") {
   const quota::Usage before = f.used();
   const auto made = f.overlay->symlink(f.caller, kRootId, "a", "target");
   REQUIRE(made);
-  REQUIRE(f.overlay->link(made->id, kRootId, "b"));
+  REQUIRE(f.overlay->link(Caller{}, made->id, kRootId, "b"));
   REQUIRE(f.overlay->unlink(kRootId, "a"));
   std::atomic<bool> first{true}, gone{false};
   std::thread other;

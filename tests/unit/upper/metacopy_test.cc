@@ -58,9 +58,9 @@ TEST_CASE("chmod, utimes, setxattr and rename of a lower file copy no data") {
   CHECK(after->st_mtim.tv_nsec == before->st_mtim.tv_nsec);
   CHECK(f.read(f.id("d/f")) == f.text);
   REQUIRE(f.overlay->setxattr(f.caller, f.id("d/f"), "user.k", "v", 0));
-  REQUIRE(f.overlay->rename(f.id("d"), "f", kRootId, "g", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("d"), "f", kRootId, "g", 0));
   CHECK(xattr(f.upper + "/g", "user.overlay.redirect") == "/d/f");
-  REQUIRE(f.overlay->link(f.id("g"), f.id("d"), "h"));
+  REQUIRE(f.overlay->link(Caller{}, f.id("g"), f.id("d"), "h"));
   CHECK(f.read(f.id("d/h")) == f.text);
   CHECK(disk_bytes(f.upper + "/g") == 0);
   CHECK(f.overlay->listxattr(f.id("g")).value_or("") == std::string("user.k\0", 7));
@@ -81,13 +81,13 @@ TEST_CASE("data is found through every layer that has none of its own") {
   f.rotate();
   CHECK(f.read(f.id("d/f")) == f.text);
   CHECK(f.overlay->getattr(f.id("d/f"))->st_blocks == 200);
-  REQUIRE(f.overlay->rename(f.id("d"), "f", kRootId, "g", 0));
-  REQUIRE(f.overlay->rename(kRootId, "d", kRootId, "e", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("d"), "f", kRootId, "g", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "d", kRootId, "e", 0));
   f.rotate();
   CHECK(f.read(f.id("g")) == f.text);
   f.chmod("g");
   f.create(f.id("e"), "f");
-  REQUIRE(f.overlay->rename(kRootId, "g", f.id("e"), "f", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "g", f.id("e"), "f", 0));
   f.open();
   CHECK(f.read(f.id("e/f")) == f.text);
   CHECK(disk_bytes(f.upper + "/e/f") == 0);
@@ -191,7 +191,7 @@ TEST_CASE("with metacopy=off the data comes at once") {
 TEST_CASE("a file whose data lies below cannot change places with a directory above it") {
   Metacopy f;
   f.chmod("d/f");
-  const auto renamed = f.overlay->rename(f.id("d"), "f", kRootId, "d", RENAME_EXCHANGE);
+  const auto renamed = f.overlay->rename(Caller{}, f.id("d"), "f", kRootId, "d", RENAME_EXCHANGE);
   REQUIRE_FALSE(renamed);
   CHECK(renamed.error() == EINVAL);
   CHECK(f.read(f.id("d/f")) == f.text);

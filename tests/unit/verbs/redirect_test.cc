@@ -23,7 +23,7 @@ TEST_CASE("directories with lower parts are renamed: the kernel's redirect") {
   put(f.lower + "/z/old", "old");
   f.open();
   const NodeId file = f.id("a/b/file");
-  REQUIRE(f.overlay->rename(f.id("a"), "b", kRootId, "moved", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("a"), "b", kRootId, "moved", 0));
   CHECK(xattr(f.upper + "/moved", "user.overlay.redirect") == "/a/b");
   CHECK(is_whiteout(f.upper + "/a/b"));
   CHECK(f.list(f.id("a")) == std::set<std::string>{"top"});
@@ -33,12 +33,12 @@ TEST_CASE("directories with lower parts are renamed: the kernel's redirect") {
   CHECK(get(f.upper + "/moved/file") == "file!");
   // A child of a renamed directory moves out; a renamed one moves on, over a directory that was
   // emptied.
-  REQUIRE(f.overlay->rename(f.id("moved"), "c", kRootId, "c2", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("moved"), "c", kRootId, "c2", 0));
   CHECK(xattr(f.upper + "/c2", "user.overlay.redirect") == "/a/b/c");
   REQUIRE(f.overlay->unlink(f.id("z"), "old"));
-  REQUIRE(f.overlay->rename(kRootId, "moved", kRootId, "z", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "moved", kRootId, "z", 0));
   CHECK(f.list(f.id("z")) == std::set<std::string>{"file"});
-  REQUIRE(f.overlay->rename(kRootId, "c2", kRootId, "z", RENAME_EXCHANGE));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "c2", kRootId, "z", RENAME_EXCHANGE));
   CHECK(f.read(f.id("z/deep")) == "deep");
   CHECK(f.read(f.id("c2/file")) == "file!");
   f.check_recount();
@@ -76,17 +76,17 @@ TEST_CASE("a chain of redirects through the layers") {
   put(f.lower + "/a/b/side", "side");
   f.open();
   // Each rotation adds a layer with redirects of its own.
-  REQUIRE(f.overlay->rename(kRootId, "a", kRootId, "a1", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "a", kRootId, "a1", 0));
   f.rotate();
-  REQUIRE(f.overlay->rename(f.id("a1"), "b", f.id("a1"), "b2", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("a1"), "b", f.id("a1"), "b2", 0));
   CHECK(xattr(f.upper + "/a1/b2", "user.overlay.redirect") == "/a1/b");
   f.rotate();
-  REQUIRE(f.overlay->rename(f.id("a1/b2"), "c", kRootId, "c3", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id("a1/b2"), "c", kRootId, "c3", 0));
   CHECK(xattr(f.upper + "/c3", "user.overlay.redirect") == "/a1/b2/c");
   f.create(f.id("c3"), "top");
   f.rotate();
-  REQUIRE(f.overlay->rename(kRootId, "a1", kRootId, "a4", 0));
-  REQUIRE(f.overlay->rename(kRootId, "c3", f.id("a4/b2"), "c5", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "a1", kRootId, "a4", 0));
+  REQUIRE(f.overlay->rename(Caller{}, kRootId, "c3", f.id("a4/b2"), "c5", 0));
   for (int remount = 0; remount < 3; ++remount) {
     CHECK(f.list(f.id("a4")) == std::set<std::string>{"b2"});
     CHECK(f.list(f.id("a4/b2")) == std::set<std::string>{"c5", "side"});
@@ -154,10 +154,10 @@ TEST_CASE("what is deep in the tree is renamed beside itself however long its pa
   put(path + "/d/x", "x");
   f.open();
   const std::string shown = path.substr(f.lower.size() + 1);
-  REQUIRE(f.overlay->rename(f.id(shown), "d", f.id(shown), "e", 0));
+  REQUIRE(f.overlay->rename(Caller{}, f.id(shown), "d", f.id(shown), "e", 0));
   CHECK(xattr(f.upper + "/" + shown + "/e", "user.overlay.redirect") == "d");
   // Elsewhere the kernel could not find it.
-  auto moved = f.overlay->rename(f.id(shown), "e", kRootId, "e", 0);
+  auto moved = f.overlay->rename(Caller{}, f.id(shown), "e", kRootId, "e", 0);
   REQUIRE_FALSE(moved);
   CHECK(moved.error() == EXDEV);
   f.open();

@@ -12,7 +12,7 @@
 
 namespace troot::cli {
 
-/// How the ids of a world come about. The ladder of docs/DESIGN.md, best first for each caller.
+/// How the ids of a world come about, best first for each caller (docs/design/worlds.md).
 enum class IdMode {
   kRoot,   ///< real root: no user namespace, ids are the host's
   kRange,  ///< 0 is the caller, 1..N are the caller's subordinate ids
