@@ -139,7 +139,7 @@ Result<Books::Deltas> Books::write(const Noted& records) {
   keys.reserve(records.size());
   for (const auto& [key, _] : records) keys.push_back(key);
   std::sort(keys.begin(), keys.end());
-  TRY(old, ledger_->lookup(keys));
+  TRY(old, ledger_->records(keys));
 
   Changes changes;
   Deltas deltas;

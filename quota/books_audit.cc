@@ -15,7 +15,7 @@ constexpr std::chrono::milliseconds kPause{20};
 
 Result<Books::Deltas> Books::sum_records() {
   Deltas sums;
-  CHECK_OK(ledger_->scan([&sums](const InodeKey&, const InodeRecord& record) {
+  CHECK_OK(ledger_->each_record([&sums](const InodeKey&, const InodeRecord& record) {
     Usage& sum = sums[to_u32(record.project)];
     sum = sum + Usage{record.bytes, 1};
   }));

@@ -118,7 +118,7 @@ Changes Books::everything() const {
   return changes;
 }
 
-Status Books::restart() {
+Status Books::begin_recount() {
   MutexLock lock(settle_);
   // Until the count has come to its end, no intent says what is missing.
   journal_->invalidate();

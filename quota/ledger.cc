@@ -61,7 +61,7 @@ Status Ledger::read_batch() {
   return {};
 }
 
-Result<std::vector<std::optional<InodeRecord>>> Ledger::lookup(std::span<const InodeKey> keys) {
+Result<std::vector<std::optional<InodeRecord>>> Ledger::records(std::span<const InodeKey> keys) {
   return guarded([&]() -> Result<std::vector<std::optional<InodeRecord>>> {
     std::vector<std::optional<InodeRecord>> records;
     records.reserve(keys.size());
@@ -155,7 +155,7 @@ Status Ledger::compact_log() {
   });
 }
 
-Status Ledger::scan(const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {
+Status Ledger::each_record(const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {
   return guarded([&]() -> Status {
     return db_->each(format::kInodeSpace,
                      [&visit](std::string_view bytes, std::string_view value) -> Status {
