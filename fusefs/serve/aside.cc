@@ -13,7 +13,7 @@ void AsideQueue::reserve() {
   queue_.reserve(kMost);
 }
 
-bool AsideQueue::full() {
+bool AsideQueue::full() noexcept {
   const MutexLock lock(mutex_);
   return queue_.size() >= kMost || bytes_ >= kMostBytes;
 }

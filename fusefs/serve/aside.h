@@ -30,7 +30,7 @@ class AsideQueue {
   void reserve();
 
   /// Whether a drain has to stop here. The answer holds for who alone puts: a drain.
-  [[nodiscard]] bool full() EXCLUDES(mutex_);
+  [[nodiscard]] bool full() noexcept EXCLUDES(mutex_);
   /// ENOMEM: no room for a copy of it.
   [[nodiscard]] Status put(std::span<const std::byte> request, int fd) noexcept EXCLUDES(mutex_);
 
