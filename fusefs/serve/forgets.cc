@@ -13,7 +13,8 @@ using namespace std::chrono_literals;
 /// the threads that serve them wait for a processor.
 constexpr auto kForgetPatience = 500ms;
 /// A read takes all FORGETs there are, up to 65,000. So who has waited for so many of them to be
-/// served has met those that were there before, and waits for no later ones.
+/// served, beside those that were being served already, has met those that were there before, and
+/// waits for no later ones.
 constexpr std::uint64_t kForgetReads = 8;
 /// With rings /dev/fuse has FORGETs above all, which nobody waits for. So a reader lets them
 /// gather: one wake-up serves many.
@@ -22,10 +23,11 @@ constexpr auto kForgetNap = 1ms;
 }  // namespace
 
 void Forgets::await(const std::function<bool()>& some_left) const noexcept {
-  const auto reads = requests_.load();
+  // Where each takes long, many threads are at one, and those that others read later end first.
+  const auto enough = requests_.load() + running_.load() + kForgetReads;
   auto objects = objects_.load();
   auto until = std::chrono::steady_clock::now() + kForgetPatience;
-  while (some_left() && requests_.load() - reads < kForgetReads) {
+  while (some_left() && requests_.load() < enough) {
     const auto now = std::chrono::steady_clock::now();
     if (now >= until) {
       const auto by_now = objects_.load();
