@@ -7,6 +7,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import calls
+import clang_checks
 import control_grammar
 import lint
 
@@ -85,9 +86,34 @@ def planted_grammar(number):
     return not good
 
 
+def planted_locks(number):
+    """A field that is read without its lock, and one that is read under it."""
+    compiler, why = clang_checks.program_of("locks")
+    if not compiler:
+        print(f"ok {number} - locks # SKIP {why}")
+        return False
+    text = HEADER + """#include "quota/base/lock_guards.h"
+#include "quota/base/mutex.h"
+struct Counter {
+  int read() { %s return count_; }
+  troot::Mutex mutex_;
+  int count_ GUARDED_BY(mutex_) = 0;
+};
+"""
+    with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
+        for name, lock in (("bare.cc", ""), ("held.cc", "troot::MutexLock lock(mutex_);")):
+            with open(os.path.join(top, name), "w", encoding="utf-8") as file:
+                file.write(text % lock)
+        flags = ["-std=c++20", "-I", os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))]
+        caught, accused = (clang_checks.locks(compiler, flags, top, [name]) for name in ("bare.cc", "held.cc"))
+    good = any("requires holding mutex" in line for line in caught) and not accused
+    print(f"{'ok' if good else 'not ok'} {number} - locks: a field that is read without its lock is caught")
+    return not good
+
+
 def main():
     failed = 0
-    print(f"1..{len(CASES) + 4}")
+    print(f"1..{len(CASES) + 5}")
     for number, (rule, path, offence, innocent) in enumerate(CASES, 1):
         caught, spared = complaints(rule, path, offence), innocent is None or not complaints(rule, path, innocent)
         good = caught and spared
@@ -95,7 +121,7 @@ def main():
               f"{'caught' if caught else 'offence missed'}, {'innocent spared' if spared else 'innocent accused'}")
         failed += not good
     failed += planted_calls(len(CASES) + 2)
-    failed += planted_grammar(len(CASES) + 4)
+    failed += planted_grammar(len(CASES) + 4) + planted_locks(len(CASES) + 5)
     with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
         os.mkdir(os.path.join(top, "quota"))
         with open(os.path.join(top, "quota", "a.cc"), "w", encoding="utf-8") as file:
