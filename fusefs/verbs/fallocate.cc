@@ -83,7 +83,7 @@ Status preallocate(State& state, Inode* inode, FileData& data, int fd, const All
   // Of a file that keeps its size the last page alone is looked after.
   const Gap gap(state, inode, data, fd, keeps ? std::min(first, had) : first);
   const auto status = with_range(state, inode, data, {first, end - first}, [&]() -> Status {
-    auto done = posix::allocate(fd, mode, offset, length);
+    auto done = posix::allocate(fd, wanted.mode, wanted.offset, wanted.length);
     if (!done) take_back(space_of(state, data, fd), held, first, end);
     return done;
   });
