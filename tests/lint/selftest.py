@@ -10,8 +10,12 @@ import calls
 import clang_checks
 import control_grammar
 import lint
+import references
+import shapes
 
 HEADER = "// A part of a planted tree.\n"
+# A block of more than 60 lines: what opens it, its last lines.
+LONG = "{}\n" + "    g();\n" * 60 + "{}\n{}\n"
 # rule, path, offending text, innocent text (None: the file name alone offends)
 CASES = [
     (lint.include_direction, "quota/a.cc", '#include "fusefs/overlay.h"\n', '// #include "fusefs/overlay.h"\n'),
@@ -40,6 +44,19 @@ CASES = [
     (lint.documents, "README.md", "# a\n\n" + "word " * 25 + "\n", "# a\n\n| " + "word " * 25 + "|\n"),
     (lint.documents, "README.md", "# a\n\n" + "a few words\n" * 41, "# a\n\n" + "a few words\n\n" * 41),
     (lint.documents, "README.md", "# a\n\n# b\n", "# a\n\n## b\n"),
+    (shapes.function_lengths, "quota/a.cc", LONG.format("int f(int a,\n      int b) {", "", "}"), LONG.format("/*", "", "*/ int f();")),
+    (shapes.function_lengths, "quota/a.h", LONG.format("struct A {\n  void f() const {", "  }", "};"),
+     LONG.format("struct A {", "  int a;", "};")),
+    (shapes.function_lengths, "quota/a.cc", LONG.format("auto f = [&] {", "", "};"), LONG.format("if (f()) {", "", "}")),
+    (shapes.function_lengths, "fusefs/mount/open.cc", "int f();\n", None),
+    (shapes.file_lengths, "tools/a.cc", "\n" * 400, "\n" * 399),
+    (shapes.file_lengths, "fusefs/base/posix.cc", "\n" * 498, "\n" * 497),
+    (shapes.parameter_lists, "quota/a.h", "int f(int a, int b, int c, A<int, int> d, int e, int g);\n",
+     "int f(int a, int b, int c, A<int, int> d, B e = {1, 2});\n"),
+    (shapes.parameter_lists, "quota/a.h", "struct A {\n  explicit A(int b, bool c = false);\n};\n", "int f(bool* a, std::vector<bool> b);\n"),
+    (references.cited_rules, "docs/QUOTA-RULES.md", "## Rule 1: a\n\nSee rules 1 and\n2.\n", "## Rule 1: a\n\nSee rule 1, two of them.\n"),
+    (references.named_files, "quota/a.cc", "int a;  // as quota/b.h says\n", "int a;  // as quota/a says\nf(\"quota/b.h\");\n"),
+    (references.named_files, "README.md", "see `b.cc`\n", "see `b.h`, quota/*.cc, quota/<room>/a.h and docs/{a,b}.md, https://a.b/docs/c.md\n"),
     (lint.documented_pages, "README.md", "[a](docs/ABSENT.md)\n", "[a](README.md) [b](https://example.org)\n"),
 ]
 
