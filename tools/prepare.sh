@@ -21,7 +21,7 @@ readonly test_packages=(
 readonly more_packages=(util-linux-extra)
 # Wanted for the lint only, installed where the distribution has them; the lint says loudly what it left out. Another
 # version of clang-format would not do: each finds other things well formatted.
-readonly lint_packages=(clang-format-14 shellcheck)
+readonly lint_packages=(clang-format-14 shellcheck clang clang-tidy-14)
 
 note() { printf '%s\n' "$*"; }
 die() {

@@ -310,7 +310,7 @@ class Flattener {
     Name* entry = dir->dir->names.find(name);
     LocAlone loc(inode);
     if (entry == nullptr || entry->layer == kUpper) return {};
-    return add_alias(state_, inode, dir, fd->get(), entry, loc);
+    return add_alias(state_, loc, dir, fd->get(), entry);
   }
 
   /// Puts a whiteout that the other reader knows where it would show a name.

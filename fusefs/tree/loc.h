@@ -20,6 +20,7 @@ class LocHeld {
   LocHeld& operator=(const LocHeld&) = delete;
   /// Asserts that it is this inode's, and has not been let go.
   void check([[maybe_unused]] const Inode* inode) const noexcept { assert(inode_ == inode); }
+  [[nodiscard]] Inode* inode() const noexcept { return inode_; }
   [[nodiscard]] bool is_of(const Inode* inode) const noexcept { return inode_ == inode; }
 
  protected:

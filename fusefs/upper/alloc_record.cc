@@ -76,8 +76,9 @@ Status store_ranges(State& state, Inode* inode, const FileData& data, const LocH
   return write(state, inode, {recorded(data), {}}, loc);
 }
 
-Status with_range(State& state, Inode* inode, FileData& data, PageRange add,
-                  const std::function<Status()>& allocate, const LocHeld& loc) {
+Status with_range(State& state, const LocHeld& loc, FileData& data, PageRange add,
+                  const std::function<Status()>& allocate) {
+  Inode* const inode = loc.inode();
   const Ranges before = recorded(data);
   Ranges after = fitted(state.layout.space, either(before, {add}));
   const bool exact = state.layout.space == SpaceKind::kExact;
@@ -92,8 +93,9 @@ Status with_range(State& state, Inode* inode, FileData& data, PageRange add,
   return {};
 }
 
-Status without_range(State& state, Inode* inode, FileData& data, PageRange cut,
-                     const std::function<Status()>& free, const LocHeld& loc) {
+Status without_range(State& state, const LocHeld& loc, FileData& data, PageRange cut,
+                     const std::function<Status()>& free) {
+  Inode* const inode = loc.inode();
   const Ranges before = recorded(data);
   const Ranges left = without(before, cut);
   if (left == before) return free();

@@ -25,11 +25,11 @@ namespace troot::fusefs {
 [[nodiscard]] Status store_ranges(State& state, Inode* inode, const FileData& data,
                                   const LocHeld& loc);
 /// Runs `allocate`, which allocates all of `add` or nothing.
-[[nodiscard]] Status with_range(State& state, Inode* inode, FileData& data, PageRange add,
-                                const std::function<Status()>& allocate, const LocHeld& loc);
+[[nodiscard]] Status with_range(State& state, const LocHeld& loc, FileData& data, PageRange add,
+                                const std::function<Status()>& allocate);
 /// Runs `free`, which frees all of `cut` or nothing. A record that cannot be changed stays as it
 /// was, and is obeyed where nothing else tells.
-[[nodiscard]] Status without_range(State& state, Inode* inode, FileData& data, PageRange cut,
-                                   const std::function<Status()>& free, const LocHeld& loc);
+[[nodiscard]] Status without_range(State& state, const LocHeld& loc, FileData& data, PageRange cut,
+                                   const std::function<Status()>& free);
 
 }  // namespace troot::fusefs

@@ -169,7 +169,7 @@ Status truncate_held(State& state, Inode* inode, FileData& data, off_t size, con
   const auto cut = [&] { return posix::truncate(fd->get(), size); };
   const std::int64_t first = quota::pages_of(size);
   const auto status =
-      sparse ? without_range(state, inode, data, {first, kEndOfRanges - first}, cut, loc) : cut();
+      sparse ? without_range(state, loc, data, {first, kEndOfRanges - first}, cut) : cut();
   if (!status) {
     settle_failed(state, inode, data, fd->get(), before, none, Undo::kNothing);
     return status;

@@ -68,8 +68,8 @@ Status say_nlink(State& state, Inode* inode, NlinkBase base, const LocAlone& loc
                           state.layout.xattr.index.c_str(), encode_index(record));
 }
 
-Status add_alias(State& state, Inode* inode, Inode* dir, int dirfd, Name* name,
-                 const LocAlone& loc) {
+Status add_alias(State& state, const LocAlone& loc, Inode* dir, int dirfd, Name* name) {
+  Inode* const inode = loc.inode();
   Intent intent(state);
   NameCharge charge(state);
   CHECK_OK(charge.hold(intent, dir, NameCharge::of(name->view()), quota::Enforce::kForce));

@@ -30,8 +30,8 @@ enum class NlinkBase {
 [[nodiscard]] Status say_nlink(State& state, Inode* inode, NlinkBase base, const LocAlone& loc);
 /// Gives an indexed object its link in the upper for a name that it has in a lower layer only. The
 /// caller holds the lock of the name's directory.
-[[nodiscard]] Status add_alias(State& state, Inode* inode, Inode* dir, int dirfd, Name* name,
-                               const LocAlone& loc);
+[[nodiscard]] Status add_alias(State& state, const LocAlone& loc, Inode* dir, int dirfd,
+                               Name* name);
 /// A name is gone from the union, and its link from the upper. With the last one the object is
 /// parked.
 void drop_alias(State& state, Inode* inode, const LocAlone& loc) noexcept;

@@ -33,9 +33,9 @@ Status drop_capability(State& state, Inode* inode, const Where& at, const LocHel
   return {};
 }
 
-Status apply_owner(State& state, Inode* inode, const Where& at, const struct statx& sx,
-                   const Override& want, const LocHeld& loc) {
-  loc.check(inode);
+Status apply_owner(State& state, const LocHeld& loc, const Where& at, const struct statx& sx,
+                   const Override& want) {
+  Inode* const inode = loc.inode();
   TRY(overridden, set_owner(state, at.fd(), at.text(), sx, want, inode->has(Inode::kOverride)));
   if (overridden) {
     inode->set(Inode::kOverride);
@@ -139,7 +139,7 @@ Status set_permissions(State& state, Inode* inode, mode_t bits, const LocHeld& l
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(owner, owner_of(state, inode, at, sx, loc));
   owner.mode = (owner.mode & ~static_cast<mode_t>(0777)) | bits;
-  return apply_owner(state, inode, at, sx, owner, loc);
+  return apply_owner(state, loc, at, sx, owner);
 }
 
 Result<bool> kill_privileges(State& state, Inode* inode) {
@@ -151,7 +151,7 @@ Result<bool> kill_privileges(State& state, Inode* inode) {
   want.mode = without_privileges(want.mode);
   const bool killed = want.mode != owner.mode || inode->has(Inode::kCaps);
   CHECK_OK(drop_capability(state, inode, at, loc));
-  if (want.mode != owner.mode) CHECK_OK(apply_owner(state, inode, at, sx, want, loc));
+  if (want.mode != owner.mode) CHECK_OK(apply_owner(state, loc, at, sx, want));
   // A sgid that stays goes by a later write, if an ACL lets the group execute meanwhile.
   if (!(want.mode & (S_ISUID | S_ISGID))) inode->clear(Inode::kPrivileged);
   return killed;

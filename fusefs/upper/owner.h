@@ -26,7 +26,7 @@ namespace troot::fusefs {
 [[nodiscard]] Status drop_capability(State& state, Inode* inode, const Where& at,
                                      const LocHeld& loc);
 /// As set_owner, and the inode knows whether its object has an override_stat.
-[[nodiscard]] Status apply_owner(State& state, Inode* inode, const Where& at,
-                                 const struct statx& sx, const Override& want, const LocHeld& loc);
+[[nodiscard]] Status apply_owner(State& state, const LocHeld& loc, const Where& at,
+                                 const struct statx& sx, const Override& want);
 
 }  // namespace troot::fusefs

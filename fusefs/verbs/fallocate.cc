@@ -84,14 +84,11 @@ Status preallocate(State& state, const OpenUpper& file, const Allocation& wanted
                            {(end - first - before.pages) * quota::kPageSize, 0}, ask));
   // Of a file that keeps its size the last page alone is looked after.
   const Gap gap(state, inode, data, fd, keeps ? std::min(first, had) : first);
-  const auto status = with_range(
-      state, inode, data, {first, end - first},
-      [&]() -> Status {
-        auto done = posix::allocate(fd, mode, offset, length);
-        if (!done) take_back(space_of(state, data, fd), held, first, end);
-        return done;
-      },
-      loc);
+  const auto status = with_range(state, loc, data, {first, end - first}, [&]() -> Status {
+    auto done = posix::allocate(file.fd, wanted.mode, wanted.offset, wanted.length);
+    if (!done) take_back(space_of(state, file.data, file.fd), held, first, end);
+    return done;
+  });
   if (!status) {
     // All of it: a truncation may have taken more with it.
     settle_failed(state, inode, data, fd, std::nullopt, reservation, Undo::kSize);
@@ -114,8 +111,8 @@ void free_behind(State& state, const OpenUpper& file, PageRange meant, const Loc
   if (!there || *there == 0) return;
   const auto all = held_pages(space, behind, INT64_MAX / quota::kPageSize / 2);
   if (!all || *all != *there) return;
-  (void)without_range(
-      state, inode, data, meant, [&] { return posix::truncate(fd, data.size); }, loc);
+  (void)without_range(state, loc, data, meant,
+                      [&] { return posix::truncate(file.fd, file.data.size); });
 }
 
 Status punch(State& state, const OpenUpper& file, off_t offset, off_t length, const LocHeld& loc) {
@@ -133,13 +130,13 @@ Status punch(State& state, const OpenUpper& file, off_t offset, off_t length, co
     before.pages = pages;
   }
   const auto free = [&] {
-    return posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    return posix::allocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
   };
   if (!inode->has(Inode::kSparse)) return free();
   // tmpfs keeps a page of which a part was meant, also where the file ends before it.
   const std::int64_t gone = state.layout.space == SpaceKind::kExact ? stop / quota::kPageSize : end;
   const PageRange cut{first, std::max<std::int64_t>(0, gone - first)};
-  const auto status = cut.count == 0 ? free() : without_range(state, inode, data, cut, free, loc);
+  const auto status = cut.count == 0 ? free() : without_range(state, loc, data, cut, free);
   if (status && end > first) free_behind(state, file, {first, end - first}, loc);
   quota::Reservation none;
   settle_part(state, inode, data, fd, before, none);

@@ -2,6 +2,7 @@
 #include <mutex>
 #include <shared_mutex>
 
+#include "fusefs/disk/object.h"
 #include "fusefs/tree/birth.h"
 #include "fusefs/tree/hard_links.h"
 #include "fusefs/tree/merge.h"

@@ -85,7 +85,7 @@ struct NameAt {
 Status unlink_object(State& state, Inode* inode, const NameAt& at, const LocAlone& loc) {
   const auto [dir, dirfd, name] = at;
   if (inode->has(Inode::kIndexed) && name->layer != kUpper)
-    CHECK_OK(add_alias(state, inode, dir, dirfd, name, loc));
+    CHECK_OK(add_alias(state, loc, dir, dirfd, name));
   Intent intent(state);
   NameCharge charge(state);
   CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));

@@ -53,7 +53,7 @@ Status Rename::fit_links(End& end) {
   if (end.inode == nullptr || !end.inode->has(Inode::kIndexed)) return {};
   LocAlone loc(end.inode);
   if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
-  return add_alias(state_, end.inode, end.dir, end.fd->get(), end.name, loc);
+  return add_alias(state_, loc, end.dir, end.fd->get(), end.name);
 }
 
 /// A file whose data lies below says where, before it moves. No other loc is held alone meanwhile:

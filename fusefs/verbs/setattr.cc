@@ -47,7 +47,7 @@ class Former {
   /// A disk that refuses this as well keeps what it has: the failure is reported in any case.
   void put_back(const SetAttr& set, const LocHeld& loc) {
     if (const auto now = posix::stat_at(at_.fd(), at_.text()))
-      (void)apply_owner(state_, inode_, at_, *now, owner_, loc);
+      (void)apply_owner(state_, loc, at_, *now, owner_);
     for (const auto& [name, value] : xattrs_) {
       if (!posix::set_xattr(at_.fd(), at_.text(), name.c_str(), value)) continue;
       if (name.ends_with("security.capability")) inode_->set(Inode::kCaps);
@@ -99,7 +99,7 @@ Status change_owner(State& state, Inode* inode, const Former& former, const SetA
     return posix::chmod(at.fd(), at.text(), former.sx().stx_mode & 07777);
   }
   if (set.mode && inode->has(Inode::kAccessAcl)) CHECK_OK(change_acl(state, at, want.mode));
-  CHECK_OK(apply_owner(state, inode, at, former.sx(), want, loc));
+  CHECK_OK(apply_owner(state, loc, at, former.sx(), want));
   return inode->is_symlink() ? touch_symlink(former) : Status{};
 }
 

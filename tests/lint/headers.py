@@ -84,6 +84,23 @@ class Texts:
         return whole.hexdigest()
 
 
+class Content:
+    """Marks of what a compiler was content with: so it stays while the file, what it includes, compiler and flags do."""
+
+    def __init__(self, path):
+        self.path = path
+        try:
+            with open(path, encoding="ascii") as file:
+                self.before = set(file.read().split())
+        except OSError:
+            self.before = set()
+
+    def keep(self, marks):
+        with open(self.path + ".new", "w", encoding="ascii") as file:
+            file.write("\n".join(sorted(marks)))
+        os.replace(self.path + ".new", self.path)
+
+
 def compile_one(compiler, flags, top, path):
     """What the compiler says, empty if it is content."""
     source = f'#include "{path}"\n' if path.endswith(".h") else None
@@ -106,20 +123,14 @@ def main():
     if not here:
         print("1..0 # SKIP no other compiler is installed")
         return 77
-    # What was content stays so while neither the file, nor what it includes, nor compiler and flags are others.
-    kept = os.path.join(build, "headers.content")
-    try:
-        with open(kept, encoding="ascii") as file:
-            content = set(file.read().split())
-    except OSError:
-        content = set()
+    content = Content(os.path.join(build, "headers.content"))
     good = set()
     failed = 0
     print(f"1..{len(here)}")
     for number, (version, compiler) in enumerate(here.items(), 1):
         marks = {p: hashlib.sha256(f"{version} {flags} {p} {texts.digest(os.path.join(top, p))}".encode()).hexdigest()
                  for p in paths}
-        rest = [p for p in paths if marks[p] not in content]
+        rest = [p for p in paths if marks[p] not in content.before]
         with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             said = dict(zip(rest, pool.map(lambda p: compile_one(compiler, flags, top, p), rest)))
         good.update(marks[p] for p in paths if not said.get(p))
@@ -129,9 +140,7 @@ def main():
               f" ({len(rest)} of them anew)", flush=True)
         for path, text in sorted(wrong.items()):
             print(f"# {path}: {text}")
-    with open(kept + ".new", "w", encoding="ascii") as file:
-        file.write("\n".join(sorted(content | good)))
-    os.replace(kept + ".new", kept)
+    content.keep(content.before | good)
     return 1 if failed else 0
 
 

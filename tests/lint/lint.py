@@ -12,6 +12,8 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import control_grammar as grammar
+import references
+import shapes
 
 MAX_LINES = 700
 CLANG_FORMAT_MAJOR = 14  # versions differ in what they find well formatted; this one decides
@@ -345,7 +347,7 @@ def control_grammar(source):
 
 RULES = [include_direction, rooms, include_circles, libraries_in_their_rooms, mutating_calls, banned_calls, sizes, top_comments, headers_guarded,
          no_machine_paths, shell_syntax, shellcheck, clang_format, documented_pages, documents,
-         control_grammar]
+         control_grammar, *shapes.RULES, *references.RULES]
 
 
 def main():

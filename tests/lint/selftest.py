@@ -7,10 +7,15 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import calls
+import clang_checks
 import control_grammar
 import lint
+import references
+import shapes
 
 HEADER = "// A part of a planted tree.\n"
+# A block of more than 60 lines: what opens it, its last lines.
+LONG = "{}\n" + "    g();\n" * 60 + "{}\n{}\n"
 # rule, path, offending text, innocent text (None: the file name alone offends)
 CASES = [
     (lint.include_direction, "quota/a.cc", '#include "fusefs/overlay.h"\n', '// #include "fusefs/overlay.h"\n'),
@@ -39,6 +44,19 @@ CASES = [
     (lint.documents, "README.md", "# a\n\n" + "word " * 25 + "\n", "# a\n\n| " + "word " * 25 + "|\n"),
     (lint.documents, "README.md", "# a\n\n" + "a few words\n" * 41, "# a\n\n" + "a few words\n\n" * 41),
     (lint.documents, "README.md", "# a\n\n# b\n", "# a\n\n## b\n"),
+    (shapes.function_lengths, "quota/a.cc", LONG.format("int f(int a,\n      int b) {", "", "}"), LONG.format("/*", "", "*/ int f();")),
+    (shapes.function_lengths, "quota/a.h", LONG.format("struct A {\n  void f() const {", "  }", "};"),
+     LONG.format("struct A {", "  int a;", "};")),
+    (shapes.function_lengths, "quota/a.cc", LONG.format("auto f = [&] {", "", "};"), LONG.format("if (f()) {", "", "}")),
+    (shapes.function_lengths, "fusefs/mount/open.cc", "int f();\n", None),
+    (shapes.file_lengths, "tools/a.cc", "\n" * 400, "\n" * 399),
+    (shapes.file_lengths, "fusefs/base/posix.cc", "\n" * 498, "\n" * 497),
+    (shapes.parameter_lists, "quota/a.h", "int f(int a, int b, int c, A<int, int> d, int e, int g);\n",
+     "int f(int a, int b, int c, A<int, int> d, B e = {1, 2});\n"),
+    (shapes.parameter_lists, "quota/a.h", "struct A {\n  explicit A(int b, bool c = false);\n};\n", "int f(bool* a, std::vector<bool> b);\n"),
+    (references.cited_rules, "docs/QUOTA-RULES.md", "## Rule 1: a\n\nSee rules 1 and\n2.\n", "## Rule 1: a\n\nSee rule 1, two of them.\n"),
+    (references.named_files, "quota/a.cc", "int a;  // as quota/b.h says\n", "int a;  // as quota/a says\nf(\"quota/b.h\");\n"),
+    (references.named_files, "README.md", "see `b.cc`\n", "see `b.h`, quota/*.cc, quota/<room>/a.h and docs/{a,b}.md, https://a.b/docs/c.md\n"),
     (lint.documented_pages, "README.md", "[a](docs/ABSENT.md)\n", "[a](README.md) [b](https://example.org)\n"),
 ]
 
@@ -85,9 +103,34 @@ def planted_grammar(number):
     return not good
 
 
+def planted_locks(number):
+    """A field that is read without its lock, and one that is read under it."""
+    compiler, why = clang_checks.program_of("locks")
+    if not compiler:
+        print(f"ok {number} - locks # SKIP {why}")
+        return False
+    text = HEADER + """#include "quota/base/lock_guards.h"
+#include "quota/base/mutex.h"
+struct Counter {
+  int read() { %s return count_; }
+  troot::Mutex mutex_;
+  int count_ GUARDED_BY(mutex_) = 0;
+};
+"""
+    with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
+        for name, lock in (("bare.cc", ""), ("held.cc", "troot::MutexLock lock(mutex_);")):
+            with open(os.path.join(top, name), "w", encoding="utf-8") as file:
+                file.write(text % lock)
+        flags = ["-std=c++20", "-I", os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))]
+        caught, accused = (clang_checks.locks(compiler, flags, top, [name]) for name in ("bare.cc", "held.cc"))
+    good = any("requires holding mutex" in line for line in caught) and not accused
+    print(f"{'ok' if good else 'not ok'} {number} - locks: a field that is read without its lock is caught")
+    return not good
+
+
 def main():
     failed = 0
-    print(f"1..{len(CASES) + 4}")
+    print(f"1..{len(CASES) + 5}")
     for number, (rule, path, offence, innocent) in enumerate(CASES, 1):
         caught, spared = complaints(rule, path, offence), innocent is None or not complaints(rule, path, innocent)
         good = caught and spared
@@ -95,7 +138,7 @@ def main():
               f"{'caught' if caught else 'offence missed'}, {'innocent spared' if spared else 'innocent accused'}")
         failed += not good
     failed += planted_calls(len(CASES) + 2)
-    failed += planted_grammar(len(CASES) + 4)
+    failed += planted_grammar(len(CASES) + 4) + planted_locks(len(CASES) + 5)
     with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
         os.mkdir(os.path.join(top, "quota"))
         with open(os.path.join(top, "quota", "a.cc"), "w", encoding="utf-8") as file:

@@ -26,8 +26,8 @@ constexpr int kReady_ms = 600'000;
 constexpr std::string_view kReady = "ready";
 constexpr std::string_view kError = "error ";
 
-/// The characters that mean something in an option list (fusefs/option_text.h) are quoted by a
-/// backslash.
+/// The characters that mean something in an option list (fusefs/launch/option_text.h) are quoted by
+/// a backslash.
 std::string quoted(const std::string& path) {
   std::string out;
   for (const char c : path) {
