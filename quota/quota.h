@@ -205,7 +205,7 @@ class Quota {
   [[nodiscard]] Status end_recovery();
 
   // ---- recount --------------------------------------------------------------------------------
-  /// Why a recount is needed; the file system then calls begin_recount(), record() for every
+  /// Why a recount is needed; the file system then calls begin_recount(), count() for every
   /// charged object of the upper, and end_recount(), before it serves.
   [[nodiscard]] Recount recount() const noexcept;
   /// Drops all inode records and sets every project's usage to 0. Limits, timers, peaks stay. No
