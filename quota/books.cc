@@ -1,4 +1,5 @@
-// The settle thread and the settings of quota/books.h.
+// Noting what changed, and the thread that settles it: one batch of records and the sums that
+// follow.
 #include "quota/books.h"
 
 #include <spdlog/spdlog.h>
@@ -7,7 +8,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 namespace troot::quota {
@@ -20,39 +20,6 @@ constexpr int kNice = 10;
 constexpr std::size_t kSettleAt = 20'000;
 /// So many at most are held in memory (under 15 MB); any real load is settled long before.
 constexpr std::size_t kMostNoted = 60'000;
-/// The dump is written anew when it has grown by so many lines, and by more than its projects.
-constexpr std::size_t kMostAppended = 1000;
-
-bool fits_the_dump(const std::string& uuid) {
-  return std::all_of(uuid.begin(), uuid.end(),
-                     [](char c) { return static_cast<unsigned char>(c) > ' ' && c != 0x7f; });
-}
-
-/// Settings as the dump has them, the rest as the ledger has it. Who has no line has no settings,
-/// where no line was lost.
-void take_settings(const Settings& dump, ProjectState& total,
-                   std::vector<ProjectRecord>& projects) {
-  const auto take = [](ProjectState& into, const ProjectState& from) {
-    into.report.limits = from.report.limits;
-    into.grace = from.grace;
-    into.parent = from.parent;
-  };
-  if (dump.has_total || !dump.damaged) take(total, dump.total);
-  std::unordered_map<std::uint32_t, std::size_t> places;
-  for (std::size_t i = 0; i < projects.size(); ++i) {
-    places[to_u32(projects[i].state.report.id)] = i;
-    if (!dump.damaged) take(projects[i].state, {});
-  }
-  for (const ProjectState& state : dump.projects) {
-    const auto place = places.find(to_u32(state.report.id));
-    if (place != places.end()) {
-      take(projects[place->second].state, state);
-    } else {
-      projects.push_back({state, {}});
-    }
-  }
-}
-
 }  // namespace
 
 std::size_t Books::KeyHash::operator()(const InodeKey& key) const noexcept {
@@ -70,72 +37,6 @@ Books::Books(std::unique_ptr<Ledger> ledger, std::unique_ptr<Journal> journal, s
       tree_(tree) {}
 
 Books::~Books() { stop(); }
-
-Result<std::unique_ptr<Books>> Books::open(const std::string& dir, const std::string& upper_uuid,
-                                           Tree& tree) {
-  if (!fits_the_dump(upper_uuid)) return fail(EINVAL);
-  TRY(ledger, Ledger::open(dir, upper_uuid));
-  TRY(journal, Journal::open(dir + "/journal", upper_uuid, boot_id()));
-  if (const auto batches = journal->batches()) {
-    ledger->expect_batches(batches->begun, batches->done);
-    // An older copy of the journal lacks what was said since.
-    if (static_cast<std::int32_t>(ledger->batch() - batches->begun) > 0) journal->invalidate();
-  }
-  std::optional<Settings> dump;
-  // Each change is in the dump, on disk, before it is in the ledger.
-  if (ledger->found() == Recount::kNewLedger || ledger->found() == Recount::kCorrupt ||
-      ledger->found() == Recount::kStale || ledger->found() == Recount::kBypassed ||
-      (ledger->machine_went_down() && ledger->found() != Recount::kForeign)) {
-    TRY(read, read_settings(dir + "/limits.txt", upper_uuid));
-    dump = std::move(read);
-  }
-  std::unique_ptr<Books> books(
-      new Books(std::move(ledger), std::move(journal), dir, upper_uuid, tree));
-  CHECK_OK(books->begin(dump));
-  return books;
-}
-
-Status Books::begin(const std::optional<Settings>& dump) {
-  std::vector<ProjectRecord> projects = ledger_->projects();
-  ProjectState total = ledger_->total().value_or(ProjectRecord{}).state;
-  if (dump) take_settings(*dump, total, projects);
-  tree_.load(total, projects);
-  {
-    MutexLock lock(settle_);
-    for (const ProjectRecord& project : projects) {
-      own_[to_u32(project.state.report.id)] = project.own;
-    }
-    // A new ledger gets all that the dump knew together with its mark; one that was there has it
-    // already.
-    const bool known = found() == Recount::kNotNeeded || found() == Recount::kUnclean ||
-                       found() == Recount::kBypassed || found() == Recount::kOlder ||
-                       found() == Recount::kStale;
-    fresh_ = !known;
-    Changes changes = known && !dump ? Changes{} : everything();
-    changes.meta = ledger_->meta(format::Mark::kOpen);
-    if (found() == Recount::kStale) journal_->invalidate();
-    // Before the mark says that the journal counts.
-    if (found() == Recount::kNotNeeded) journal_->restart();
-    CHECK_OK(commit(changes, Durable::kToDisk));
-    if (const Status renewed = renew_dump(dump); !renewed) {
-      if (renewed.error() != ENOSPC && renewed.error() != EDQUOT) return renewed;
-      // A full disk must be mounted to be emptied; at the end it is tried again.
-      spdlog::warn("{}: cannot be written: {}", dump_path(),
-                   std::strerror(renewed.error().value()));
-      appended_ = 1;
-    }
-  }
-  journal_->on_crowded([this] {
-    { MutexLock lock(wake_); }
-    woken_.notify_one();
-  });
-  try {
-    thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error& e) {
-    return fail(e.code().value());
-  }
-  return {};
-}
 
 // ---- noting ----
 
@@ -238,7 +139,7 @@ Result<Books::Deltas> Books::write(const Noted& records) {
   keys.reserve(records.size());
   for (const auto& [key, _] : records) keys.push_back(key);
   std::sort(keys.begin(), keys.end());
-  TRY(old, ledger_->lookup(keys));
+  TRY(old, ledger_->records(keys));
 
   Changes changes;
   Deltas deltas;
@@ -280,11 +181,15 @@ Status Books::commit(const Changes& changes, Durable how) {
 Status Books::mend() {
   if (!ledger_->broken()) return {};
   TRY(projects, ledger_->mend());
+  load_own(projects);
+  return {};
+}
+
+void Books::load_own(const std::vector<ProjectRecord>& projects) {
   own_.clear();
   for (const ProjectRecord& project : projects) {
     own_[to_u32(project.state.report.id)] = project.own;
   }
-  return {};
 }
 
 Status Books::settle() {
@@ -352,116 +257,6 @@ Status Books::flush(Durable how) {
   MutexLock lock(settle_);
   CHECK_OK(settle());
   return how == Durable::kToDisk ? ledger_->sync() : Status{};
-}
-
-// ---- settings ----
-
-Changes Books::everything() const {
-  Changes changes;
-  for (ProjectState& state : tree_.states()) {
-    const Usage sum = own(state.report.id);
-    changes.projects.push_back({std::move(state), sum});
-  }
-  changes.total = ProjectRecord{tree_.total(), {}};
-  return changes;
-}
-
-Settings Books::settings_now() const {
-  Settings settings;
-  settings.total = tree_.total();
-  settings.projects = tree_.states();
-  return settings;
-}
-
-Status Books::write_dump() {
-  CHECK_OK(write_settings(dump_path(), render_settings(upper_uuid_, settings_now())));
-  appended_ = 0;
-  return {};
-}
-
-Status Books::renew_dump(const std::optional<Settings>& dump) {
-  const std::string text = render_settings(upper_uuid_, settings_now());
-  if (settings_are(dump_path(), text)) return {};
-  bool damaged = dump && dump->damaged;
-  if (!dump) {
-    const auto read = read_settings(dump_path(), upper_uuid_);
-    if (!read && read.error() == EPROTONOSUPPORT) return fail(EPROTONOSUPPORT);
-    damaged = read && *read && (*read)->damaged;
-  }
-  if (damaged) set_damaged_aside(dump_path());
-  return write_dump();
-}
-
-Status Books::append_dump(const std::string& line) {
-  if (appended_ >= kMostAppended && appended_ > 2 * own_.size()) return write_dump();
-  const auto status = append_settings(dump_path(), upper_uuid_, line);
-  if (!status && status.error() == ENOENT) return write_dump();
-  if (status) ++appended_;
-  return status;
-}
-
-Status Books::save(std::optional<ProjId> id, Durable how) {
-  MutexLock lock(settle_);
-  Changes changes;
-  std::string line;
-  if (id) {
-    changes.projects.push_back(project_record(*id, own(*id)));
-    line = render_project(changes.projects.back().state);
-  } else {
-    changes.total = ProjectRecord{tree_.total(), {}};
-    line = render_total(changes.total->state);
-  }
-  CHECK_OK(mend());
-  // The dump first: where it cannot be written, the ledger has not changed yet. It is the dump that
-  // a power cut leaves, and from which begin() takes settings then: one wait for the disk is
-  // enough.
-  CHECK_OK(append_dump(line));
-  return commit(changes, how);
-}
-
-void Books::unsave(std::optional<ProjId> id) {
-  MutexLock lock(settle_);
-  (void)append_dump(id ? render_project(tree_.state(*id)) : render_total(tree_.total()));
-}
-
-// ---- recount, close ----
-
-Status Books::restart() {
-  MutexLock lock(settle_);
-  // Until the count has come to its end, no intent says what is missing.
-  journal_->invalidate();
-  (void)take();
-  own_.clear();
-  // One that was begun by this very open, and that nothing was settled into, is empty already.
-  if (fresh_) return {};
-  CHECK_OK(ledger_->restart());
-  Changes changes = everything();
-  changes.meta = ledger_->meta(format::Mark::kOpen);
-  CHECK_OK(commit(changes, Durable::kToDisk));
-  lost_.store(false);
-  return {};
-}
-
-void Books::stop() {
-  {
-    MutexLock lock(wake_);
-    stopping_ = true;
-  }
-  woken_.notify_one();
-  if (thread_.joinable()) thread_.join();
-}
-
-Status Books::close(Ending ending) {
-  stop();
-  MutexLock lock(settle_);
-  CHECK_OK(settle());
-  Changes changes = everything();
-  const bool clean = ending == Ending::kClean && !lost_.load();
-  changes.meta = ledger_->meta(clean ? format::Mark::kClean : format::Mark::kOpen);
-  if (!clean) journal_->invalidate();
-  if (appended_ != 0) CHECK_OK(write_dump());
-  CHECK_OK(commit(changes, Durable::kToDisk));
-  return ledger_->compact_log();
 }
 
 }  // namespace troot::quota

@@ -1,13 +1,16 @@
-// Keeping the ledger true to memory: the inodes whose records have changed, the
-// thread that settles them, each project's own sum, and the settings on disk.
+// Keeping the ledger true to memory: the inodes whose records have changed, the thread that settles
+// them, each project's own sum, and the settings on disk.
 //
 // A settle takes everything noted so far, asks the ledger for the records that it replaces, and
 // writes the new ones with the changed sums of their projects in one batch. So on disk the sum over
 // inode records equals the projects' usage, whenever the server dies. The thread sleeps while
 // nothing has been noted.
 //
-// Lock order: settle_ → a shard of the noted → wake_. note() takes a shard and, for the first one
+// Lock order: settle_ → a shard of the noted → wake_. record() takes a shard and, for the first one
 // of a settle, wake_; neither is held during I/O.
+//
+// Thread-safety: every method from any thread, but for open() and close(). Errors are those of the
+// file system below, as quota/quota.h has them.
 #pragma once
 
 #include <array>
@@ -42,9 +45,11 @@ class Books {
 
   [[nodiscard]] Recount found() const noexcept { return ledger_->found(); }
 
-  /// Remembers what an inode's record now is; absent: it is gone. Never waits for the disk, unless
-  /// far more was noted than the thread has settled. Where memory is short, as distrust().
-  void note(const InodeKey& key, const std::optional<InodeRecord>& record) noexcept;
+  /// Notes what an inode's record now is. Never waits for the disk, unless far more was noted than
+  /// the thread has settled. Where memory is short, as distrust().
+  void record(const InodeKey& key, const InodeRecord& record) noexcept { note(key, record); }
+  /// Notes that the inode is gone.
+  void erase(const InodeKey& key) noexcept { note(key, std::nullopt); }
   /// What was noted is not all that happened: the next open counts the upper.
   void distrust() noexcept;
   /// What operations say before they change something.
@@ -63,7 +68,7 @@ class Books {
   /// After a save() that failed, and with memory set back: the dump is too.
   void unsave(std::optional<ProjId> id) EXCLUDES(settle_);
   /// Drops all inode records and sums; what has been noted is dropped too.
-  [[nodiscard]] Status restart() EXCLUDES(settle_);
+  [[nodiscard]] Status begin_recount() EXCLUDES(settle_);
   /// Flushes, then sums up the inode records on disk. EUCLEAN: they are not what the project
   /// records say.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit() EXCLUDES(settle_);
@@ -71,12 +76,14 @@ class Books {
   /// As the methods of Quota of the same names; without settling first.
   [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> records(
       std::span<const InodeKey> keys) {
-    return ledger_->lookup(keys);
+    return ledger_->records(keys);
   }
   [[nodiscard]] Status each_record(
       const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {
-    return ledger_->scan(visit);
+    return ledger_->each_record(visit);
   }
+  /// As Quota::mend_sums(). Takes a tenth of a second where memory is off the records: only what
+  /// stays the same is a difference.
   [[nodiscard]] Result<std::uint64_t> mend_sums() EXCLUDES(settle_);
 
   /// What the mark in the ledger may say after close().
@@ -104,6 +111,8 @@ class Books {
   Books(std::unique_ptr<Ledger> ledger, std::unique_ptr<Journal> journal, std::string dir,
         std::string upper_uuid, Tree& tree);
   [[nodiscard]] Status begin(const std::optional<Settings>& dump) EXCLUDES(settle_);
+  /// Absent: the inode is gone.
+  void note(const InodeKey& key, const std::optional<InodeRecord>& record) noexcept;
   [[nodiscard]] Shard& shard_of(const InodeKey& key);
   void run() EXCLUDES(settle_);
   /// Waits until there is something to settle; false: the books are closing.
@@ -120,6 +129,9 @@ class Books {
   void put_back(const Noted& noted) REQUIRES(settle_);
   [[nodiscard]] ProjectRecord project_record(ProjId id, Usage own) const;
   [[nodiscard]] Usage own(ProjId id) const REQUIRES(settle_);
+  void load_own(const std::vector<ProjectRecord>& projects) REQUIRES(settle_);
+  /// The sums over the inode records on disk, by project.
+  [[nodiscard]] Result<Deltas> sum_records() REQUIRES(settle_);
   /// Every project and the total as they stand in memory.
   [[nodiscard]] Changes everything() const REQUIRES(settle_);
   /// To the ledger; the journal remembers how far it was written.

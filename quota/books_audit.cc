@@ -13,14 +13,19 @@ constexpr std::chrono::milliseconds kPause{20};
 
 }  // namespace
 
-Result<std::vector<ProjectReport>> Books::audit() {
-  MutexLock lock(settle_);
-  CHECK_OK(settle());
-  std::unordered_map<std::uint32_t, Usage> sums;
-  CHECK_OK(ledger_->scan([&sums](const InodeKey&, const InodeRecord& record) {
+Result<Books::Deltas> Books::sum_records() {
+  Deltas sums;
+  CHECK_OK(ledger_->each_record([&sums](const InodeKey&, const InodeRecord& record) {
     Usage& sum = sums[to_u32(record.project)];
     sum = sum + Usage{record.bytes, 1};
   }));
+  return sums;
+}
+
+Result<std::vector<ProjectReport>> Books::audit() {
+  MutexLock lock(settle_);
+  CHECK_OK(settle());
+  TRY(sums, sum_records());
   TRY(projects, ledger_->read_projects());
   std::vector<ProjectReport> reports;
   for (const ProjectRecord& project : projects) {
@@ -56,11 +61,7 @@ Result<std::uint64_t> Books::mend_sums() {
   {
     MutexLock lock(settle_);
     CHECK_OK(settle());
-    Deltas sums;
-    CHECK_OK(ledger_->scan([&sums](const InodeKey&, const InodeRecord& record) {
-      Usage& sum = sums[to_u32(record.project)];
-      sum = sum + Usage{record.bytes, 1};
-    }));
+    TRY(sums, sum_records());
     TRY(projects, ledger_->read_projects());
     for (const ProjectRecord& project : projects) sums.try_emplace(to_u32(project.state.report.id));
     std::unordered_map<std::uint32_t, Usage> written;

@@ -1,36 +1,16 @@
-// The checksum of small texts that are kept: CRC-32, as zlib and many tools have it.
+// The checksum of small texts that are kept on disk: the lines of limits.txt (docs/FORMAT.md,
+// "limits.txt") and world.json. CRC-32 as zlib has it (RFC 1952, 8), so that a script checks them,
+// too. The journal has one of its own, which an operation sums up before it changes an object:
+// a word at a time, in a format of its own version.
 #pragma once
 
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <cstdio>
 #include <string>
 #include <string_view>
 
 namespace troot {
 
-[[nodiscard]] inline std::uint32_t crc32(std::string_view text) {
-  static const auto table = [] {
-    std::array<std::uint32_t, 256> made{};
-    for (std::uint32_t i = 0; i < made.size(); ++i) {
-      made[i] = i;
-      for (int bit = 0; bit < 8; ++bit) {
-        made[i] = (made[i] & 1) != 0 ? made[i] >> 1 ^ 0xedb88320 : made[i] >> 1;
-      }
-    }
-    return made;
-  }();
-  std::uint32_t sum = ~0U;
-  for (const char c : text) sum = table[(sum ^ static_cast<unsigned char>(c)) & 0xff] ^ sum >> 8;
-  return ~sum;
-}
-
-/// In eight lower-case hexadecimal digits.
-[[nodiscard]] inline std::string crc32_text(std::string_view text) {
-  std::array<char, 9> digits{};
-  (void)std::snprintf(digits.data(), digits.size(), "%08x", crc32(text));
-  return digits.data();
-}
+/// The CRC-32 of `text` in eight lower-case hexadecimal digits: "00000000" for an empty one. Pure;
+/// thread-safe.
+[[nodiscard]] std::string crc32_text(std::string_view text);
 
 }  // namespace troot

@@ -1,6 +1,8 @@
-// One project's state machine (quota rules 5, 6, 7 and 11): usage, limits, soft
-// timers, margin, peak and failcnt. Knows no other project, no disk and no clock: `now` comes in
-// with a call.
+// One project's state machine (rules 5, 6, 11 and 15): usage, limits, soft timers, margin, peak and
+// failcnt. Knows no other project, no disk and no clock: `now` comes in with a call.
+//
+// Amounts are bytes in one meter and inodes in the other, times seconds since the epoch. Nothing
+// here fails but by a plain false, waits for a disk, or takes memory.
 //
 // Thread-safety: every method from any thread. Counters are atomics; charging takes a lock only
 // where a soft timer starts or ends and where a mapping goes past a limit. The names follow
@@ -19,8 +21,8 @@ namespace troot::quota {
 /// The circumstances of one charge or release.
 struct Terms {
   Enforce how = Enforce::kLimits;
-  HeldRefusal* held = nullptr;  ///< null: a refusal counts at once
-  Seconds now = 0;
+  HeldRefusal* held = nullptr;    ///< null: a refusal counts at once
+  Seconds now = 0;                ///< the time of the charge
   bool enforcing = true;          ///< false: limits refuse nothing and start no timer
   std::int64_t margin_bytes = 0;  ///< how far kMapping may go past a limit
 };
@@ -36,7 +38,7 @@ class Meter {
   void forget_refusal(Signals crossed) noexcept {
     if ((crossed & (kRefusedHard | kRefusedSoft)) != 0) warned_.store(false);
   }
-  /// Turns `amount` of what is held into usage.
+  /// Turns `amount` of what is held into usage; the peak follows.
   void claim(std::int64_t amount) noexcept;
   /// Gives back `amount` of what is held but not claimed.
   void unreserve(std::int64_t amount, const Terms& terms, Signals& crossed) noexcept {
@@ -50,15 +52,18 @@ class Meter {
   /// Sets the limits; starts or clears the timer where that follows (rule 6), never restarts one.
   void set_limits(LimitPair limits, const Terms& terms) noexcept;
   [[nodiscard]] LimitPair limits() const noexcept { return {soft_.load(), hard_.load()}; }
+  /// For timers that start from now on.
   void set_grace(Seconds grace_s) noexcept { grace_s_.store(grace_s); }
   /// Moves a running timer. Without one, nothing happens.
   void move_timer(Seconds end) noexcept;
+  /// When grace ends; 0: usage is not past the soft limit.
   [[nodiscard]] Seconds timer() const noexcept { return timer_.load(); }
 
   [[nodiscard]] std::int64_t used() const noexcept { return used_.load(); }
   /// Usage and what is held for operations under way.
   [[nodiscard]] std::int64_t charged() const noexcept { return charged_.load(); }
   [[nodiscard]] std::int64_t peak() const noexcept { return peak_.load(); }
+  /// What mappings hold past a limit (rule 11).
   [[nodiscard]] std::int64_t margin() const noexcept { return margin_.load(); }
   void reset_peak() noexcept { peak_.store(used_.load()); }
   void raise_peak(std::int64_t peak) noexcept;
@@ -104,16 +109,20 @@ class Dquot {
 
   /// Holds both parts of `delta`, or nothing. A refusal is not counted: see count_failure().
   [[nodiscard]] bool charge(Usage delta, const Terms& terms, Crossed& crossed) noexcept;
+  /// As Meter::refuse(), of bytes.
   void refuse_bytes(std::int64_t delta, const Terms& terms, Crossed& crossed) noexcept;
   void forget_refusal(const Crossed& crossed) noexcept {
     bytes_.forget_refusal(crossed.bytes);
     inodes_.forget_refusal(crossed.inodes);
   }
+  // As the methods of Meter of the same names, for both.
   void claim(Usage amount) noexcept;
   void unreserve(Usage amount, const Terms& terms, Crossed& crossed) noexcept;
   void release(Usage amount, const Terms& terms, Crossed& crossed) noexcept;
+  /// One more refused charge, for reports.
   void count_failure() noexcept { failcnt_.fetch_add(1); }
 
+  /// With the limit of inodes that follows where none is stated (rule 15).
   void set_limits(const Limits& limits, const Terms& terms) noexcept;
   void set_grace(const Grace& grace) noexcept;
   void reset_peak() noexcept;

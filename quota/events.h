@@ -1,6 +1,6 @@
-// Events of project quota: which there are, and the bounded ring in which they wait
-// for whoever listens. Whoever charges never waits for a listener: what is not read in time is
-// overwritten, and the reader is told how many it has missed.
+// Events of project quota: which there are, and the bounded ring in which they wait for whoever
+// listens. A charge never waits for a listener: what is not read in time is overwritten, and the
+// reader is told how many events it has missed.
 //
 // Codes and names are those of the kernel's quota netlink warnings (<linux/quota.h>, QUOTA_NL_*),
 // and so is when they come (fs/quota/dquot.c): passing the soft limit; a charge that the hard limit
@@ -31,7 +31,7 @@ enum class Warning : std::uint8_t {
   kBytesHardBelow = 9,   ///< QUOTA_NL_BHARDBELOW
   kBytesSoftBelow = 10   ///< QUOTA_NL_BSOFTBELOW
 };
-/// "BHARDWARN".
+/// As the kernel has it without its prefix: "BHARDWARN".
 [[nodiscard]] const char* name_of(Warning warning) noexcept;
 [[nodiscard]] bool is_of_bytes(Warning warning) noexcept;
 
@@ -53,16 +53,17 @@ struct Crossed {
 
 /// What happened to one meter of a project. Values of that moment, not locked against each other.
 struct Event {
-  std::uint64_t number = 0;  ///< counts from 1, over all projects
-  Seconds time = 0;
+  std::uint64_t number = 0;       ///< counts from 1, over all projects; given by publish()
+  Seconds time = 0;               ///< of the charge
   std::optional<ProjId> project;  ///< absent: the total
   Warning warning{};
-  std::int64_t used = 0;  ///< with what operations under way hold
-  LimitPair limits;
-  Seconds timer = 0;  ///< when grace ends; 0: no timer runs
+  std::int64_t used = 0;  ///< bytes or inodes, with what operations under way hold
+  LimitPair limits;       ///< those in force of what `warning` is about
+  Seconds timer = 0;      ///< when grace ends; 0: no timer runs
 };
 
-/// Thread-safe. Its lock is held for copying a few events, never for I/O or a callback.
+/// The last kCapacity events. Thread-safe. Its lock is held for copying a few events, never for I/O
+/// or a callback.
 class EventRing {
  public:
   static constexpr std::size_t kCapacity = 2048;
@@ -71,9 +72,10 @@ class EventRing {
   /// Numbers the event and keeps it in place of the oldest.
   void publish(Event event) noexcept EXCLUDES(lock_);
 
+  /// What a listener gets.
   struct Read {
-    std::vector<Event> events;
-    std::uint64_t lost = 0;  ///< events between `after` and the first of these that are gone
+    std::vector<Event> events;  ///< ascending by number
+    std::uint64_t lost = 0;     ///< events between `after` and the first of these that are gone
   };
   /// The oldest events after number `after`, `most` of them.
   [[nodiscard]] Read read(std::uint64_t after, std::size_t most) const EXCLUDES(lock_);

@@ -92,6 +92,23 @@ class Reader {
   bool short_ = false;
 };
 
+/// A record that is nothing but the numbers `words`, in that order.
+template <typename Record, typename... Word>
+std::string encode_words(const Record& record, Word Record::*... words) {
+  Writer writer;
+  (writer.put(record.*words), ...);
+  return writer.take();
+}
+
+template <typename Record, typename... Word>
+std::optional<Record> decode_words(std::string_view bytes, Word Record::*... words) {
+  Reader reader(bytes);
+  Record record;
+  ((record.*words = reader.get<Word>()), ...);
+  if (!reader.done()) return std::nullopt;
+  return record;
+}
+
 }  // namespace
 
 std::string inode_key(const InodeKey& key) {
@@ -195,34 +212,19 @@ std::optional<ProjectRecord> decode_project(ProjId id, std::string_view bytes) {
 }
 
 std::string encode(const Batch& batch) {
-  Writer writer;
-  writer.put(batch.number).put(batch.oldest_session).put(batch.session);
-  return writer.take();
+  return encode_words(batch, &Batch::number, &Batch::oldest_session, &Batch::session);
 }
 
 std::optional<Batch> decode_batch(std::string_view bytes) {
-  Reader reader(bytes);
-  Batch batch;
-  batch.number = reader.get<std::uint32_t>();
-  batch.oldest_session = reader.get<std::uint32_t>();
-  batch.session = reader.get<std::uint32_t>();
-  if (!reader.done()) return std::nullopt;
-  return batch;
+  return decode_words(bytes, &Batch::number, &Batch::oldest_session, &Batch::session);
 }
 
 std::string encode(const Session& session) {
-  Writer writer;
-  writer.put(session.before).put(session.last);
-  return writer.take();
+  return encode_words(session, &Session::before, &Session::last);
 }
 
 std::optional<Session> decode_session(std::string_view bytes) {
-  Reader reader(bytes);
-  Session session;
-  session.before = reader.get<std::uint32_t>();
-  session.last = reader.get<std::uint32_t>();
-  if (!reader.done()) return std::nullopt;
-  return session;
+  return decode_words(bytes, &Session::before, &Session::last);
 }
 
 std::string encode(const Meta& meta) {

@@ -1,5 +1,6 @@
-// The bytes of the ledger's keys and records (docs/FORMAT.md, "The ledger"). Pure;
-// decoding takes any bytes and never reads past them.
+// The bytes of the ledger's keys and records (docs/FORMAT.md, "The ledger"). Pure, so thread-safe.
+// Decoding takes any bytes and never reads past them; it returns nothing where they are not of that
+// kind, too few or too many.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +27,7 @@ inline constexpr char kSessionSpace = 's';          ///< 's' session: what was w
 /// Whether the last server closed the ledger.
 enum class Mark : std::uint8_t { kOpen = 0, kClean = 1 };
 
+/// What the ledger says of itself.
 struct Meta {
   std::uint32_t version = kVersion;
   Mark mark = Mark::kOpen;
@@ -37,7 +39,7 @@ struct Meta {
 struct Batch {
   std::uint32_t number = 0;
   std::uint32_t oldest_session = 0;  ///< the first whose record must be there
-  std::uint32_t session = 0;
+  std::uint32_t session = 0;         ///< the one that wrote it: each open begins one
 };
 /// What it says of its session.
 struct Session {

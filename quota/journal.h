@@ -1,6 +1,6 @@
-// The journal of intents: which charged objects are being changed, where a killed
-// process cannot take it along: a file that is mapped shared, written by plain stores to memory
-// (docs/FORMAT.md, "The journal").
+// The journal of intents: which charged objects are being changed, where a killed process cannot
+// take it along: a file that is mapped shared, written by plain stores to memory (docs/FORMAT.md,
+// "The journal").
 //
 // Before an object's charge or a name is first changed since it was last settled, its intent stands
 // here. After a kill the next mount looks at these objects again and at nothing else.
@@ -63,8 +63,9 @@ class Journal {
   };
 
   /// Opens or makes the file at `path`, allocates all of it and maps it. `owner` names the upper,
-  /// `boot` the boot of the machine. ENOSPC: there is no room for it. What is found stays as it is
-  /// until restart() or invalidate().
+  /// `boot` the boot of the machine. Errors: those of open(2), fallocate(2) and mmap(2); ENOSPC:
+  /// there is no room for it, and it is left empty. What is found stays as it is until restart() or
+  /// invalidate().
   [[nodiscard]] static Result<std::unique_ptr<Journal>> open(const std::string& path,
                                                              const std::string& owner,
                                                              const std::string& boot);
@@ -82,10 +83,12 @@ class Journal {
   void on_crowded(std::function<void()> wake) { wake_ = std::move(wake); }
 
   // ---- operations ----
+  // By Change below. Neither waits.
   [[nodiscard]] Epoch enter() noexcept;
   void leave(Epoch epoch) noexcept;
   [[nodiscard]] Epoch current() const noexcept { return current_.load(); }
-  /// Writes an intent of an operation that entered `own` and has not left. Returns the epoch it
+  /// Writes an intent of an operation that entered `own` and has not left: `kind` of Intent::Kind,
+  /// `name` of at most 255 bytes. Returns the epoch it
   /// stands in, or 0: there was no room for too long, and a crash now means that the upper is
   /// counted. Where there is none it waits for a settle, for a fifth of a second at most.
   Epoch say(Epoch own, std::uint8_t kind, const InodeKey& key, const InodeKey& dir,

@@ -1,12 +1,16 @@
-// The ledger's database: the only part that knows RocksDB. One directory, one
-// process:
+// The ledger's database: the only part that knows RocksDB (docs/FORMAT.md, "The ledger"). One
+// directory, one process:
 //
 //     DIR/lock           held by flock(2) while the ledger is open
 //     DIR/bypassed       there while the upper may have changed without the ledger
 //     DIR/db/            RocksDB
 //     DIR/db.damaged-N/  what could not be read, set aside (N: 1 to 4, the last is overwritten)
 //
-// Thread-safety: one thread at a time.
+// Thread-safety: one thread at a time; records() and each_record() also beside others, but not
+// beside mend() and restart().
+//
+// Errors: what RocksDB says, as an errno: that of the system call that failed; ENOMEM; EIO where
+// the bytes are damaged or nothing more is known.
 #pragma once
 
 #include <functional>
@@ -25,7 +29,8 @@
 
 namespace troot::quota {
 
-/// Names the time since the machine was started.
+/// Names the time since the machine was started (random(4), boot_id); empty where it cannot be
+/// read.
 [[nodiscard]] std::string boot_id();
 
 /// How far a write has come when it returns: past the death of the process, or of the machine.
@@ -68,9 +73,10 @@ class Ledger {
   [[nodiscard]] format::Meta meta(format::Mark mark) const;
 
   /// The records of `keys`, in their order; absent where there is none.
-  [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> lookup(
+  [[nodiscard]] Result<std::vector<std::optional<InodeRecord>>> records(
       std::span<const InodeKey> keys);
-  /// The batch gets the number after batch().
+  /// Writes all of `changes` or nothing, as far as `how` says. The batch gets the number after
+  /// batch(). Where it fails the database is broken().
   [[nodiscard]] Status write(const Changes& changes, Durable how);
   /// Makes durable whatever was written to the kernel only.
   [[nodiscard]] Status sync();
@@ -82,7 +88,8 @@ class Ledger {
   /// Before a close: turns a write-ahead log that would slow down the next open into a table.
   [[nodiscard]] Status compact_log();
   /// Calls `visit` for every inode record, ascending by key.
-  [[nodiscard]] Status scan(const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
+  [[nodiscard]] Status each_record(
+      const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
   /// The project records as they are on disk now.
   [[nodiscard]] Result<std::vector<ProjectRecord>> read_projects();
   /// Throws everything away and begins an empty database.

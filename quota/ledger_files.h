@@ -1,5 +1,5 @@
-// How RocksDB reaches the ledger's files: without those that nobody reads, and with a
-// look at what it believes unseen.
+// How RocksDB reaches the ledger's files: without those that nobody reads, and with a look at what
+// it believes unseen.
 #pragma once
 
 namespace rocksdb {
@@ -8,7 +8,7 @@ class Env;
 
 namespace troot::quota {
 
-/// One for the process, never destroyed.
+/// The Env for rocksdb::Options. One for the process, never destroyed. Thread-safe.
 [[nodiscard]] rocksdb::Env* lean_env();
 
 }  // namespace troot::quota

@@ -14,6 +14,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "quota/base/fd.h"
+#include "quota/base/sync_directory.h"
 #include "quota/crc32.h"
 
 namespace troot::quota {
@@ -172,16 +174,6 @@ Status write_all(int fd, std::string_view text) {
   return {};
 }
 
-/// Makes a rename in the directory of `path` durable.
-Status sync_directory_of(const std::string& path) {
-  const std::string dir = path.substr(0, path.find_last_of('/'));
-  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return fail_errno();
-  const Status status = ::fsync(fd) == 0 ? Status{} : fail_errno();
-  ::close(fd);
-  return status;
-}
-
 }  // namespace
 
 std::string render_settings(const std::string& upper_uuid, const Settings& settings) {
@@ -317,25 +309,25 @@ Status write_settings(const std::string& path, const std::string& text) {
   if (settings_are(path, text)) return {};
   const std::string tmp = path + ".tmp";
   (void)::unlink(tmp.c_str());
-  const int fd = ::open(tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return fail_errno();
-  Status status = write_all(fd, text);
-  if (status && ::fsync(fd) != 0) status = fail_errno();
-  ::close(fd);
+  Fd fd(::open(tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd.valid()) return fail_errno();
+  Status status = write_all(fd.get(), text);
+  if (status && ::fsync(fd.get()) != 0) status = fail_errno();
+  fd.reset();
   if (status && ::rename(tmp.c_str(), path.c_str()) != 0) status = fail_errno();
   if (!status) {
     ::unlink(tmp.c_str());
     return status;
   }
-  return sync_directory_of(path);
+  return sync_directory(path.substr(0, path.find_last_of('/')));
 }
 
 namespace {
 
 /// The file, open for appending. ENOENT where nothing can be appended to it.
-Result<int> open_whole(const std::string& path, const std::string& upper_uuid) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (fd < 0) return fail_errno();
+Result<Fd> open_whole(const std::string& path, const std::string& upper_uuid) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd.valid()) return fail_errno();
   // The head is as render_settings() makes it; a person's own edition is written anew.
   const std::string head = render_settings(upper_uuid, {});
   const std::string wanted = head.substr(0, head.find("total "));
@@ -343,31 +335,27 @@ Result<int> open_whole(const std::string& path, const std::string& upper_uuid) {
   struct stat st {};
   char last = 0;
   const bool whole =
-      ::pread(fd, found.data(), found.size(), 0) == static_cast<ssize_t>(found.size()) &&
-      found == wanted && ::fstat(fd, &st) == 0 && ::pread(fd, &last, 1, st.st_size - 1) == 1 &&
-      last == '\n';
-  if (whole) return fd;
-  ::close(fd);
-  return fail(ENOENT);
+      ::pread(fd.get(), found.data(), found.size(), 0) == static_cast<ssize_t>(found.size()) &&
+      found == wanted && ::fstat(fd.get(), &st) == 0 &&
+      ::pread(fd.get(), &last, 1, st.st_size - 1) == 1 && last == '\n';
+  if (!whole) return fail(ENOENT);
+  return fd;
 }
 
 }  // namespace
 
 bool settings_are_whole(const std::string& path, const std::string& upper_uuid) {
-  const auto fd = open_whole(path, upper_uuid);
-  if (fd) ::close(*fd);
-  return fd.has_value();
+  return open_whole(path, upper_uuid).has_value();
 }
 
 Status append_settings(const std::string& path, const std::string& upper_uuid,
                        const std::string& line) {
   TRY(fd, open_whole(path, upper_uuid));
   struct stat st {};
-  Status status = ::fstat(fd, &st) == 0 ? write_all(fd, line) : fail_errno();
-  if (status && ::fdatasync(fd) != 0) status = fail_errno();
+  Status status = ::fstat(fd.get(), &st) == 0 ? write_all(fd.get(), line) : fail_errno();
+  if (status && ::fdatasync(fd.get()) != 0) status = fail_errno();
   // Nothing half-made stays on a full disk.
-  if (!status && st.st_size > 0) (void)!::ftruncate(fd, st.st_size);
-  ::close(fd);
+  if (!status && st.st_size > 0) (void)!::ftruncate(fd.get(), st.st_size);
   return status;
 }
 

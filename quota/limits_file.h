@@ -1,9 +1,11 @@
-// The text dump of limits, grace periods and parents beside the ledger, so that they
-// survive the loss of the database (docs/FORMAT.md, "limits.txt"). A person may read it, and may
-// edit it while no server runs and there is no database.
+// The text dump of limits, grace periods and parents beside the ledger, so that they survive the
+// loss of the database (docs/FORMAT.md, "limits.txt"). A person may read it, and may edit it while
+// no server runs and there is no database.
 //
 // A change appends one line, which rules over earlier ones of the same project: what a change costs
 // does not grow with the number of projects. Now and then the file is written anew.
+//
+// Thread-safety: one thread at a time for one file. Errors are those of the system calls on it.
 #pragma once
 
 #include <optional>
@@ -37,9 +39,10 @@ struct Settings {
 [[nodiscard]] Result<std::optional<Settings>> read_settings(const std::string& path,
                                                             const std::string& upper_uuid);
 
-/// Whether the file has that very text.
+/// Whether the file has that very text. False also where it cannot be read.
 [[nodiscard]] bool settings_are(const std::string& path, const std::string& text);
-/// Keeps what could not be read under another name, and says so.
+/// Keeps what could not be read under another name (".damaged" behind it), and says so in the log.
+/// Where it cannot be renamed it is left.
 void set_damaged_aside(const std::string& path);
 
 /// Replaces the file by `text` at once and durably; nothing is done where it has that text already.

@@ -1,5 +1,4 @@
-// The facade of quota/quota.h: what the file system calls, handed to the tree and to
-// the ledger.
+// What the file system calls, handed to the tree and to the ledger.
 #include "quota/quota.h"
 
 #include <malloc.h>
@@ -175,11 +174,11 @@ Status Quota::refuse_past_limit(ProjId id) const {
 }
 
 void Quota::record(const InodeKey& key, const InodeRecord& record) noexcept {
-  if (impl_->books) impl_->books->note(key, record);
+  if (impl_->books) impl_->books->record(key, record);
 }
 
 void Quota::erase(const InodeKey& key) noexcept {
-  if (impl_->books) impl_->books->note(key, std::nullopt);
+  if (impl_->books) impl_->books->erase(key);
 }
 
 void Quota::distrust() noexcept {
@@ -221,7 +220,7 @@ Recount Quota::recount() const noexcept { return impl_->recount.load(); }
 Status Quota::begin_recount() {
   impl_->tree.clear_usage();
   if (!impl_->books) return {};
-  return impl_->books->restart();
+  return impl_->books->begin_recount();
 }
 
 void Quota::count(const InodeKey& key, const InodeRecord& record) {
@@ -339,7 +338,7 @@ Status Quota::reset_peak(ProjId id) {
   return impl_->save_or_set_back(id, before);
 }
 
-std::optional<ProjId> Quota::new_project(ProjId first) { return impl_->tree.make_new(first); }
+std::optional<ProjId> Quota::new_project(ProjId first) { return impl_->tree.new_project(first); }
 EventRing& Quota::events() noexcept { return impl_->tree.events(); }
 
 ProjectReport Quota::total() const { return impl_->tree.total().report; }

@@ -1,5 +1,4 @@
-// What is kept of a project, as a plain value: what the ledger writes and the tree
-// loads.
+// What is kept of a project, as a plain value: what the ledger writes and the tree loads.
 #pragma once
 
 #include <optional>
@@ -8,6 +7,7 @@
 
 namespace troot::quota {
 
+/// A project as its settings and history are remembered.
 struct ProjectState {
   ProjectReport report;          ///< `used` includes the usage of the projects below it
   std::optional<Grace> grace;    ///< its own grace, else the mount's; in the total: the mount's

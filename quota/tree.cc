@@ -271,7 +271,7 @@ void Tree::set_timers(ProjId id, Seconds bytes_end, Seconds inodes_end) {
   if (inodes_end != 0) dquot.inodes().move_timer(inodes_end);
 }
 
-std::optional<ProjId> Tree::make_new(ProjId first) {
+std::optional<ProjId> Tree::new_project(ProjId first) {
   WriteLock lock(shape_);
   // The kernel's INVALID_PROJID can be set on nothing.
   for (std::uint32_t id = std::max(1U, to_u32(first)); id != UINT32_MAX; ++id) {

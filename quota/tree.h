@@ -1,5 +1,10 @@
-// The projects of a mount as a tree: who is whose parent, and charging up a chain
-// with undo. At the root stands the total, which is no project: it has no id.
+// The projects of a mount as a tree: which project is below which, and charging up a chain with
+// undo. At the root stands the total, which is no project: it has no id. The kernel's file systems
+// know no tree; the rule of a charge is that of memory cgroups (docs/QUOTA-RULES.md, "Beyond the
+// kernels").
+//
+// Arguments, units and errors are those of quota/quota.h. EDQUOT is said here whatever errno the
+// mount answers with.
 //
 // Thread-safety: every method from any thread. A lock held shared for charges and alone for changes
 // of the tree's shape, so that a charge walks one chain from end to end; it never spans I/O.
@@ -45,10 +50,12 @@ class Project {
 
 class Tree {
  public:
+  /// `margin_bytes`: of each project (rule 11). `enforce`: as OpenOptions::enforce.
   Tree(Clock clock, std::int64_t margin_bytes, bool enforce);
 
   // ---- charging: as the methods of Quota of the same names ----
   [[nodiscard]] Result<Project*> reserve(ProjId id, Usage delta, Ask ask) EXCLUDES(shape_);
+  /// What reserve_up_to() holds.
   struct Partial {
     Project* project;
     std::int64_t bytes;
@@ -76,7 +83,7 @@ class Tree {
 
   /// Makes and returns the lowest project from `first` on that the tree has never seen; nothing
   /// where there is none. Nobody else is given it.
-  [[nodiscard]] std::optional<ProjId> make_new(ProjId first) EXCLUDES(shape_);
+  [[nodiscard]] std::optional<ProjId> new_project(ProjId first) EXCLUDES(shape_);
   [[nodiscard]] EventRing& events() noexcept { return events_; }
 
   // ---- what the ledger needs ----

@@ -1,5 +1,5 @@
-// The vocabulary of project quota. Distinct types, so that an id, a count of bytes
-// and a time cannot be mixed up. Everything here is a plain value: copyable, without locks.
+// The vocabulary of project quota. Distinct types, so that an id, a count of bytes and a time
+// cannot be mixed up. Everything here is a plain value: copyable, without locks.
 #pragma once
 
 #include <compare>
@@ -34,7 +34,7 @@ struct LimitPair {
   std::uint64_t hard = 0;
   friend constexpr bool operator==(const LimitPair&, const LimitPair&) = default;
 };
-/// What was said about inodes where no hard limit of them is stated.
+/// What was said about inodes where no hard limit of them is stated (rule 15).
 enum class InodeRule : std::uint8_t {
   kUnsaid,   ///< a project has no limit then, as in the kernel; for the total one is derived
   kNone,     ///< no limit
@@ -52,7 +52,7 @@ struct Limits {
 using Seconds = std::int64_t;
 inline constexpr Seconds kDefaultGrace_s = 7 * 24 * 3600;
 
-/// Grace periods in seconds.
+/// Grace periods in seconds: how long usage may stay past a soft limit (rule 6).
 struct Grace {
   Seconds bytes_s = kDefaultGrace_s;
   Seconds inodes_s = kDefaultGrace_s;
@@ -64,10 +64,9 @@ using Clock = std::function<Seconds()>;
 
 /// How strictly a charge is held to the limits.
 enum class Enforce {
-  kLimits,  ///< quota.md rules 5 and 6: past the hard limit, or past soft after grace: EDQUOT.
-  kForce,   ///< never refused: what an unlink needs, what root moves between projects (rules 3 and
-            ///< 5).
-  kMapping  ///< write-back of a mapping: forced up to the project's margin, then EDQUOT (rule 11).
+  kLimits,  ///< past the hard limit, or past soft after grace: EDQUOT (rules 5 and 6)
+  kForce,   ///< never refused: what an unlink needs, what root moves between projects (rules 3, 5)
+  kMapping  ///< write-back of a mapping: forced up to the project's margin, then EDQUOT (rule 11)
 };
 
 class HeldRefusal;  // quota/quota.h
@@ -92,7 +91,7 @@ struct InodeKey {
 /// project, usage equals the sum of {bytes, 1} over its records.
 struct InodeRecord {
   ProjId project = kDefaultProject;
-  std::int64_t bytes = 0;
+  std::int64_t bytes = 0;  ///< charged: whole pages (quota/unit.h)
   friend constexpr bool operator==(const InodeRecord&, const InodeRecord&) = default;
 };
 
@@ -105,13 +104,13 @@ struct Amendment {
 /// One project as reports show it. Values of one moment, not locked against each other.
 struct ProjectReport {
   ProjId id = kDefaultProject;
-  Usage used;
+  Usage used;  ///< with the projects below it; without what operations under way hold
   Limits limits;
   std::uint64_t derived_inodes = 0;  ///< the hard limit of inodes where none is stated; 0: none
   Seconds bytes_timer = 0;           ///< when grace ends; 0: not over the soft limit
   Seconds inodes_timer = 0;          ///< likewise
   Usage peak;                        ///< highest usage since the last reset
-  std::uint64_t failcnt = 0;         ///< refused charges
+  std::uint64_t failcnt = 0;         ///< refused charges, since the ledger was begun
   std::int64_t margin_bytes = 0;     ///< used of rule 11's margin
 
   /// What is in force, stated or derived; 0: none.

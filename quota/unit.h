@@ -1,5 +1,5 @@
-// The charging unit (docs/design/unit.md): 4 KiB per logically allocated page.
-// Pure arithmetic; thread-safe.
+// The charging unit (docs/design/unit.md): 4 KiB per logically allocated page. Pure arithmetic;
+// thread-safe. Bytes everywhere, but where a name says pages. No argument makes any of it fail.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ inline constexpr std::uint64_t kBytesPerInode = 4096;
 inline constexpr std::uint64_t kLeastInodes = 1000;
 
 /// The limit of inodes that follows from a hard limit of bytes, where nobody states one: what an
-/// object takes on disk beside its pages is bounded by that. 0: no limit of either.
+/// object takes on disk beside its pages is bounded by that (rule 15). 0: no limit of either.
 [[nodiscard]] constexpr std::uint64_t derived_inodes(std::uint64_t hard_bytes) noexcept {
   return hard_bytes == 0 ? 0 : std::max(kLeastInodes, hard_bytes / kBytesPerInode);
 }

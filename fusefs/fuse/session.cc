@@ -207,8 +207,8 @@ class FuseSession final : public Session {
     const auto on_end = [this] { signal_event(gone_fd_); };
     try {
       notifier_ = std::make_unique<Notifier>(session_);
-      workers_ = std::make_unique<Workers>(session_, *device_, counts_, options_.threads,
-                                           options_.follow, on_end);
+      workers_ = std::make_unique<Workers>(
+          session_, *device_, counts_, Workers::Wishes{options_.threads, options_.follow}, on_end);
     } catch (const std::exception&) {
       return fail(EAGAIN);
     }

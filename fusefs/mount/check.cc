@@ -213,11 +213,11 @@ class Checker {
     const Found found(state_, names_of(step));
     Inode* inode = found.inode();
     if (inode == nullptr || !inode->in_upper()) return true;
-    std::shared_lock loc(inode->loc);
+    LocShared loc(inode);
     if (inode->has(Inode::kDead)) return true;
     std::lock_guard charge(account_lock(inode));
-    TRY(account, account_held(state_, inode));
-    TRY(at, where(state_, inode));
+    TRY(account, account_held(state_, inode, loc));
+    TRY(at, where(state_, inode, loc));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
     TRY(e, examine(state_, at.fd(), at.text(), sx));
     TRY(records,
@@ -227,13 +227,13 @@ class Checker {
     if (!last) return false;
     const auto ledger = records[0] == upper ? account->record() : records[0];
     result_.differences.push_back({path_of(step), ledger, upper});
-    if (mode_ == CheckMode::kMend) mend(inode, *account, std::move(e));
+    if (mode_ == CheckMode::kMend) mend(inode, *account, std::move(e), loc);
     return false;
   }
 
-  /// The caller holds loc and account_lock.
-  void mend(Inode* inode, Account& account, Examined&& e) {
-    const Intent intent(state_, inode, account);
+  /// The caller holds account_lock.
+  void mend(Inode* inode, Account& account, Examined&& e, const LocHeld& loc) {
+    const Intent intent(state_, inode, account, loc);
     e.account.said = account.said;
     account = e.account;
     if (inode->is_dir()) {

@@ -184,7 +184,7 @@ class Flattener {
 
   /// Whether the union merges the same parts.
   static bool agrees(Inode* dir, const Parts& parts) {
-    const std::shared_lock loc(dir->loc);
+    LocShared loc(dir);
     const LayerList& layers = dir->dir->layers;
     if (layers.size() != parts.size()) return false;
     if (dir->dir->moved && !layers.pure_upper()) return false;
@@ -266,18 +266,18 @@ class Flattener {
 
   /// Whether a directory of a lower layer is of another file system than the layer's root.
   Result<bool> is_mount(Inode* inode) {
-    const std::shared_lock loc(inode->loc);
-    TRY(at, where(state_, inode));
+    LocShared loc(inode);
+    TRY(at, where(state_, inode, loc));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
     return device_of(sx) != state_.layout.layers[inode->layer.load()].dev;
   }
 
   /// Owners, kinds and permissions that the disk does not say.
   Status tell_unsaid(Inode* inode) {
-    const std::shared_lock loc(inode->loc);
-    TRY(at, where(state_, inode));
+    LocShared loc(inode);
+    TRY(at, where(state_, inode, loc));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(owner, owner_of(state_, inode, at, sx));
+    TRY(owner, owner_of(state_, inode, at, sx, loc));
     const Override disk = state_.layout.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
     const bool same_owner = owner.uid == disk.uid && owner.gid == disk.gid;
     const bool overridden = state_.layout.layers[inode->layer.load()].overridden;
@@ -308,9 +308,9 @@ class Flattener {
     CHECK_OK(lock_loaded(state_, dir));
     const std::unique_lock names(dir->dir->lock, std::adopt_lock);
     Name* entry = dir->dir->names.find(name);
-    const std::unique_lock loc(inode->loc);
+    LocAlone loc(inode);
     if (entry == nullptr || entry->layer == kUpper) return {};
-    return add_alias(state_, inode, dir, fd->get(), entry);
+    return add_alias(state_, loc, dir, fd->get(), entry);
   }
 
   /// Puts a whiteout that the other reader knows where it would show a name.
@@ -334,13 +334,13 @@ class Flattener {
   /// A directory whose every object is in the upper becomes opaque; whiteouts in it, which readers
   /// that merge nothing would list, go.
   Status close(Inode* dir, const std::vector<Child>& all, Fate fate) {
-    const std::shared_lock loc(dir->loc);
+    LocShared loc(dir);
     const bool whiteouts =
         std::any_of(all.begin(), all.end(), [](const Child& child) { return child.whiteout; });
     // Inside one that becomes opaque nothing is merged any more; but till then whiteouts hide.
     const bool mark = fate == Fate::kClosed || dir->dir->moved || whiteouts;
     if (act_) {
-      TRY(fd, dir_fd_held(state_, dir, kUpper));
+      TRY(fd, dir_fd_held(state_, dir, kUpper, loc));
       if (mark) CHECK_OK(posix::set_xattr(fd->get(), ".", state_.layout.xattr.opaque.c_str(), "y"));
       auto gone = posix::remove_xattr(fd->get(), ".", state_.layout.xattr.redirect.c_str());
       if (!gone && !(gone.error() == ENODATA)) return gone;
@@ -350,11 +350,11 @@ class Flattener {
       if (!child.whiteout) continue;
       Step step(path_, child.name);
       if (act_) {
-        TRY(fd, dir_fd_held(state_, dir, kUpper));
+        TRY(fd, dir_fd_held(state_, dir, kUpper, loc));
         Intent intent(state_);
         NameCharge charge(state_);
-        CHECK_OK(
-            charge.hold_held(intent, dir, -NameCharge::of(child.name), quota::Enforce::kForce));
+        CHECK_OK(charge.hold_held(intent, dir, -NameCharge::of(child.name), quota::Enforce::kForce,
+                                  loc));
         auto gone = posix::unlink(fd->get(), child.name.c_str());
         if (!gone && !(gone.error() == ENOENT)) return gone;
         if (gone) charge.keep();

@@ -177,7 +177,7 @@ void Refresh::meet(Inode* dir, NameTable& old, Name* was) {
   Inode* const child = was->inode.load(std::memory_order_acquire);
   NameTable& names = dir->dir->names;
   Name* const now = names.find(was->view());
-  std::unique_lock loc(child->loc);
+  LocAlone loc(child);
   old.take(was);
   if (!stays(dir, child, was, now)) {
     stale(dir, was);
@@ -325,7 +325,7 @@ void Refresh::empty(Inode* dir) {
   });
   for (Name* name : known) {
     Inode* const child = name->inode.load(std::memory_order_acquire);
-    const std::unique_lock loc(child->loc);
+    LocAlone loc(child);
     names.take(name);
     cut_loose(child, name);
   }

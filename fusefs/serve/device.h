@@ -6,6 +6,7 @@
 // from. Where no clone is to be had, the one descriptor is non-blocking and poll(2) waits.
 #pragma once
 
+#include <signal.h>
 #include <sys/uio.h>
 
 #include <array>
@@ -21,6 +22,10 @@
 struct fuse_init_out;
 
 namespace troot::fusefs {
+
+/// Interrupts the wait of a thread that serves, at the end; Workers gives it a handler that does
+/// nothing.
+inline constexpr int kWakeSignal = SIGUSR1;
 
 /// Says yes in the reply to INIT to what the kernel offered, by the bits of `flags` and, above
 /// them, `flags2`.
@@ -64,6 +69,9 @@ class Device {
   /// Has the kernel send a request by the ring of the calling thread's processor: a NOTIFY_REPLY,
   /// which asks for nothing. False: it cannot be told to, since it takes a file that it knows.
   [[nodiscard]] bool nudge_ring() noexcept;
+  /// From now on requests come over io_uring, and here FORGETs and INTERRUPTs alone.
+  void begin_rings() noexcept { rings_begun_.store(true); }
+  [[nodiscard]] bool rings_begun() const noexcept { return rings_begun_.load(); }
   /// The kernel was told of a regular file.
   void saw_file(std::uint64_t id) noexcept;
 
@@ -79,6 +87,7 @@ class Device {
 
   const int fd_;
   int clone_ = -1;
+  std::atomic<bool> rings_begun_{false};
   /// Node ids of regular files that the kernel knew; 0: room. Written only there, so that who looks
   /// for room mostly reads alone.
   std::array<std::atomic<std::uint64_t>, 16> files_{};

@@ -275,7 +275,8 @@ Inode* adopt(State& state, Inode* dir, Name* name, mode_t type, const struct sta
 
 void pin(Inode* inode) noexcept { inode->refs.fetch_add(Inode::kPin, std::memory_order_acq_rel); }
 
-void detach(State& state, Inode* dir, Name* name, Inode* inode) {
+void detach(State& state, Inode* dir, Name* name, Inode* inode, const LocAlone& loc) {
+  loc.check(inode);
   dir->dir->names.take(name);
   if (name->covers()) {
     dir->dir->names.insert(new_name(name->view(), kUpper, DT_CHR, Name::kWhiteout | Name::kBelow));

@@ -29,8 +29,7 @@ void pin(Inode* inode) noexcept;
 [[nodiscard]] std::uint64_t presented_ino(State& state, std::uint16_t layer, const struct statx& sx,
                                           int dirfd, const char* name);
 /// Cuts the name loose from its table: the inode owns it from now on. Leaves a whiteout's name in
-/// its place if something lies below. The caller holds the directory's lock and the inode's loc
-/// alone.
-void detach(State& state, Inode* dir, Name* name, Inode* inode);
+/// its place if something lies below. The caller holds the directory's lock alone.
+void detach(State& state, Inode* dir, Name* name, Inode* inode, const LocAlone& loc);
 
 }  // namespace troot::fusefs

@@ -194,7 +194,7 @@ class LowerSearch {
   }
 
   [[nodiscard]] bool parent_has(std::uint16_t layer) const {
-    std::shared_lock loc(dir_->loc);
+    LocShared loc(dir_);
     for (std::size_t i = 0; i < dir_->dir->layers.size(); ++i) {
       if (dir_->dir->layers[i] == layer) return true;
     }

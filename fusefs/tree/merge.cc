@@ -42,7 +42,7 @@ void merge_name(State& state, NameTable& names, std::uint16_t layer, const DirNa
 
 /// Whether whiteouts may be xattrs in the directory's part in one layer.
 bool is_marked(Inode* dir, std::uint16_t layer) {
-  std::shared_lock loc(dir->loc);
+  LocShared loc(dir);
   const auto& marked = dir->dir->marked;
   return marked && std::find(marked->begin(), marked->end(), layer) != marked->end();
 }
@@ -105,7 +105,7 @@ Status load_names(State& state, Inode* dir) {
   }
   std::vector<std::uint16_t> layers;
   {
-    std::shared_lock loc(dir->loc);
+    LocShared loc(dir);
     for (std::size_t i = 0; i < data.layers.size(); ++i) layers.push_back(data.layers[i]);
   }
   for (const std::uint16_t layer : layers) {

@@ -17,8 +17,7 @@ Result<Inode*> find(State& state, NodeId id) {
 
 namespace {
 
-/// The place of a directory in a layer where it is not its parent's place and its name. The caller
-/// holds loc.
+/// The place of a directory in a layer where it is not its parent's place and its name.
 const std::string* own_place(const Inode* dir, std::uint16_t layer) {
   if (layer == kUpper || !dir->dir->moved) return nullptr;
   for (const LowerPlace& p : dir->dir->moved->places) {
@@ -37,7 +36,7 @@ class Way {
   Inode* up() {
     Inode* const parent = steps_.back()->parent;
     steps_.push_back(parent);
-    held_.emplace_back(parent->loc);
+    held_.emplace_back(parent);
     return parent;
   }
   [[nodiscard]] Inode* top() const { return steps_.back(); }
@@ -58,7 +57,7 @@ class Way {
 
  private:
   std::vector<Inode*> steps_;
-  std::vector<std::shared_lock<SmallRwLock>> held_;
+  std::vector<LocShared> held_;
 };
 
 }  // namespace
@@ -101,7 +100,7 @@ Result<FdHandle> walk_layer(State& state, std::uint16_t layer, const std::string
 
 std::string place_in(State& state, Inode* dir, std::uint16_t layer) {
   if (dir == state.root) return "";
-  std::shared_lock loc(dir->loc);
+  LocShared loc(dir);
   Way way(dir);
   for (Inode* at = dir; at != state.root; at = way.up()) {
     if (const std::string* place = own_place(at, layer)) return way.path_below(*place);
@@ -111,7 +110,7 @@ std::string place_in(State& state, Inode* dir, std::uint16_t layer) {
 
 std::string merged_path(State& state, Inode* dir) {
   if (dir == state.root) return "";
-  std::shared_lock loc(dir->loc);
+  LocShared loc(dir);
   Way way(dir);
   for (Inode* at = dir; at != state.root; at = way.up()) {
     if (at->dir->moved && !at->dir->moved->path.empty())
@@ -145,7 +144,8 @@ Result<FdHandle> fd_by_itself(State& state, Inode* dir, std::uint16_t layer) {
 
 }  // namespace
 
-Result<FdHandle> dir_fd_held(State& state, Inode* dir, std::uint16_t layer) {
+Result<FdHandle> dir_fd_held(State& state, Inode* dir, std::uint16_t layer, const LocHeld& loc) {
+  loc.check(dir);
   TRY(fd, fd_by_itself(state, dir, layer));
   if (fd) return fd;
   Way way(dir);
@@ -162,8 +162,8 @@ Result<FdHandle> dir_fd_held(State& state, Inode* dir, std::uint16_t layer) {
 }
 
 Result<FdHandle> dir_fd(State& state, Inode* dir, std::uint16_t layer) {
-  std::shared_lock loc(dir->loc);
-  return dir_fd_held(state, dir, layer);
+  LocShared loc(dir);
+  return dir_fd_held(state, dir, layer, loc);
 }
 
 CName parked_name(const Inode* inode) {
@@ -172,7 +172,8 @@ CName parked_name(const Inode* inode) {
   return CName(text);
 }
 
-Result<Where> where(State& state, Inode* inode) {
+Result<Where> where(State& state, Inode* inode, const LocHeld& loc) {
+  loc.check(inode);
   const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
   if (inode->has(Inode::kGone)) {
     const FdHandle& kept = file_data(inode).kept;
@@ -181,7 +182,7 @@ Result<Where> where(State& state, Inode* inode) {
   }
   // A lower directory is seen from its parent: the server may not be allowed to search it.
   if (inode->is_dir() && (layer == kUpper || inode == state.root)) {
-    TRY(fd, dir_fd_held(state, inode, layer));
+    TRY(fd, dir_fd_held(state, inode, layer, loc));
     return Where{std::move(fd), CName(".")};
   }
   if (inode->has(Inode::kIndexed)) {
@@ -205,10 +206,10 @@ std::uint16_t data_layer(Inode* inode) {
 namespace {
 
 /// The data of a file, for reading, in a lower layer.
-Result<Fd> open_lower(State& state, Inode* inode) {
+Result<Fd> open_lower(State& state, Inode* inode, const LocHeld& loc) {
   constexpr int kHow = O_RDONLY | O_NONBLOCK;
   if (!inode->has(Inode::kMetacopy)) {
-    TRY(at, where(state, inode));
+    TRY(at, where(state, inode, loc));
     return open_own(state, at.fd(), at.text(), kHow);
   }
   const LowerPlace& place = file_data(inode).below->place;
@@ -220,7 +221,8 @@ Result<Fd> open_lower(State& state, Inode* inode) {
 
 }  // namespace
 
-Result<FdHandle> file_fd(State& state, Inode* inode) {
+Result<FdHandle> file_fd(State& state, Inode* inode, const LocHeld& loc) {
+  loc.check(inode);
   if (inode->has(Inode::kGone)) {
     const FdHandle& kept = file_data(inode).kept;
     if (!kept) return fail(ESTALE);
@@ -230,10 +232,10 @@ Result<FdHandle> file_fd(State& state, Inode* inode) {
   const std::uint64_t key = FdCache::key(inode->slot, layer);
   if (FdHandle fd = state.fds.files.get(key)) return fd;
   if (layer != kUpper) {
-    TRY(fd, open_lower(state, inode));
+    TRY(fd, open_lower(state, inode, loc));
     return keep(state, state.fds.files, inode, layer, std::move(fd));
   }
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   auto fd = open_own(state, at.fd(), at.text(), O_RDWR);
   if (fd && state.layout.config.noatime) posix::leave_atime(fd->get());
   // An upper that became read-only below still serves reads.

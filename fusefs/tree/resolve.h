@@ -22,7 +22,8 @@ struct Where {
 /// shared.
 [[nodiscard]] Result<FdHandle> dir_fd(State& state, Inode* dir, std::uint16_t layer);
 /// The same for a caller that holds loc of `dir`.
-[[nodiscard]] Result<FdHandle> dir_fd_held(State& state, Inode* dir, std::uint16_t layer);
+[[nodiscard]] Result<FdHandle> dir_fd_held(State& state, Inode* dir, std::uint16_t layer,
+                                           const LocHeld& loc);
 /// As posix::open_at, or for reading posix::open_noatime, of an object of a lower layer; what the
 /// server's user owns is opened whatever its mode says. Of an upper one too, where ownership is
 /// native.
@@ -43,12 +44,11 @@ struct Where {
 /// The path at which the layers below the upper, merged, show the lower parts of `dir`: what a
 /// redirect says. Locks as place_in.
 [[nodiscard]] std::string merged_path(State& state, Inode* dir);
-/// Where the topmost object of `inode` is. The caller holds loc.
-[[nodiscard]] Result<Where> where(State& state, Inode* inode);
-/// A descriptor for data: O_RDWR of an upper file, O_RDONLY where the data is in a lower layer. The
-/// caller holds loc.
-[[nodiscard]] Result<FdHandle> file_fd(State& state, Inode* inode);
-/// The layer that has a file's data. The caller holds loc.
+/// Where the topmost object of `inode` is.
+[[nodiscard]] Result<Where> where(State& state, Inode* inode, const LocHeld& loc);
+/// A descriptor for data: O_RDWR of an upper file, O_RDONLY where the data is in a lower layer.
+[[nodiscard]] Result<FdHandle> file_fd(State& state, Inode* inode, const LocHeld& loc);
+/// The layer that has a file's data.
 [[nodiscard]] std::uint16_t data_layer(Inode* inode);
 /// The number a file is parked under.
 [[nodiscard]] CName parked_name(const Inode* inode);

@@ -18,6 +18,7 @@
 #include "fusefs/tree/fd_ager.h"
 #include "fusefs/tree/fd_cache.h"
 #include "fusefs/tree/inode.h"
+#include "fusefs/tree/loc.h"
 #include "fusefs/tree/own_reader.h"
 #include "fusefs/tree/streams.h"
 #include "fusefs/tree/writeback_ahead.h"

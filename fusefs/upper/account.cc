@@ -99,11 +99,12 @@ Result<Examined> examine(State& state, int dirfd, const char* name, const struct
   return e;
 }
 
-Result<Account*> account_held(State& state, Inode* inode) {
+Result<Account*> account_held(State& state, Inode* inode, const LocHeld& loc) {
+  loc.check(inode);
   Account& account = inode->is_dir() ? inode->dir->account : file_data(inode).account;
   // What the kernel wrote by itself is not known here.
   if (account.loaded && !inode->has(Inode::kPassed)) return &account;
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(e, examine(state, at.fd(), at.text(), sx));
   if (!inode->is_dir()) {
@@ -122,9 +123,9 @@ Result<Account*> account_held(State& state, Inode* inode) {
 }
 
 Result<ProjectAttr> inherited(State& state, Inode* dir) {
-  std::shared_lock loc(dir->loc);
+  LocShared loc(dir);
   std::lock_guard charge(account_lock(dir));
-  TRY(account, account_held(state, dir));
+  TRY(account, account_held(state, dir, loc));
   ProjectAttr p;
   if (account->inherit) {
     p.project = account->project;

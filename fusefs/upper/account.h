@@ -21,8 +21,8 @@ struct Examined {
 /// both ask.
 [[nodiscard]] Result<Examined> examine(State& state, int dirfd, const char* name,
                                        const struct statx& sx);
-/// The account of an upper object, loaded. The caller holds loc, then account_lock.
-[[nodiscard]] Result<Account*> account_held(State& state, Inode* inode);
+/// The account of an upper object, loaded. The caller holds account_lock.
+[[nodiscard]] Result<Account*> account_held(State& state, Inode* inode, const LocHeld& loc);
 /// The charge of the user's xattrs of an object. `upper`: whether ours are escaped there.
 [[nodiscard]] Result<std::int64_t> user_xattr_bytes(State& state, int dirfd, const char* name,
                                                     const std::string& list);

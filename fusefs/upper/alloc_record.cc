@@ -48,8 +48,8 @@ Ranges without(const Ranges& ranges, PageRange cut) {
   return out;
 }
 
-Status write(State& state, Inode* inode, const AllocRecord& record) {
-  TRY(at, where(state, inode));
+Status write(State& state, Inode* inode, const AllocRecord& record, const LocHeld& loc) {
+  TRY(at, where(state, inode, loc));
   CHECK_OK(
       posix::set_xattr(at.fd(), at.text(), state.layout.xattr.alloc.c_str(), encode_alloc(record)));
   inode->set(Inode::kSparse);
@@ -72,39 +72,41 @@ Result<Ranges> obeyed_ranges(const SpaceOf& file, const AllocRecord& record) {
   return least < held ? record.ranges : Ranges();
 }
 
-Status store_ranges(State& state, Inode* inode, const FileData& data) {
-  return write(state, inode, {recorded(data), {}});
+Status store_ranges(State& state, Inode* inode, const FileData& data, const LocHeld& loc) {
+  return write(state, inode, {recorded(data), {}}, loc);
 }
 
-Status with_range(State& state, Inode* inode, FileData& data, PageRange add,
+Status with_range(State& state, const LocHeld& loc, FileData& data, PageRange add,
                   const std::function<Status()>& allocate) {
+  Inode* const inode = loc.inode();
   const Ranges before = recorded(data);
   Ranges after = fitted(state.layout.space, either(before, {add}));
   const bool exact = state.layout.space == SpaceKind::kExact;
-  CHECK_OK(write(state, inode, exact ? AllocRecord{before, {add}} : AllocRecord{after, {}}));
+  CHECK_OK(write(state, inode, exact ? AllocRecord{before, {add}} : AllocRecord{after, {}}, loc));
   if (!exact) remember(data, after);
   if (auto status = allocate(); !status) {
     remember(data, before);
-    (void)store_ranges(state, inode, data);
+    (void)store_ranges(state, inode, data, loc);
     return status;
   }
   remember(data, std::move(after));
   return {};
 }
 
-Status without_range(State& state, Inode* inode, FileData& data, PageRange cut,
+Status without_range(State& state, const LocHeld& loc, FileData& data, PageRange cut,
                      const std::function<Status()>& free) {
+  Inode* const inode = loc.inode();
   const Ranges before = recorded(data);
   const Ranges left = without(before, cut);
   if (left == before) return free();
   const bool exact = state.layout.space == SpaceKind::kExact;
   // What cannot be written does not stand in the way of what frees.
-  if (exact) (void)write(state, inode, {left, both(before, {cut})});
+  if (exact) (void)write(state, inode, {left, both(before, {cut})}, loc);
   if (auto status = free(); !status) {
-    if (exact) (void)write(state, inode, {before, {}});
+    if (exact) (void)write(state, inode, {before, {}}, loc);
     return status;
   }
-  if (exact || write(state, inode, {fitted(state.layout.space, left), {}}))
+  if (exact || write(state, inode, {fitted(state.layout.space, left), {}}, loc))
     remember(data, fitted(state.layout.space, left));
   return {};
 }

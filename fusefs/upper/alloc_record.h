@@ -7,7 +7,7 @@
 // tmpfs tells how many pages there are. There the record names what is under way, and the next
 // reader sees by that number whether it was done.
 //
-// The caller of each holds FileData::io and loc.
+// The caller of each holds FileData::io.
 #pragma once
 
 #include <functional>
@@ -22,13 +22,14 @@ namespace troot::fusefs {
 [[nodiscard]] Result<std::vector<PageRange>> obeyed_ranges(const SpaceOf& file,
                                                            const AllocRecord& record);
 /// The file is sparse from now on; what FileData has is written.
-[[nodiscard]] Status store_ranges(State& state, Inode* inode, const FileData& data);
+[[nodiscard]] Status store_ranges(State& state, Inode* inode, const FileData& data,
+                                  const LocHeld& loc);
 /// Runs `allocate`, which allocates all of `add` or nothing.
-[[nodiscard]] Status with_range(State& state, Inode* inode, FileData& data, PageRange add,
+[[nodiscard]] Status with_range(State& state, const LocHeld& loc, FileData& data, PageRange add,
                                 const std::function<Status()>& allocate);
 /// Runs `free`, which frees all of `cut` or nothing. A record that cannot be changed stays as it
 /// was, and is obeyed where nothing else tells.
-[[nodiscard]] Status without_range(State& state, Inode* inode, FileData& data, PageRange cut,
+[[nodiscard]] Status without_range(State& state, const LocHeld& loc, FileData& data, PageRange cut,
                                    const std::function<Status()>& free);
 
 }  // namespace troot::fusefs

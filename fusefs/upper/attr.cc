@@ -24,12 +24,12 @@ blkcnt_t blocks_below(Inode* inode, const struct statx& sx) {
                   quota::dense_charge(static_cast<std::int64_t>(sx.stx_size)) / 512);
 }
 
-/// st_blocks of an upper object: what it is charged, and the pages of data that lies below. The
-/// caller holds loc.
-Result<blkcnt_t> upper_blocks(State& state, Inode* inode, const struct statx& sx) {
+/// st_blocks of an upper object: what it is charged, and the pages of data that lies below.
+Result<blkcnt_t> upper_blocks(State& state, Inode* inode, const struct statx& sx,
+                              const LocHeld& loc) {
   if (inode->is_dir()) {
     std::lock_guard charge(account_lock(inode));
-    TRY(account, account_held(state, inode));
+    TRY(account, account_held(state, inode, loc));
     return account->bytes() / 512;
   }
   if (inode->is_symlink())
@@ -42,7 +42,7 @@ Result<blkcnt_t> upper_blocks(State& state, Inode* inode, const struct statx& sx
   }
   FileData& data = file_data(inode);
   std::lock_guard io(data.io);
-  TRY(account, account_held(state, inode));
+  TRY(account, account_held(state, inode, loc));
   return account->bytes() / 512 + blocks_below(inode, sx);
 }
 
@@ -53,9 +53,10 @@ bool is_shown_empty(const State& state, const Inode* inode) {
          !inode->in_upper() && state.layout.config.unreadable == Unreadable::kEmpty;
 }
 
-Result<struct stat> attr_held(State& state, Inode* inode, const Where& at, const struct statx& sx) {
+Result<struct stat> attr_held(State& state, Inode* inode, const Where& at, const struct statx& sx,
+                              const LocHeld& loc) {
   struct stat st = to_stat(sx);
-  TRY(owner, owner_of(state, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx, loc));
   st.st_dev = 0;
   st.st_ino = inode->ino;
   st.st_uid = state.layout.ids.shown(owner.uid);
@@ -75,7 +76,7 @@ Result<struct stat> attr_held(State& state, Inode* inode, const Where& at, const
     st.st_nlink = static_cast<nlink_t>(file_data(inode).index->nlink);
   if (inode->has(Inode::kParked) && st.st_nlink > 0) --st.st_nlink;
   if (inode->in_upper()) {
-    TRY(blocks, upper_blocks(state, inode, sx));
+    TRY(blocks, upper_blocks(state, inode, sx, loc));
     st.st_blocks = blocks;
   } else if (is_shown_empty(state, inode)) {
     st.st_size = 0;
@@ -88,11 +89,11 @@ Result<struct stat> attr_held(State& state, Inode* inode, const Where& at, const
 }
 
 Result<struct stat> attr(State& state, Inode* inode) {
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return *inode->dir->last;
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  return attr_held(state, inode, at, sx);
+  return attr_held(state, inode, at, sx, loc);
 }
 
 }  // namespace troot::fusefs

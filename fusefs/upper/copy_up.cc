@@ -85,13 +85,13 @@ void take_along(Source& s, const SetAttr& set) {
 }
 
 Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
-  std::shared_lock loc(inode->loc);
-  TRY(at, where(state, inode));
+  LocShared loc(inode);
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(owner, owner_of(state, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx, loc));
   std::string xattrs;
   if (!inode->is_symlink()) {
-    TRY(names, lower_xattrs(state, inode, at));
+    TRY(names, lower_xattrs(state, inode, at, loc));
     xattrs = std::move(names);
   }
   Source s{std::move(at),
@@ -123,13 +123,13 @@ Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
     if (said) return s;
     s.below.reset();
   }
-  TRY(fd, file_fd(state, inode));
+  TRY(fd, file_fd(state, inode, loc));
   s.fd = std::move(fd);
   s.whole = static_cast<off_t>(sx.stx_size);
   if (inode->has(Inode::kMetacopy)) {
     TRY(data, posix::stat_fd(s.fd->get()));
     s.whole = static_cast<off_t>(data.stx_size);
-    if (s.size > s.whole) return refuse_short(state, inode);
+    if (s.size > s.whole) return refuse_short(state, inode, loc);
   }
   s.pages = quota::pages_of(s.size);
   if (static_cast<off_t>(sx.stx_blocks) * 512 < static_cast<off_t>(sx.stx_size)) {
@@ -204,12 +204,13 @@ struct Built {
   struct statx sx {};
   Account account;
   std::uint32_t flags = Inode::kXattrsKnown;
+  bool keeps_ino = true;  ///< it shows the number that it had below
 };
 
-Result<Built> dress(State& state, Inode* inode, const Source& s, Staged& staged, const Fd& opened,
-                    bool keeps_ino) {
+Result<Built> dress(State& state, Inode* inode, const Source& s, Staged& staged, const Fd& opened) {
   const Spot spot(staged, opened);
   Built b;
+  b.keeps_ino = inode->is_dir() || s.sx.stx_nlink == 1 || s.index;
   TRY(made, posix::stat_at(spot.fd, spot.name));
   b.sx = made;
   if (inode->is_symlink()) staged.has_record(key_of(made));
@@ -237,7 +238,7 @@ Result<Built> dress(State& state, Inode* inode, const Source& s, Staged& staged,
       b.flags |= Inode::kSparse;
     }
   }
-  CHECK_OK(keep_origin(state, inode, spot, made, keeps_ino));
+  CHECK_OK(keep_origin(state, inode, spot, made, b.keeps_ino));
   CHECK_OK(posix::set_times(spot.fd, spot.name, s.atime, s.mtime));
   b.account.loaded = true;
   b.account.key = key_of(made);
@@ -259,13 +260,14 @@ class Place {
     }
   }
   ~Place() {
-    loc_.unlock();
+    loc_.reset();
     if (parent_ == nullptr) return;
     names_.unlock();
     unref(state_, parent_, Inode::kPin);
   }
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
+  [[nodiscard]] const LocAlone& loc() const { return *loc_; }
 
  private:
   static Inode* parent_of(Inode* inode) {
@@ -274,14 +276,14 @@ class Place {
   /// False: it moved meanwhile.
   bool lock(Inode* inode) {
     {
-      std::shared_lock loc(inode->loc);
+      LocShared loc(inode);
       parent_ = parent_of(inode);
       if (parent_ != nullptr) pin(parent_);
     }
     if (parent_ != nullptr) names_ = std::unique_lock(parent_->dir->lock);
-    loc_ = std::unique_lock(inode->loc);
+    loc_.emplace(inode);
     if (parent_of(inode) == parent_) return true;
-    loc_.unlock();
+    loc_.reset();
     if (parent_ == nullptr) return false;
     names_.unlock();
     unref(state_, parent_, Inode::kPin);
@@ -291,7 +293,7 @@ class Place {
   State& state_;
   Inode* parent_ = nullptr;
   std::unique_lock<decltype(DirData::lock)> names_;
-  std::unique_lock<decltype(Inode::loc)> loc_;
+  std::optional<LocAlone> loc_;
 };
 
 /// Puts the finished object to its name. One with an entry in the index goes there first, where its
@@ -325,8 +327,9 @@ Status publish(State& state, Inode* inode, const Source& s, Staged& staged) {
   return {};
 }
 
-/// The inode is of the upper from here on. The caller holds loc alone.
-void take_over(State& state, Inode* inode, Source& s, const Built& b, bool keeps_ino) {
+/// The inode is of the upper from here on.
+void take_over(State& state, const Place& place, Inode* inode, Source& s, const Built& b) {
+  place.loc().check(inode);
   if (!inode->has(Inode::kDetached)) {
     inode->name->layer = kUpper;
     inode->name->flags |= Name::kBelow;
@@ -350,7 +353,7 @@ void take_over(State& state, Inode* inode, Source& s, const Built& b, bool keeps
       inode->set(Inode::kIndexed);
       add_link_key(state, inode, link_key(b.sx));
     }
-    if (!keeps_ino) inode->ino = presented_ino(state, kUpper, b.sx, state.work.stage.get(), ".");
+    if (!b.keeps_ino) inode->ino = presented_ino(state, kUpper, b.sx, state.work.stage.get(), ".");
   }
   inode->clear(Inode::kOverride | Inode::kGone);
   // A directory's part below is as unreadable as it was.
@@ -365,11 +368,10 @@ Status copy_up(State& state, const Caller& caller, Inode* inode, const CopyUp& h
   TRY(source, look(state, inode, how));
   const std::int64_t bytes = charge_of(inode, source);
   TRY(reservation, reserve(state, quota::kDefaultProject, {bytes, 1}, caller.ask(how.enforce)));
-  const bool keeps_ino = inode->is_dir() || source.sx.stx_nlink == 1 || source.index;
   Staged staged(state);
   Fd opened;
   CHECK_OK(build(state, caller, inode, source, staged, opened));
-  TRY(built, dress(state, inode, source, staged, opened, keeps_ino));
+  TRY(built, dress(state, inode, source, staged, opened));
   const std::int64_t data_bytes = std::min(bytes, built.account.data_bytes);
   TRY(more, reserve(state, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0},
                     caller.ask(how.enforce)));
@@ -396,7 +398,7 @@ Status copy_up(State& state, const Caller& caller, Inode* inode, const CopyUp& h
       return status;
     }
     name.keep();
-    take_over(state, inode, source, built, keeps_ino);
+    take_over(state, place, inode, source, built);
     // A write follows nearly always, where the data was brought.
     if (inode->is_file() && state.layout.config.noatime) posix::leave_atime(opened.get());
     if (inode->is_file() && !inode->has(Inode::kMetacopy))
@@ -435,7 +437,7 @@ class Ancestors {
 
   Status gather(Inode* inode) {
     for (Inode* at = inode; !at->in_upper(); at = dirs_.back()) {
-      std::shared_lock loc(at->loc);
+      LocShared loc(at);
       if (at->has(Inode::kDead)) return fail(ENOENT);
       if (at->has(Inode::kDetached) || at->parent->in_upper()) return {};
       dirs_.push_back(at->parent);

@@ -59,9 +59,9 @@ constexpr std::int64_t kEndOfRanges = INT64_MAX / 8192;
 
 /// Pages of a dense file that were allocated and never written: of these tmpfs tells how many, and
 /// not where. So where the file has all of its pages it says that of all.
-Status note_unwritten(State& state, Inode* inode, FileData& data) {
+Status note_unwritten(State& state, Inode* inode, FileData& data, const LocHeld& loc) {
   if (state.layout.space != SpaceKind::kExact || data.preallocated) return {};
-  TRY(fd, file_fd(state, inode));
+  TRY(fd, file_fd(state, inode, loc));
   TRY(sx, posix::stat_fd(fd->get()));
   const std::int64_t pages = quota::pages_of(static_cast<std::int64_t>(sx.stx_size));
   TRY(written, held_pages(space_of(state, data, fd->get()), 0, pages));
@@ -72,12 +72,12 @@ Status note_unwritten(State& state, Inode* inode, FileData& data) {
 
 }  // namespace
 
-Status mark_sparse(State& state, Inode* inode, FileData& data) {
-  CHECK_OK(note_unwritten(state, inode, data));
-  CHECK_OK(store_ranges(state, inode, data));
+Status mark_sparse(State& state, Inode* inode, FileData& data, const LocHeld& loc) {
+  CHECK_OK(note_unwritten(state, inode, data, loc));
+  CHECK_OK(store_ranges(state, inode, data, loc));
   if (!data.account.loaded || inode->has(Inode::kPassed)) return {};
   // It was charged by its size, and what was copied into it may have had holes.
-  TRY(fd, file_fd(state, inode));
+  TRY(fd, file_fd(state, inode, loc));
   quota::Reservation none_held;
   settle_whole(state, inode, data, fd->get(), none_held);
   return {};
@@ -89,16 +89,16 @@ Result<std::size_t> grow(State& state, Inode* inode, const Growing& growing, con
   if (length == 0) return std::size_t{0};
   if (offset < 0 || offset > INT64_MAX - static_cast<off_t>(length)) return fail(EFBIG);
   FileData& data = file_data(inode);
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   std::lock_guard io(data.io);
-  TRY(account, account_held(state, inode));
-  TRY(fd, file_fd(state, inode));
-  const Intent intent(state, inode, *account);
+  TRY(account, account_held(state, inode, loc));
+  TRY(fd, file_fd(state, inode, loc));
+  const Intent intent(state, inode, *account, loc);
   Growth g;
   g.first = offset / quota::kPageSize;
   g.end = quota::pages_of(offset + static_cast<off_t>(length));
   if (!inode->has(Inode::kSparse) && g.first > quota::pages_of(data.size))
-    CHECK_OK(mark_sparse(state, inode, data));
+    CHECK_OK(mark_sparse(state, inode, data, loc));
   loc.unlock();
   TRY(wanted, new_pages(state, inode, data, fd->get(), g.first, g.end));
   g.new_pages = wanted;
@@ -135,9 +135,10 @@ Result<std::size_t> grow(State& state, Inode* inode, const Growing& growing, con
 
 namespace {
 
-Status extend(State& state, Inode* inode, FileData& data, int fd, off_t size) {
+Status extend(State& state, const OpenUpper& file, off_t size, const LocHeld& loc) {
+  const auto [inode, data, fd] = file;
   if (!inode->has(Inode::kSparse) && quota::pages_of(size) > quota::pages_of(data.size))
-    CHECK_OK(mark_sparse(state, inode, data));
+    CHECK_OK(mark_sparse(state, inode, data, loc));
   const Gap gap(state, inode, data, fd, quota::pages_of(size));
   quota::Reservation none;
   if (auto status = posix::truncate(fd, size); !status) {
@@ -152,11 +153,11 @@ Status extend(State& state, Inode* inode, FileData& data, int fd, off_t size) {
 
 }  // namespace
 
-Status truncate_held(State& state, Inode* inode, FileData& data, off_t size) {
-  TRY(account, account_held(state, inode));
-  TRY(fd, file_fd(state, inode));
-  const Intent intent(state, inode, *account);
-  if (size > data.size) return extend(state, inode, data, fd->get(), size);
+Status truncate_held(State& state, Inode* inode, FileData& data, off_t size, const LocHeld& loc) {
+  TRY(account, account_held(state, inode, loc));
+  TRY(fd, file_fd(state, inode, loc));
+  const Intent intent(state, inode, *account, loc);
+  if (size > data.size) return extend(state, {inode, data, fd->get()}, size, loc);
   const bool sparse = inode->has(Inode::kSparse);
   // The page of the new end too: what is zeroed there may be allocated.
   Held before{size / quota::kPageSize, INT64_MAX / quota::kPageSize / 2, 0};
@@ -168,19 +169,19 @@ Status truncate_held(State& state, Inode* inode, FileData& data, off_t size) {
   const auto cut = [&] { return posix::truncate(fd->get(), size); };
   const std::int64_t first = quota::pages_of(size);
   const auto status =
-      sparse ? without_range(state, inode, data, {first, kEndOfRanges - first}, cut) : cut();
+      sparse ? without_range(state, loc, data, {first, kEndOfRanges - first}, cut) : cut();
   if (!status) {
     settle_failed(state, inode, data, fd->get(), before, none, Undo::kNothing);
     return status;
   }
   data.size = size;
-  if (sparse && size == 0) (void)make_dense(state, inode, data);
+  if (sparse && size == 0) (void)make_dense(state, inode, data, loc);
   settle_part(state, inode, data, fd->get(), before, none);
   return {};
 }
 
-Status make_dense(State& state, Inode* inode, FileData& data) {
-  TRY(at, where(state, inode));
+Status make_dense(State& state, Inode* inode, FileData& data, const LocHeld& loc) {
+  TRY(at, where(state, inode, loc));
   CHECK_OK(posix::remove_xattr(at.fd(), at.text(), state.layout.xattr.alloc.c_str()));
   inode->clear(Inode::kSparse);
   data.preallocated.reset();

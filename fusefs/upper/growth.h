@@ -7,11 +7,19 @@
 
 namespace troot::fusefs {
 
-/// Changes the size of an upper file. The caller holds loc shared and FileData::io.
-[[nodiscard]] Status truncate_held(State& state, Inode* inode, FileData& data, off_t size);
+/// An upper file in use: its FileData::io is held.
+struct OpenUpper {
+  Inode* inode;
+  FileData& data;
+  int fd;  ///< for reading and writing
+};
+
+/// Changes the size of an upper file. The caller holds FileData::io.
+[[nodiscard]] Status truncate_held(State& state, Inode* inode, FileData& data, off_t size,
+                                   const LocHeld& loc);
 /// Marks an upper file as sparse on disk before it becomes so; from then on it is charged what the
-/// disk says. The caller holds FileData::io and loc.
-[[nodiscard]] Status mark_sparse(State& state, Inode* inode, FileData& data);
+/// disk says. The caller holds FileData::io.
+[[nodiscard]] Status mark_sparse(State& state, Inode* inode, FileData& data, const LocHeld& loc);
 
 /// Growth of an upper file by writing [offset, offset + length): reserves, trims, runs `put`,
 /// settles.
@@ -27,7 +35,7 @@ struct Growing {
 using Put = std::function<Result<std::size_t>(int fd, off_t offset, std::size_t length)>;
 [[nodiscard]] Result<std::size_t> grow(State& state, Inode* inode, const Growing& growing,
                                        const Put& put);
-/// A file that became empty is no longer sparse. The caller holds FileData::io and loc.
-[[nodiscard]] Status make_dense(State& state, Inode* inode, FileData& data);
+/// A file that became empty is no longer sparse. The caller holds FileData::io.
+[[nodiscard]] Status make_dense(State& state, Inode* inode, FileData& data, const LocHeld& loc);
 
 }  // namespace troot::fusefs

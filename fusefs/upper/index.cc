@@ -56,7 +56,8 @@ bool is_in_index(State& state, const IndexEntry& entry, const quota::InodeKey& k
   return sx && key_of(*sx) == key;
 }
 
-Status say_nlink(State& state, Inode* inode, NlinkBase base) {
+Status say_nlink(State& state, Inode* inode, NlinkBase base, const LocAlone& loc) {
+  loc.check(inode);
   const IndexEntry& entry = *file_data(inode).index;
   IndexRecord record{entry.name, entry.nlink, base == NlinkBase::kLinks};
   if (record.relative) {
@@ -67,11 +68,12 @@ Status say_nlink(State& state, Inode* inode, NlinkBase base) {
                           state.layout.xattr.index.c_str(), encode_index(record));
 }
 
-Status add_alias(State& state, Inode* inode, Inode* dir, int dirfd, Name* name) {
+Status add_alias(State& state, const LocAlone& loc, Inode* dir, int dirfd, Name* name) {
+  Inode* const inode = loc.inode();
   Intent intent(state);
   NameCharge charge(state);
   CHECK_OK(charge.hold(intent, dir, NameCharge::of(name->view()), quota::Enforce::kForce));
-  CHECK_OK(say_nlink(state, inode, NlinkBase::kNone));
+  CHECK_OK(say_nlink(state, inode, NlinkBase::kNone, loc));
   CHECK_OK(
       posix::link(state.work.index.get(), file_data(inode).index->name.c_str(), dirfd, name->text));
   charge.keep();
@@ -80,7 +82,8 @@ Status add_alias(State& state, Inode* inode, Inode* dir, int dirfd, Name* name) 
   return {};
 }
 
-void drop_alias(State& state, Inode* inode) noexcept {
+void drop_alias(State& state, Inode* inode, const LocAlone& loc) noexcept {
+  loc.check(inode);
   FileData& data = file_data(inode);
   if (--data.index->nlink > 0) return;
   // What cannot be parked now goes from there when it is forgotten.

@@ -26,14 +26,15 @@ enum class NlinkBase {
 };
 
 /// Says the number of names on disk so that it is right before and after the next change of the
-/// upper object's links. The caller holds loc, alone.
-[[nodiscard]] Status say_nlink(State& state, Inode* inode, NlinkBase base);
+/// upper object's links.
+[[nodiscard]] Status say_nlink(State& state, Inode* inode, NlinkBase base, const LocAlone& loc);
 /// Gives an indexed object its link in the upper for a name that it has in a lower layer only. The
-/// caller holds the lock of the name's directory, and loc, alone.
-[[nodiscard]] Status add_alias(State& state, Inode* inode, Inode* dir, int dirfd, Name* name);
+/// caller holds the lock of the name's directory.
+[[nodiscard]] Status add_alias(State& state, const LocAlone& loc, Inode* dir, int dirfd,
+                               Name* name);
 /// A name is gone from the union, and its link from the upper. With the last one the object is
-/// parked. The caller holds loc, alone.
-void drop_alias(State& state, Inode* inode) noexcept;
+/// parked.
+void drop_alias(State& state, Inode* inode, const LocAlone& loc) noexcept;
 /// At the beginning of a mount: objects without a name are parked, to be removed with the others.
 [[nodiscard]] Status park_nameless(State& state);
 /// At its end: entries whose every name is in the upper are not needed any more.

@@ -12,8 +12,8 @@ namespace {
 
 /// The default ACL of a directory says what its children get, instead of the umask (acl(5)).
 Status apply_default_acl(State& state, Inode* dir, Wanted& wanted) {
-  std::shared_lock loc(dir->loc);
-  TRY(at, where(state, dir));
+  LocShared loc(dir);
+  TRY(at, where(state, dir, loc));
   auto acl = posix::get_xattr(at.fd(), at.text(), xattr_to_disk(state, kDefaultAcl)->c_str());
   if (!acl) return fail(acl.error());
   auto inherited = inherit_acl(*acl, wanted.owner.mode);
@@ -42,10 +42,10 @@ Result<Wanted> want_for(State& state, const Caller& caller, Inode* dir, mode_t m
   want.mode = mode;
   want.has_type = true;
   if (dir->has(Inode::kPrivileged)) {
-    std::shared_lock loc(dir->loc);
-    TRY(at, where(state, dir));
+    LocShared loc(dir);
+    TRY(at, where(state, dir, loc));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(parent, owner_of(state, dir, at, sx));
+    TRY(parent, owner_of(state, dir, at, sx, loc));
     if (parent.mode & S_ISGID) {
       want.gid = parent.gid;
       if (S_ISDIR(mode)) want.mode |= S_ISGID;

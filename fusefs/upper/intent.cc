@@ -14,9 +14,9 @@ quota::Epoch Intent::say(int kind, const InodeKey& key, const InodeKey& dir,
   return said_;
 }
 
-InodeKey Intent::key_of_dir(Inode* dir) {
+InodeKey Intent::key_of_dir(Inode* dir, const LocHeld& loc) {
   std::lock_guard charge(dir->dir->charge);
-  const auto account = account_held(state_, dir);
+  const auto account = account_held(state_, dir, loc);
   if (account) return (*account)->key;
   change_.journal()->miss();
   return {};
@@ -26,21 +26,21 @@ InodeKey Intent::chain(Inode* dir) {
   struct Step {
     Inode* dir;
     InodeKey key;
-    std::shared_lock<SmallRwLock> loc;
+    LocShared loc;
   };
   const auto said = [&](const Inode* at) {
     return at->dir->said.load(std::memory_order_acquire) >= change_.epoch();
   };
   {
-    std::shared_lock loc(dir->loc);
-    const InodeKey key = key_of_dir(dir);
+    LocShared loc(dir);
+    const InodeKey key = key_of_dir(dir, loc);
     if (key.ino == 0 || said(dir)) return key;
   }
   // A loop, since a tree may be deeper than a stack: up to where it was said, then down again.
   std::vector<Step> way;
   const auto go_to = [&](Inode* at) {
-    std::shared_lock loc(at->loc);
-    const InodeKey key = key_of_dir(at);
+    LocShared loc(at);
+    const InodeKey key = key_of_dir(at, loc);
     way.push_back({at, key, std::move(loc)});
     return key.ino != 0 && at != state_.root && !said(at);
   };
@@ -57,7 +57,8 @@ InodeKey Intent::chain(Inode* dir) {
   return key;
 }
 
-void Intent::say_touch(Inode* inode, Account& account) {
+void Intent::say_touch(Inode* inode, Account& account, const LocHeld& loc) {
+  loc.check(inode);
   InodeKey above;
   std::string_view name;
   if (inode != state_.root && !inode->has(Inode::kParked | Inode::kDetached)) {

@@ -13,12 +13,14 @@ class Intent {
  public:
   explicit Intent(State& state)
       : state_(state), change_(state.quota ? state.quota->journal() : nullptr) {}
-  /// The charge of an upper object is about to change. The caller holds loc and account_lock.
-  Intent(State& state, Inode* inode, Account& account) : Intent(state) { touch(inode, account); }
+  /// The charge of an upper object is about to change. The caller holds account_lock, too.
+  Intent(State& state, Inode* inode, Account& account, const LocHeld& loc) : Intent(state) {
+    touch(inode, account, loc);
+  }
 
-  void touch(Inode* inode, Account& account) {
+  void touch(Inode* inode, Account& account, const LocHeld& loc) {
     if (change_.journal() == nullptr || account.said >= change_.epoch()) return;
-    say_touch(inode, account);
+    say_touch(inode, account, loc);
   }
   /// An object is about to come to lie at a name of `dir`, which is in the upper. Returns the epoch
   /// for the account of what is made there. The caller holds no loc of `dir` alone.
@@ -36,11 +38,11 @@ class Intent {
   }
 
  private:
-  void say_touch(Inode* inode, Account& account);
+  void say_touch(Inode* inode, Account& account, const LocHeld& loc);
   /// Says where `dir` and its ancestors lie. Returns its key; ino 0: it could not be had.
   quota::InodeKey chain(Inode* dir);
-  /// ino 0: it could not be had, and the journal says so. The caller holds loc.
-  quota::InodeKey key_of_dir(Inode* dir);
+  /// ino 0: it could not be had, and the journal says so.
+  quota::InodeKey key_of_dir(Inode* dir, const LocHeld& loc);
   quota::Epoch say(int kind, const quota::InodeKey& key, const quota::InodeKey& dir,
                    std::string_view name);
 

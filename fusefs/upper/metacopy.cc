@@ -19,7 +19,8 @@
 
 namespace troot::fusefs {
 
-tl::unexpected<Errno> refuse_short(State& state, Inode* inode) {
+tl::unexpected<Errno> refuse_short(State& state, Inode* inode, const LocHeld& loc) {
+  loc.check(inode);
   if (inode->has(Inode::kMetacopy)) {
     const LowerPlace& place = file_data(inode).below->place;
     state.complaints.say(state.layout.layers[place.layer].path + ": " + escape_value(place.path) +
@@ -43,18 +44,19 @@ struct Transfer {
 };
 
 Result<Transfer> prepare(State& state, Inode* inode, off_t keep) {
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   Transfer t{nullptr, Fd(), {}, {state.cannot_clone}, {}, 0};
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   TRY(to, posix::open_at(at.fd(), at.text(), O_RDWR));
-  TRY(from, file_fd(state, inode));
+  TRY(from, file_fd(state, inode, loc));
   TRY(below, posix::stat_fd(from->get()));
   t.sx = sx;
   t.to = std::move(to);
   t.from = std::move(from);
   const auto whole = static_cast<off_t>(below.stx_size);
-  if (std::min(static_cast<off_t>(sx.stx_size), keep) > whole) return refuse_short(state, inode);
+  if (std::min(static_cast<off_t>(sx.stx_size), keep) > whole)
+    return refuse_short(state, inode, loc);
   t.source.fd = t.from->get();
   t.source.size = std::min({static_cast<off_t>(sx.stx_size), whole, keep});
   t.source.whole = t.source.size == whole;
@@ -99,9 +101,9 @@ Status bring_data(State& state, const Caller& caller, Inode* inode, const CopyUp
   FileData& data = file_data(inode);
   quota::ProjId project = quota::kDefaultProject;
   {
-    std::shared_lock loc(inode->loc);
+    LocShared loc(inode);
     std::lock_guard io(data.io);
-    TRY(account, account_held(state, inode));
+    TRY(account, account_held(state, inode, loc));
     project = account->project;
   }
   const std::int64_t bytes = t.pages * quota::kPageSize;
@@ -114,10 +116,10 @@ Status bring_data(State& state, const Caller& caller, Inode* inode, const CopyUp
     (void)posix::set_times(t.to.get(), "", time_of(t.sx.stx_atime), time_of(t.sx.stx_mtime));
     return status;
   }
-  std::unique_lock loc(inode->loc);
+  LocAlone loc(inode);
   std::lock_guard io(data.io);
-  TRY(account, account_held(state, inode));
-  const Intent intent(state, inode, *account);
+  TRY(account, account_held(state, inode, loc));
+  const Intent intent(state, inode, *account, loc);
   CHECK_OK(posix::remove_xattr(t.to.get(), "", state.layout.xattr.metacopy.c_str()));
   // What is said of a file with data of its own does not matter any more.
   if (data.below->redirected)
@@ -134,17 +136,17 @@ Status bring_data(State& state, const Caller& caller, Inode* inode, const CopyUp
 }
 
 bool redirect_too_long(Inode* inode) {
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   return inode->has(Inode::kMetacopy) && inode->in_upper() &&
          file_data(inode).below->merged.size() + 1 > kMaxRedirect;
 }
 
-Status say_redirect(State& state, Inode* inode) {
+Status say_redirect(State& state, Inode* inode, const LocAlone& loc) {
   if (!inode->has(Inode::kMetacopy)) return {};
   DataBelow& below = *file_data(inode).below;
   if (below.redirected) return {};
   if (below.merged.size() + 1 > kMaxRedirect) return fail(EXDEV);
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   CHECK_OK(posix::set_xattr(at.fd(), at.text(), state.layout.xattr.redirect.c_str(),
                             "/" + below.merged));
   below.redirected = true;

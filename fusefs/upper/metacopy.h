@@ -12,12 +12,12 @@ namespace troot::fusefs {
 [[nodiscard]] Status bring_data(State& state, const Caller& caller, Inode* inode,
                                 const CopyUp& how);
 
-/// EIO, with a line in the log: the data is shorter than the object says. The caller holds loc.
-[[nodiscard]] tl::unexpected<Errno> refuse_short(State& state, Inode* inode);
+/// EIO, with a line in the log: the data is shorter than the object says.
+[[nodiscard]] tl::unexpected<Errno> refuse_short(State& state, Inode* inode, const LocHeld& loc);
 
-/// Before an upper object gets another name: a file whose data lies below says where. The caller
-/// holds loc, alone. EXDEV: the path is too long to be said.
-[[nodiscard]] Status say_redirect(State& state, Inode* inode);
+/// Before an upper object gets another name: a file whose data lies below says where. EXDEV: the
+/// path is too long to be said.
+[[nodiscard]] Status say_redirect(State& state, Inode* inode, const LocAlone& loc);
 
 /// Whether say_redirect would fail for the length of the path. Takes loc, shared.
 [[nodiscard]] bool redirect_too_long(Inode* inode);

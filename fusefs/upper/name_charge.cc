@@ -21,21 +21,22 @@ NameCharge::~NameCharge() {
 
 Status NameCharge::hold(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask) {
   if (!state_.quota || bytes == 0) return {};
-  std::shared_lock loc(dir->loc);
-  return hold_held(intent, dir, bytes, ask);
+  LocShared loc(dir);
+  return hold_held(intent, dir, bytes, ask, loc);
 }
 
-Status NameCharge::hold_held(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask) {
+Status NameCharge::hold_held(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask,
+                             const LocHeld& loc) {
   if (!state_.quota || bytes == 0) return {};
   if (state_.layout.sized_dirs) {
-    TRY(fd, dir_fd_held(state_, dir, kUpper));
+    TRY(fd, dir_fd_held(state_, dir, kUpper, loc));
     fd_ = std::move(fd);
   }
   {
     std::lock_guard charge(dir->dir->charge);
     // From here on the names are known, and each change of them is seen.
-    TRY(account, account_held(state_, dir));
-    intent.touch(dir, *account);
+    TRY(account, account_held(state_, dir, loc));
+    intent.touch(dir, *account, loc);
   }
   dir_ = dir;
   bytes_ = bytes;

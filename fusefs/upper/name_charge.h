@@ -36,7 +36,8 @@ class NameCharge {
   /// shared, and DirData::charge. EDQUOT as `ask` has it. Once for each object of this class.
   [[nodiscard]] Status hold(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask);
   /// The same for a caller that holds loc of `dir`.
-  [[nodiscard]] Status hold_held(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask);
+  [[nodiscard]] Status hold_held(Intent& intent, Inode* dir, std::int64_t bytes, quota::Ask ask,
+                                 const LocHeld& loc);
   /// The names were changed on disk.
   void keep() noexcept;
 

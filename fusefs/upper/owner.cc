@@ -23,7 +23,8 @@ mode_t without_privileges(mode_t mode) {
 
 }  // namespace
 
-Status drop_capability(State& state, Inode* inode, const Where& at) {
+Status drop_capability(State& state, Inode* inode, const Where& at, const LocHeld& loc) {
+  loc.check(inode);
   if (!inode->has(Inode::kCaps)) return {};
   const auto disk = xattr_to_disk(state, "security.capability");
   auto status = posix::remove_xattr(at.fd(), at.text(), disk->c_str());
@@ -32,8 +33,9 @@ Status drop_capability(State& state, Inode* inode, const Where& at) {
   return {};
 }
 
-Status apply_owner(State& state, Inode* inode, const Where& at, const struct statx& sx,
+Status apply_owner(State& state, const LocHeld& loc, const Where& at, const struct statx& sx,
                    const Override& want) {
+  Inode* const inode = loc.inode();
   TRY(overridden, set_owner(state, at.fd(), at.text(), sx, want, inode->has(Inode::kOverride)));
   if (overridden) {
     inode->set(Inode::kOverride);
@@ -43,7 +45,9 @@ Status apply_owner(State& state, Inode* inode, const Where& at, const struct sta
   return {};
 }
 
-Result<Override> owner_of(State& state, Inode* inode, const Where& at, const struct statx& sx) {
+Result<Override> owner_of(State& state, Inode* inode, const Where& at, const struct statx& sx,
+                          const LocHeld& loc) {
+  loc.check(inode);
   Override disk;
   disk.uid = sx.stx_uid;
   disk.gid = sx.stx_gid;
@@ -130,24 +134,24 @@ Override owner_after(Override owner, const SetAttr& set) {
   return owner;
 }
 
-Status set_permissions(State& state, Inode* inode, mode_t bits) {
-  TRY(at, where(state, inode));
+Status set_permissions(State& state, Inode* inode, mode_t bits, const LocHeld& loc) {
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(owner, owner_of(state, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx, loc));
   owner.mode = (owner.mode & ~static_cast<mode_t>(0777)) | bits;
-  return apply_owner(state, inode, at, sx, owner);
+  return apply_owner(state, loc, at, sx, owner);
 }
 
 Result<bool> kill_privileges(State& state, Inode* inode) {
-  std::shared_lock loc(inode->loc);
-  TRY(at, where(state, inode));
+  LocShared loc(inode);
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(owner, owner_of(state, inode, at, sx));
+  TRY(owner, owner_of(state, inode, at, sx, loc));
   Override want = owner;
   want.mode = without_privileges(want.mode);
   const bool killed = want.mode != owner.mode || inode->has(Inode::kCaps);
-  CHECK_OK(drop_capability(state, inode, at));
-  if (want.mode != owner.mode) CHECK_OK(apply_owner(state, inode, at, sx, want));
+  CHECK_OK(drop_capability(state, inode, at, loc));
+  if (want.mode != owner.mode) CHECK_OK(apply_owner(state, loc, at, sx, want));
   // A sgid that stays goes by a later write, if an ACL lets the group execute meanwhile.
   if (!(want.mode & (S_ISUID | S_ISGID))) inode->clear(Inode::kPrivileged);
   return killed;

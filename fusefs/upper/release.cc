@@ -27,9 +27,9 @@ void discard(State& state, Inode* inode) {
   Account account;
   bool known = false;
   if (!links_left && (state.quota || inode->is_symlink())) {
-    std::shared_lock loc(inode->loc);
+    LocShared loc(inode);
     std::lock_guard io(file_data(inode).io);
-    if (const auto loaded = account_held(state, inode)) {
+    if (const auto loaded = account_held(state, inode, loc)) {
       account = **loaded;
       known = true;
     }
@@ -70,7 +70,7 @@ void unref(State& state, Inode* inode, std::uint64_t amount) noexcept {
     // The directory is pinned meanwhile: a rename may take this inode, and its pin, elsewhere.
     Inode* parent = nullptr;
     {
-      std::shared_lock loc(inode->loc);
+      LocShared loc(inode);
       parent = inode->parent;
       if (parent == nullptr) return;  // the root is never given back
       pin(parent);
@@ -79,7 +79,7 @@ void unref(State& state, Inode* inode, std::uint64_t amount) noexcept {
     {
       std::unique_lock names(parent->dir->lock);
       {
-        std::shared_lock loc(inode->loc);
+        LocShared loc(inode);
         moved = inode->parent != parent;
       }
       if (!moved) {

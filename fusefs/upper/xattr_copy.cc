@@ -8,7 +8,8 @@
 
 namespace troot::fusefs {
 
-Result<std::string> lower_xattrs(State& state, Inode* inode, const Where& at) {
+Result<std::string> lower_xattrs(State& state, Inode* inode, const Where& at, const LocHeld& loc) {
+  loc.check(inode);
   // The kernel has asked for security.capability of a file that is about to be written.
   if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return std::string();
   TRY(list, posix::list_xattr(at.fd(), at.text()));

@@ -7,8 +7,9 @@
 namespace troot::fusefs {
 
 /// The names of the xattrs of a lower object, as list_xattr has them; empty if none of them is
-/// shown. The caller holds loc.
-[[nodiscard]] Result<std::string> lower_xattrs(State& state, Inode* inode, const Where& at);
+/// shown.
+[[nodiscard]] Result<std::string> lower_xattrs(State& state, Inode* inode, const Where& at,
+                                               const LocHeld& loc);
 /// Copies the shown ones of `list`, of a lower object, to an object in the stage. Returns the bytes
 /// they count for.
 [[nodiscard]] Result<std::int64_t> copy_xattrs(State& state, const Where& from,

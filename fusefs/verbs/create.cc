@@ -139,8 +139,8 @@ Result<Entry> introduce(State& state, Inode* dir, Name* name, const FdHandle& di
     if (state.layout.config.noatime) posix::leave_atime(made.opened.get());
     (void)state.fds.files.put(FdCache::key(inode->slot, kUpper), std::move(made.opened));
   }
-  std::shared_lock loc(inode->loc);
-  auto st = attr_held(state, inode, Where{dirfd, CName(name->view())}, made.sx);
+  LocShared loc(inode);
+  auto st = attr_held(state, inode, Where{dirfd, CName(name->view())}, made.sx, loc);
   loc.unlock();
   if (!st) {
     // Only the reply failed; the object is there and will be looked up again.

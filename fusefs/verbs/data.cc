@@ -23,11 +23,11 @@ Result<std::size_t> verbs::read(State& state, NodeId id, off_t offset, std::span
   std::uint16_t layer = kUpper;
   bool lies_below = false;
   {
-    std::shared_lock loc(inode->loc);
+    LocShared loc(inode);
     lies_below = inode->has(Inode::kMetacopy);
     if (lies_below) {
       // The size is the topmost object's, whatever lies below.
-      TRY(at, where(state, inode));
+      TRY(at, where(state, inode, loc));
       TRY(sx, posix::stat_at(at.fd(), at.text()));
       const auto left = std::max<off_t>(0, static_cast<off_t>(sx.stx_size) - offset);
       into = into.first(std::min(into.size(), static_cast<std::size_t>(left)));
@@ -36,7 +36,7 @@ Result<std::size_t> verbs::read(State& state, NodeId id, off_t offset, std::span
       if (is_shown_empty(state, inode)) return std::size_t{0};
       return fail(EACCES);
     }
-    TRY(opened, file_fd(state, inode));
+    TRY(opened, file_fd(state, inode, loc));
     fd = std::move(opened);
     layer = data_layer(inode);
   }
@@ -44,8 +44,8 @@ Result<std::size_t> verbs::read(State& state, NodeId id, off_t offset, std::span
   state.streams.passed(FdCache::key(inode->slot, layer), fd->get(), offset, done,
                        layer == kUpper ? Streams::Owner::kMount : Streams::Owner::kHost);
   if (!lies_below || done == into.size()) return done;
-  const std::shared_lock loc(inode->loc);
-  return refuse_short(state, inode);
+  LocShared loc(inode);
+  return refuse_short(state, inode, loc);
 }
 
 Result<Written> verbs::write(State& state, const Caller& caller, NodeId id, off_t offset,
@@ -82,9 +82,9 @@ Result<Written> verbs::write(State& state, const Caller& caller, NodeId id, off_
 Result<off_t> verbs::lseek(State& state, NodeId id, off_t offset, int whence) {
   TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kUnreadable) && !inode->in_upper()) return fail(ENXIO);
-  TRY(fd, file_fd(state, inode));
+  TRY(fd, file_fd(state, inode, loc));
   return posix::seek(fd->get(), offset, whence);
 }
 

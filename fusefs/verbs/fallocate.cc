@@ -50,8 +50,8 @@ struct Allocation {
 };
 
 /// A dense file that stays dense: what is asked for begins where it ends, or lies inside.
-Status preallocate_dense(State& state, Inode* inode, FileData& data, int fd,
-                         const Allocation& wanted) {
+Status preallocate_dense(State& state, const OpenUpper& file, const Allocation& wanted) {
+  const auto [inode, data, fd] = file;
   const auto [mode, offset, length, ask] = wanted;
   const std::int64_t had = quota::pages_of(data.size), end = quota::pages_of(offset + length);
   TRY(reservation, reserve(state, data.account.project,
@@ -68,23 +68,25 @@ Status preallocate_dense(State& state, Inode* inode, FileData& data, int fd,
 }
 
 /// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
-Status preallocate(State& state, Inode* inode, FileData& data, int fd, const Allocation& wanted) {
+Status preallocate(State& state, const OpenUpper& file, const Allocation& wanted,
+                   const LocHeld& loc) {
+  const auto [inode, data, fd] = file;
   const auto [mode, offset, length, ask] = wanted;
   const std::int64_t first = offset / quota::kPageSize, end = quota::pages_of(offset + length);
   const std::int64_t had = quota::pages_of(data.size);
   const bool keeps = (mode & FALLOC_FL_KEEP_SIZE) != 0;
   if (!inode->has(Inode::kSparse) && (end <= had || (!keeps && first <= had)))
-    return preallocate_dense(state, inode, data, fd, wanted);
-  if (!inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(state, inode, data));
+    return preallocate_dense(state, file, wanted);
+  if (!inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(state, inode, data, loc));
   TRY(held, held_ranges(space_of(state, data, fd), first, end));
   const Held before{first, end, count_of(held)};
   TRY(reservation, reserve(state, data.account.project,
                            {(end - first - before.pages) * quota::kPageSize, 0}, ask));
   // Of a file that keeps its size the last page alone is looked after.
   const Gap gap(state, inode, data, fd, keeps ? std::min(first, had) : first);
-  const auto status = with_range(state, inode, data, {first, end - first}, [&]() -> Status {
-    auto done = posix::allocate(fd, wanted.mode, wanted.offset, wanted.length);
-    if (!done) take_back(space_of(state, data, fd), held, first, end);
+  const auto status = with_range(state, loc, data, {first, end - first}, [&]() -> Status {
+    auto done = posix::allocate(file.fd, wanted.mode, wanted.offset, wanted.length);
+    if (!done) take_back(space_of(state, file.data, file.fd), held, first, end);
     return done;
   });
   if (!status) {
@@ -100,39 +102,42 @@ Status preallocate(State& state, Inode* inode, FileData& data, int fd, const All
 
 /// ext4 does nothing for a punch behind the end of a file, and says that it did. A truncation to
 /// the size that the file has frees all that lies there: right where all of it was meant.
-void free_behind(State& state, Inode* inode, FileData& data, int fd, PageRange meant) {
+void free_behind(State& state, const OpenUpper& file, PageRange meant, const LocHeld& loc) {
+  const auto [inode, data, fd] = file;
   const std::int64_t behind = quota::pages_of(data.size);
   if (meant.end() <= behind) return;
-  const SpaceOf file = space_of(state, data, fd);
-  const auto there = held_pages(file, std::max(meant.first, behind), meant.end());
+  const SpaceOf space = space_of(state, data, fd);
+  const auto there = held_pages(space, std::max(meant.first, behind), meant.end());
   if (!there || *there == 0) return;
-  const auto all = held_pages(file, behind, INT64_MAX / quota::kPageSize / 2);
+  const auto all = held_pages(space, behind, INT64_MAX / quota::kPageSize / 2);
   if (!all || *all != *there) return;
-  (void)without_range(state, inode, data, meant, [&] { return posix::truncate(fd, data.size); });
+  (void)without_range(state, loc, data, meant,
+                      [&] { return posix::truncate(file.fd, file.data.size); });
 }
 
-Status punch(State& state, Inode* inode, FileData& data, int fd, off_t offset, off_t length) {
+Status punch(State& state, const OpenUpper& file, off_t offset, off_t length, const LocHeld& loc) {
+  const auto [inode, data, fd] = file;
   // Whole pages go, and the last one of the file if the hole goes on behind it; the edges are
   // zeroed and stay.
   const off_t stop = offset + length;
   const std::int64_t first = quota::pages_of(offset);
   const std::int64_t end = stop >= data.size ? quota::pages_of(stop) : stop / quota::kPageSize;
   const bool frees = end > first && first < quota::pages_of(data.size);
-  if (frees && !inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(state, inode, data));
+  if (frees && !inode->has(Inode::kSparse)) CHECK_OK(mark_sparse(state, inode, data, loc));
   Held before{offset / quota::kPageSize, quota::pages_of(stop), 0};
   if (inode->has(Inode::kSparse)) {
     TRY(pages, held_pages(space_of(state, data, fd), before.first, before.end));
     before.pages = pages;
   }
   const auto free = [&] {
-    return posix::allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    return posix::allocate(file.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
   };
   if (!inode->has(Inode::kSparse)) return free();
   // tmpfs keeps a page of which a part was meant, also where the file ends before it.
   const std::int64_t gone = state.layout.space == SpaceKind::kExact ? stop / quota::kPageSize : end;
   const PageRange cut{first, std::max<std::int64_t>(0, gone - first)};
-  const auto status = cut.count == 0 ? free() : without_range(state, inode, data, cut, free);
-  if (status && end > first) free_behind(state, inode, data, fd, {first, end - first});
+  const auto status = cut.count == 0 ? free() : without_range(state, loc, data, cut, free);
+  if (status && end > first) free_behind(state, file, {first, end - first}, loc);
   quota::Reservation none;
   settle_part(state, inode, data, fd, before, none);
   return status;
@@ -161,13 +166,14 @@ Status verbs::fallocate(State& state, const Caller& caller, NodeId id, int mode,
   CHECK_OK(ensure_upper(state, caller, inode));
   CHECK_OK(lose_privileges(state, caller, inode));
   FileData& data = file_data(inode);
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   std::lock_guard io(data.io);
-  TRY(account, account_held(state, inode));
-  TRY(fd, file_fd(state, inode));
-  const Intent intent(state, inode, *account);
-  if (mode & FALLOC_FL_PUNCH_HOLE) return punch(state, inode, data, fd->get(), offset, length);
-  return preallocate(state, inode, data, fd->get(), {mode, offset, length, caller.ask()});
+  TRY(account, account_held(state, inode, loc));
+  TRY(fd, file_fd(state, inode, loc));
+  const Intent intent(state, inode, *account, loc);
+  const OpenUpper file{inode, data, fd->get()};
+  if (mode & FALLOC_FL_PUNCH_HOLE) return punch(state, file, offset, length, loc);
+  return preallocate(state, file, {mode, offset, length, caller.ask()}, loc);
 }
 
 Result<std::size_t> verbs::copy_file_range(State& state, const Caller& caller, NodeId from,
@@ -180,9 +186,9 @@ Result<std::size_t> verbs::copy_file_range(State& state, const Caller& caller, N
   CHECK_OK(ensure_upper(state, caller, target));
   FdHandle fd;
   {
-    std::shared_lock loc(source->loc);
+    LocShared loc(source);
     if (source->has(Inode::kUnreadable) && !source->in_upper()) return std::size_t{0};
-    TRY(opened, file_fd(state, source));
+    TRY(opened, file_fd(state, source, loc));
     fd = std::move(opened);
   }
   TRY(st, attr(state, source));

@@ -25,9 +25,9 @@ Result<struct stat> verbs::getattr(State& state, NodeId id) {
 
 Result<std::string> verbs::readlink(State& state, NodeId id) {
   TRY(inode, find(state, id));
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (!inode->is_symlink()) return fail(EINVAL);
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   return posix::readlink_at(at.fd(), at.text());
 }
 

@@ -48,8 +48,9 @@ Status unpark(State& state, Inode* inode, Inode* dir, const FdHandle& dirfd, Nam
   return {};
 }
 
-/// The kernel may know the object by several names from now on. The caller holds loc.
-void mark_linked(State& state, Inode* inode, const struct statx& sx) {
+/// The kernel may know the object by several names from now on.
+void mark_linked(State& state, Inode* inode, const struct statx& sx, const LocAlone& loc) {
+  loc.check(inode);
   FileData& data = file_data(inode);
   {
     std::lock_guard io(data.io);  // a write that goes on holds no loc
@@ -58,11 +59,11 @@ void mark_linked(State& state, Inode* inode, const struct statx& sx) {
   add_link_key(state, inode, link_key(sx));
 }
 
-/// The reply to a link. The caller holds loc.
-Result<Entry> linked_entry(State& state, Inode* inode) {
-  TRY(at, where(state, inode));
+/// The reply to a link.
+Result<Entry> linked_entry(State& state, Inode* inode, const LocHeld& loc) {
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(st, attr_held(state, inode, at, sx));
+  TRY(st, attr_held(state, inode, at, sx, loc));
   return Entry{inode->id(), st};
 }
 
@@ -95,27 +96,27 @@ Result<Entry> verbs::link(State& state, const Caller& caller, NodeId id, NodeId 
     (void)intent.appear(dir, text);
     NameCharge charge(state);
     CHECK_OK(charge.hold(intent, dir, name.growth(), caller.ask()));
-    std::unique_lock loc(inode->loc);
-    TRY(at, where(state, inode));
+    LocAlone loc(inode);
+    TRY(at, where(state, inode, loc));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
     if (project.inherit) {
       std::lock_guard io(file_data(inode).io);
-      TRY(account, account_held(state, inode));
+      TRY(account, account_held(state, inode, loc));
       if (account->project != project.project) return fail(EXDEV);  // quota.md rule 4
     }
     if (inode->has(Inode::kParked) && sx.stx_nlink == 1) {
       CHECK_OK(unpark(state, inode, dir, dirfd, name.get(), old_parent));
     } else {
-      CHECK_OK(say_redirect(state, inode));
+      CHECK_OK(say_redirect(state, inode, loc));
       const bool indexed = inode->has(Inode::kIndexed);
-      if (indexed) CHECK_OK(say_nlink(state, inode, NlinkBase::kLinks));
+      if (indexed) CHECK_OK(say_nlink(state, inode, NlinkBase::kLinks, loc));
       CHECK_OK(make_link(state, at, dirfd->get(), name.get()));
       if (indexed) ++file_data(inode).index->nlink;
-      mark_linked(state, inode, sx);
+      mark_linked(state, inode, sx, loc);
     }
     charge.keep();
     name.keep(static_cast<mode_t>(inode->type) << 12);
-    entry = linked_entry(state, inode);
+    entry = linked_entry(state, inode, loc);
     if (entry) inode->refs.fetch_add(1, std::memory_order_acq_rel);
   }
   if (old_parent != nullptr) unref(state, old_parent, Inode::kPin);

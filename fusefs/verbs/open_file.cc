@@ -22,8 +22,8 @@ Result<OpenFile> verbs::open_file(State& state, NodeId id, Access access) {
   TRY(inode, find(state, id));
   // What is accounted must pass through here.
   if (state.quota || !has_upper_data(inode)) return OpenFile{};
-  const std::shared_lock loc(inode->loc);
-  TRY(fd, file_fd(state, inode));
+  LocShared loc(inode);
+  TRY(fd, file_fd(state, inode, loc));
   // Lowers are opened for reading alone. So this holds whatever was decided above: no file of a
   // lower gets into hands that might write to it.
   const int flags = ::fcntl(fd->get(), F_GETFL);
@@ -41,15 +41,15 @@ Result<OpenFile> verbs::open_file(State& state, NodeId id, Access access) {
 Status verbs::close_file(State& state, NodeId id) {
   TRY(inode, find(state, id));
   if (!inode->has(Inode::kPassed) || inode->has(Inode::kSparse)) return {};
-  const std::shared_lock loc(inode->loc);
-  TRY(at, where(state, inode));
+  LocShared loc(inode);
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   const std::int64_t dense = quota::dense_charge(static_cast<std::int64_t>(sx.stx_size));
   if (static_cast<std::int64_t>(sx.stx_blocks) * 512 >= dense) return {};
   FileData& data = file_data(inode);
   const std::lock_guard io(data.io);
   if (inode->has(Inode::kSparse)) return {};
-  return mark_sparse(state, inode, data);
+  return mark_sparse(state, inode, data, loc);
 }
 
 bool verbs::times_move_unseen(const State& state, NodeId id) noexcept {

@@ -25,13 +25,15 @@ Status store_project(State& state, const Where& at, const ProjectAttr& p) {
 }
 
 /// Gives an upper object its id: the charge moves first, and back if the disk refuses (quota.md
-/// rule 3).
-Status change_project(State& state, Inode* inode, Account& account, const ProjectAttr& next,
-                      quota::Ask ask) {
-  TRY(at, where(state, inode));
+/// rule 3). The caller holds account_lock.
+Status change_project(State& state, Inode* inode, const ProjectAttr& next, quota::Ask ask,
+                      const LocHeld& loc) {
+  TRY(loaded, account_held(state, inode, loc));
+  Account& account = *loaded;
+  TRY(at, where(state, inode, loc));
   const quota::ProjId old = account.project;
   const quota::Usage amount{account.bytes(), 1};
-  const Intent intent(state, inode, account);
+  const Intent intent(state, inode, account, loc);
   if (state.quota && old != next.project)
     CHECK_OK(state.quota->transfer(old, next.project, amount, ask));
   if (auto status = store_project(state, at, next); !status) {
@@ -51,10 +53,10 @@ Status change_project(State& state, Inode* inode, Account& account, const Projec
 Result<ProjectAttr> verbs::project(State& state, NodeId id) {
   TRY(inode, find(state, id));
   if (!inode->in_upper()) return ProjectAttr{};
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return ProjectAttr{};
   std::lock_guard charge(account_lock(inode));
-  TRY(account, account_held(state, inode));
+  TRY(account, account_held(state, inode, loc));
   return ProjectAttr{account->project, account->inherit};
 }
 
@@ -71,11 +73,10 @@ Status verbs::set_project(State& state, const Caller& caller, NodeId id, const P
   std::unique_lock<SmallRwLock> names;
   if (inode->is_dir())
     names = std::unique_lock(inode->dir->lock);  // children inherit under this lock
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
   std::lock_guard charge(account_lock(inode));
-  TRY(account, account_held(state, inode));
-  return change_project(state, inode, *account, next, caller.ask(how));
+  return change_project(state, inode, next, caller.ask(how), loc);
 }
 
 }  // namespace troot::fusefs

@@ -20,9 +20,9 @@ namespace {
 Result<struct stat> found_attr(State& state, Inode* dir, const Name* name, Inode* inode,
                                const std::optional<struct statx>& sx) {
   if (!sx || dir->has(Inode::kClosed)) return attr(state, inode);
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   TRY(fd, dir_fd(state, dir, name->layer));
-  return attr_held(state, inode, Where{std::move(fd), CName(name->view())}, *sx);
+  return attr_held(state, inode, Where{std::move(fd), CName(name->view())}, *sx, loc);
 }
 
 /// The entry for "." or "..", which count no lookup in a listing.
@@ -34,7 +34,7 @@ bool dots(Inode* dir, std::uint64_t& cookie, const DirSink& sink) {
   if (cookie < kDotDotCookie) {
     std::uint64_t ino = dir->ino;
     {
-      std::shared_lock loc(dir->loc);
+      LocShared loc(dir);
       if (dir->parent != nullptr) ino = dir->parent->ino;
     }
     if (!sink({"..", ino, DT_DIR, kDotDotCookie, {}})) return false;
@@ -54,8 +54,8 @@ unsigned char shown_type(const State& state, const Name* name) {
 Result<struct stat> see(State& state, Inode* inode) {
   std::optional<Where> at;
   {
-    std::shared_lock loc(inode->loc);
-    TRY(found, where(state, inode));
+    LocShared loc(inode);
+    TRY(found, where(state, inode, loc));
     at.emplace(std::move(found));
   }
   TRY(seen, posix::stat_anew(at->fd(), at->text()));
@@ -72,7 +72,7 @@ Result<Entry> verbs::lookup(State& state, NodeId parent, std::string_view text) 
   if (text == "." || text == "..") {
     Inode* inode = dir;
     {
-      std::shared_lock loc(dir->loc);
+      LocShared loc(dir);
       if (text == ".." && dir->parent != nullptr) inode = dir->parent;
       inode->refs.fetch_add(1, std::memory_order_acq_rel);
     }

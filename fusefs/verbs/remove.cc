@@ -56,11 +56,12 @@ Status take_out(State& state, int dirfd, const Name* name, int to_dirfd, const c
 }
 
 /// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
-Status take_off(State& state, Inode* inode, int dirfd, const Name* name) {
+Status take_off(State& state, Inode* inode, int dirfd, const Name* name, const LocAlone& loc) {
+  loc.check(inode);
   if (inode->has(Inode::kIndexed)) {
-    CHECK_OK(say_nlink(state, inode, NlinkBase::kLinks));
+    CHECK_OK(say_nlink(state, inode, NlinkBase::kLinks, loc));
     CHECK_OK(remove_link(state, dirfd, name));
-    drop_alias(state, inode);
+    drop_alias(state, inode, loc);
     return {};
   }
   if (name->layer != kUpper && !inode->in_upper()) return make_whiteout(state, dirfd, name->text);
@@ -73,14 +74,22 @@ Status take_off(State& state, Inode* inode, int dirfd, const Name* name) {
   return remove_link(state, dirfd, name);
 }
 
+/// Where a name is: the directory, its descriptor in the upper, the name in its table.
+struct NameAt {
+  Inode* dir;
+  int dirfd;
+  Name* name;
+};
+
 /// The same, with what the name is charged in its directory.
-Status unlink_object(State& state, Inode* inode, Inode* dir, int dirfd, Name* name) {
+Status unlink_object(State& state, Inode* inode, const NameAt& at, const LocAlone& loc) {
+  const auto [dir, dirfd, name] = at;
   if (inode->has(Inode::kIndexed) && name->layer != kUpper)
-    CHECK_OK(add_alias(state, inode, dir, dirfd, name));
+    CHECK_OK(add_alias(state, loc, dir, dirfd, name));
   Intent intent(state);
   NameCharge charge(state);
   CHECK_OK(charge.hold(intent, dir, NameCharge::of_removal(name), quota::Enforce::kForce));
-  CHECK_OK(take_off(state, inode, dirfd, name));
+  CHECK_OK(take_off(state, inode, dirfd, name, loc));
   charge.keep();
   return {};
 }
@@ -114,7 +123,7 @@ Status verbs::unlink(State& state, NodeId parent, std::string_view text) {
       std::unique_lock names(dir->dir->lock, std::adopt_lock);
       TRY(found, instantiate(state, dir, name, nullptr));
       inode = found;
-      std::unique_lock loc(inode->loc);
+      LocAlone loc(inode);
       auto dirfd = dir_fd(state, dir, kUpper);
       again = !counted && needs_count(inode);
       if (inode->is_dir()) {
@@ -122,8 +131,8 @@ Status verbs::unlink(State& state, NodeId parent, std::string_view text) {
       } else if (!dirfd) {
         status = fail(dirfd.error());
       } else if (!again) {
-        status = unlink_object(state, inode, dir, (*dirfd)->get(), name);
-        if (status) detach(state, dir, name, inode);
+        status = unlink_object(state, inode, {dir, (*dirfd)->get(), name}, loc);
+        if (status) detach(state, dir, name, inode, loc);
       }
     }
     // One that may not be read cannot be had; then the names that stay show too many.
@@ -145,12 +154,12 @@ Status verbs::rmdir(State& state, NodeId parent, std::string_view text) {
     std::unique_lock child_names(inode->dir->lock);
     TRY(empty, shows_nothing(state, inode));
     if (!empty) return fail(ENOTEMPTY);
-    std::unique_lock loc(inode->loc);
+    LocAlone loc(inode);
     TRY(dirfd, dir_fd(state, dir, kUpper));
     Account* account = nullptr;
     if (inode->in_upper()) {
       std::lock_guard charge(account_lock(inode));
-      TRY(loaded, account_held(state, inode));
+      TRY(loaded, account_held(state, inode, loc));
       account = loaded;
     }
     Intent intent(state);
@@ -161,7 +170,7 @@ Status verbs::rmdir(State& state, NodeId parent, std::string_view text) {
     charge.keep();
     bury(state, inode, last, account);
     if (account != nullptr && intent.outdated()) intent.bury(*account, dir, text);
-    detach(state, dir, name, inode);
+    detach(state, dir, name, inode, loc);
     return {};
   };
   Status status;

@@ -69,7 +69,7 @@ Target Rename::target() const {
 }
 
 /// True: a whiteout lies where the object was.
-Result<bool> Rename::move_on_disk() {
+Result<bool> Rename::move_on_disk(const LocPair& locs) {
   const bool leave_whiteout = from_.below();
   const char* from = from_.name->text;
   const CName to(to_.text);
@@ -83,7 +83,7 @@ Result<bool> Rename::move_on_disk() {
   }
   // The victim stays readable for those who have it open: a second link waits in the parking place.
   const bool indexed = to_.inode != nullptr && to_.inode->has(Inode::kIndexed);
-  if (indexed) CHECK_OK(say_nlink(state_, to_.inode, NlinkBase::kLinks));
+  if (indexed) CHECK_OK(say_nlink(state_, to_.inode, NlinkBase::kLinks, locs.of(to_.inode)));
   const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() &&
                     to_.inode->name == to_.name && !indexed;
   const CName parked = park ? parked_name(to_.inode) : CName("");
@@ -96,7 +96,7 @@ Result<bool> Rename::move_on_disk() {
     if (park) (void)posix::unlink(state_.work.parked.get(), parked.get());
     return fail(status.error());
   }
-  if (indexed) drop_alias(state_, to_.inode);
+  if (indexed) drop_alias(state_, to_.inode, locs.of(to_.inode));
   if (park) {
     to_.inode->set(Inode::kParked);
     state_.counts.parked.fetch_add(1, std::memory_order_relaxed);
@@ -151,9 +151,9 @@ Status Rename::move() {
     victim_names = std::unique_lock(to_.inode->dir->lock);
   CHECK_OK(clear_victim());
   if (victim_names.owns_lock() && to_.inode->in_upper()) {
-    std::shared_lock loc(to_.inode->loc);
+    LocShared loc(to_.inode);
     std::lock_guard charge(account_lock(to_.inode));
-    TRY(account, account_held(state_, to_.inode));
+    TRY(account, account_held(state_, to_.inode, loc));
     victim_account = *account;
     charged = true;
   }
@@ -167,7 +167,7 @@ Status Rename::move() {
   say();
   {
     const LocPair locs(from_.inode, to_.inode);
-    TRY(whiteout_left, move_on_disk());
+    TRY(whiteout_left, move_on_disk(locs));
     gains.keep();
     if (!whiteout_left) loses.keep();
     if (victim_names.owns_lock())

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,14 +34,17 @@ struct End {
 /// them meet at the same two inodes: the order is that of the slots.
 class LocPair {
  public:
-  LocPair(Inode* a, Inode* b) {
-    if (b != nullptr && b->slot < a->slot) std::swap(a, b);
-    first_ = std::unique_lock(a->loc);
-    if (b != nullptr) second_ = std::unique_lock(b->loc);
+  /// `b`: null, or another one.
+  LocPair(Inode* a, Inode* b)
+      : first_(b != nullptr && b->slot < a->slot ? b : a),
+        second_(b != nullptr && b->slot < a->slot ? a : b) {}
+  /// The one of `inode`, which is of the pair.
+  [[nodiscard]] const LocAlone& of(const Inode* inode) const {
+    return first_.is_of(inode) ? first_ : second_;
   }
 
  private:
-  std::unique_lock<SmallRwLock> first_, second_;
+  LocAlone first_, second_;
 };
 
 class Rename {
@@ -80,7 +84,7 @@ class Rename {
   Status fit_dir(Inode* dir, const End& at);
   Status clear_victim();
   Status charge_names(Intent& intent, NameCharge& gains, NameCharge& loses);
-  Result<bool> move_on_disk();
+  Result<bool> move_on_disk(const LocPair& locs);
   [[nodiscard]] Target target() const;
   void move_in_memory(bool whiteout_left);
   void drop_lookups() {

@@ -25,7 +25,7 @@ namespace {
 /// a Status that a lock comes with it.
 Status check_seen(State& state, Inode* dir) NO_THREAD_SAFETY_ANALYSIS {
   {
-    std::shared_lock loc(dir->loc);
+    LocShared loc(dir);
     if (dir->dir->layers.pure_upper()) return {};
   }
   CHECK_OK(lock_loaded_shared(state, dir));
@@ -51,9 +51,9 @@ Status Rename::look(End& end) {
 /// Links an indexed object to a name that lies below only, so that the name can go or move.
 Status Rename::fit_links(End& end) {
   if (end.inode == nullptr || !end.inode->has(Inode::kIndexed)) return {};
-  std::unique_lock loc(end.inode->loc);
+  LocAlone loc(end.inode);
   if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
-  return add_alias(state_, end.inode, end.dir, end.fd->get(), end.name);
+  return add_alias(state_, loc, end.dir, end.fd->get(), end.name);
 }
 
 /// A file whose data lies below says where, before it moves. No other loc is held alone meanwhile:
@@ -61,8 +61,8 @@ Status Rename::fit_links(End& end) {
 /// above it (which the kernel asks of nobody, and the upper refuses).
 Status Rename::fit_data(const End& end) {
   if (!end.inode->has(Inode::kMetacopy)) return {};
-  const std::unique_lock loc(end.inode->loc);
-  return say_redirect(state_, end.inode);
+  LocAlone loc(end.inode);
+  return say_redirect(state_, end.inode, loc);
 }
 
 /// Without exclusive locks: brings what moves and where it goes into the upper, which may take
@@ -82,7 +82,7 @@ Status Rename::prepare() {
       return {};
     }
     if (end.inode->is_dir() && state_.layout.config.redirect_dir != RedirectDir::kOn) {
-      std::shared_lock loc(end.inode->loc);
+      LocShared loc(end.inode);
       if (!end.inode->dir->layers.pure_upper()) return fail(EXDEV);
     }
     if (end.inode->is_dir()) CHECK_OK(check_seen(state_, end.inode));
@@ -103,9 +103,9 @@ Status Rename::prepare() {
 Status Rename::check_project(const End& into, Inode* moved) {
   TRY(project, inherited(state_, into.dir));
   if (!project.inherit) return {};
-  std::shared_lock loc(moved->loc);
+  LocShared loc(moved);
   std::lock_guard charge(account_lock(moved));
-  TRY(account, account_held(state_, moved));
+  TRY(account, account_held(state_, moved, loc));
   return account->project == project.project ? Status{} : fail(EXDEV);
 }
 
@@ -157,7 +157,7 @@ Status Rename::fit_dir(Inode* dir, const End& at) {
       moved->places.push_back({layers[i], place_in(state_, dir, layers[i])});
     TRY(redirect, redirect_for(moved->path, at.dir));
     CHECK_OK(posix::set_xattr(fd->get(), ".", state_.layout.xattr.redirect.c_str(), redirect));
-    std::unique_lock loc(dir->loc);
+    LocAlone loc(dir);
     dir->dir->moved = std::move(moved);
     return {};
   }

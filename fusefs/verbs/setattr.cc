@@ -33,10 +33,10 @@ Status change_acl(State& state, const Where& at, mode_t mode) {
 /// An upper object's attributes before a change, which may have to be put back.
 class Former {
  public:
-  static Result<Former> of(State& state, Inode* inode) {
-    TRY(at, where(state, inode));
+  static Result<Former> of(State& state, Inode* inode, const LocHeld& loc) {
+    TRY(at, where(state, inode, loc));
     TRY(sx, posix::stat_at(at.fd(), at.text()));
-    TRY(owner, owner_of(state, inode, at, sx));
+    TRY(owner, owner_of(state, inode, at, sx, loc));
     Former former(state, inode, std::move(at), sx, owner);
     if (inode->has(Inode::kCaps))
       CHECK_OK(former.keep(*xattr_to_disk(state, "security.capability")));
@@ -45,9 +45,9 @@ class Former {
   }
 
   /// A disk that refuses this as well keeps what it has: the failure is reported in any case.
-  void put_back(const SetAttr& set) {
+  void put_back(const SetAttr& set, const LocHeld& loc) {
     if (const auto now = posix::stat_at(at_.fd(), at_.text()))
-      (void)apply_owner(state_, inode_, at_, *now, owner_);
+      (void)apply_owner(state_, loc, at_, *now, owner_);
     for (const auto& [name, value] : xattrs_) {
       if (!posix::set_xattr(at_.fd(), at_.text(), name.c_str(), value)) continue;
       if (name.ends_with("security.capability")) inode_->set(Inode::kCaps);
@@ -88,57 +88,58 @@ Status touch_symlink(const Former& former) {
                           {sx.stx_mtime.tv_sec, sx.stx_mtime.tv_nsec});
 }
 
-Status change_owner(State& state, Inode* inode, const Former& former, const SetAttr& set) {
+Status change_owner(State& state, Inode* inode, const Former& former, const SetAttr& set,
+                    const LocHeld& loc) {
   const Where& at = former.at();
   const Override want = owner_after(former.owner(), set);
-  if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(state, inode, at));
+  if ((set.uid || set.gid) && !inode->is_dir()) CHECK_OK(drop_capability(state, inode, at, loc));
   if (want == former.owner()) {
     // Nothing changes but ctime, which chmod to the same value moves.
     if (inode->is_symlink()) return touch_symlink(former);
     return posix::chmod(at.fd(), at.text(), former.sx().stx_mode & 07777);
   }
   if (set.mode && inode->has(Inode::kAccessAcl)) CHECK_OK(change_acl(state, at, want.mode));
-  CHECK_OK(apply_owner(state, inode, at, former.sx(), want));
+  CHECK_OK(apply_owner(state, loc, at, former.sx(), want));
   return inode->is_symlink() ? touch_symlink(former) : Status{};
 }
 
-Status change_times(State& state, Inode* inode, const SetAttr& set) {
-  TRY(at, where(state, inode));
+Status change_times(State& state, Inode* inode, const SetAttr& set, const LocHeld& loc) {
+  TRY(at, where(state, inode, loc));
   // A copy-up below a directory puts back what it found here.
   std::unique_lock<decltype(DirData::charge)> times;
   if (inode->is_dir()) times = std::unique_lock(inode->dir->charge);
   return posix::set_times(at.fd(), at.text(), set.atime.value_or(kOmit), set.mtime.value_or(kOmit));
 }
 
-Status change_size(State& state, Inode* inode, off_t size) {
+Status change_size(State& state, Inode* inode, off_t size, const LocHeld& loc) {
   FileData& data = file_data(inode);
   std::lock_guard io(data.io);
-  return truncate_held(state, inode, data, size);
+  return truncate_held(state, inode, data, size, loc);
 }
 
-/// What is asked of an upper object, all of it or nothing. The caller holds loc.
-Status change(State& state, Inode* inode, const SetAttr& set) {
+/// What is asked of an upper object, all of it or nothing.
+Status change(State& state, Inode* inode, const SetAttr& set, const LocHeld& loc) {
   const bool kill = set.kill_suidgid && inode->has(Inode::kPrivileged);
   const bool owner = set.mode || set.uid || set.gid || kill, times = set.atime || set.mtime;
   std::optional<Former> former;
   if (owner || (times && set.size)) {
-    TRY(kept, Former::of(state, inode));
+    TRY(kept, Former::of(state, inode, loc));
     former.emplace(std::move(kept));
   }
   const Status status = [&]() -> Status {
-    if (owner) CHECK_OK(change_owner(state, inode, *former, set));
-    if (times) CHECK_OK(change_times(state, inode, set));
-    return set.size ? change_size(state, inode, *set.size) : Status{};
+    if (owner) CHECK_OK(change_owner(state, inode, *former, set, loc));
+    if (times) CHECK_OK(change_times(state, inode, set, loc));
+    return set.size ? change_size(state, inode, *set.size, loc) : Status{};
   }();
   if (!status) {
-    if (former) former->put_back(set);
+    if (former) former->put_back(set, loc);
     return status;
   }
   if (!times || !set.size) return {};
   // The new size moved them. They could be set a moment ago; once the size is there, nothing could
   // be taken back any more.
-  if (change_times(state, inode, set)) return {};
-  return change_times(state, inode, set);
+  if (change_times(state, inode, set, loc)) return {};
+  return change_times(state, inode, set, loc);
 }
 
 /// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no
@@ -148,16 +149,16 @@ Result<bool> is_no_change(State& state, Inode* inode, const SetAttr& set) {
   if (!set.size || !set.by_file || inode->in_upper()) return false;
   if (set.mode || set.uid || set.gid || set.atime || set.mtime) return false;
   if (set.kill_suidgid && inode->has(Inode::kPrivileged)) return false;
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return false;
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
   return static_cast<off_t>(sx.stx_size) == *set.size;
 }
 
 /// A removed directory that is still open has its attributes in memory alone.
 Result<struct stat> set_dead_attr(Inode* dir, const SetAttr& set) {
-  std::unique_lock loc(dir->loc);
+  LocAlone loc(dir);
   struct stat& last = *dir->dir->last;
   if (set.mode) last.st_mode = (last.st_mode & S_IFMT) | (*set.mode & 07777);
   if (set.uid) last.st_uid = *set.uid;
@@ -197,9 +198,9 @@ Result<struct stat> verbs::setattr(State& state, const Caller& caller, NodeId id
     std::unique_lock<decltype(Inode::copy_up)> bringing;
     if ((set.atime || set.mtime) && inode->has(Inode::kMetacopy))
       bringing = std::unique_lock(inode->copy_up);
-    std::shared_lock loc(inode->loc);
+    LocShared loc(inode);
     if (inode->has(Inode::kDead)) return fail(ENOENT);
-    CHECK_OK(change(state, inode, set));
+    CHECK_OK(change(state, inode, set, loc));
   }
   return attr(state, inode);
 }

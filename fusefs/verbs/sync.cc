@@ -43,9 +43,9 @@ class Beginning {
   /// it holds from being given back.
   void open(Inode* inode) {
     const Pinned pinned(state_, inode);
-    const std::shared_lock loc(inode->loc);
+    LocShared loc(inode);
     if (!inode->in_upper() || inode->has(Inode::kMetacopy | Inode::kGone)) return;
-    const auto fd = file_fd(state_, inode);
+    const auto fd = file_fd(state_, inode, loc);
     const auto sx = fd ? posix::stat_fd((*fd)->get()) : fail(fd.error());
     if (!sx || sx->stx_size == 0) return;
     fd_ = *fd;
@@ -86,14 +86,14 @@ Status verbs::fsync(State& state, NodeId id, bool data_only) {
   FileData& data = file_data(inode);
   auto [fd, sequence] = state.ahead.syncing(inode, data);
   if (sequence) begin_next(state);
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kMetacopy)) {
-    TRY(at, where(state, inode));
+    TRY(at, where(state, inode, loc));
     TRY(own, posix::open_at(at.fd(), at.text(), O_RDONLY));
     return posix::fsync(own.get(), data_only);
   }
   if (!fd) {
-    TRY(opened, file_fd(state, inode));
+    TRY(opened, file_fd(state, inode, loc));
     fd = std::move(opened);
   }
   loc.unlock();

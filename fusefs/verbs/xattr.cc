@@ -17,8 +17,10 @@
 namespace troot::fusefs {
 namespace {
 
-/// The value of one shown xattr. The caller holds loc.
-Result<std::string> get_at(State& state, Inode* inode, const Where& at, std::string_view shown) {
+/// The value of one shown xattr.
+Result<std::string> get_at(State& state, Inode* inode, const Where& at, std::string_view shown,
+                           const LocHeld& loc) {
+  loc.check(inode);
   const auto disk = xattr_to_disk(state, shown);
   if (!disk) return fail(ENODATA);
   auto value = own_xattr(state, at, disk->c_str());
@@ -37,10 +39,11 @@ Result<std::string> get_at(State& state, Inode* inode, const Where& at, std::str
 
 /// Applies a valid ACL to an upper object whose ownership is presented. One system call changes
 /// what is shown; the mode beside it follows for readers of the plain format.
-Status store_acl(State& state, Inode* inode, const Where& at, std::string_view value) {
+Status store_acl(State& state, Inode* inode, const Where& at, std::string_view value,
+                 const LocHeld& loc) {
   const mode_t bits = *acl_mode(value);
   if (acl_is_minimal(value)) {
-    CHECK_OK(set_permissions(state, inode, bits));
+    CHECK_OK(set_permissions(state, inode, bits, loc));
     if (!inode->has(Inode::kAccessAcl)) return {};
     CHECK_OK(posix::remove_xattr(at.fd(), at.text(), state.layout.xattr.access_acl.c_str()));
     inode->clear(Inode::kAccessAcl);
@@ -48,7 +51,7 @@ Status store_acl(State& state, Inode* inode, const Where& at, std::string_view v
   }
   CHECK_OK(posix::set_xattr(at.fd(), at.text(), state.layout.xattr.access_acl.c_str(), value));
   inode->set(Inode::kAccessAcl);
-  (void)set_permissions(state, inode, bits);
+  (void)set_permissions(state, inode, bits, loc);
   return {};
 }
 
@@ -67,10 +70,10 @@ Status check_acl(const State& state, Inode* inode, std::string_view name, std::s
 /// Whether there is an xattr to remove; that there is none is ENODATA.
 Status check_there(State& state, Inode* inode, std::string_view name,
                    const std::optional<std::string>& disk) {
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return fail(ENODATA);
-  TRY(at, where(state, inode));
-  const auto value = get_at(state, inode, at, name);
+  TRY(at, where(state, inode, loc));
+  const auto value = get_at(state, inode, at, name, loc);
   // An ACL that cannot be read is not shown, but it acts.
   const bool acts = is_acl(name) && posix::get_xattr(at.fd(), at.text(), disk->c_str());
   return value || acts ? Status{} : fail(value.error());
@@ -86,11 +89,11 @@ struct Changed {
 /// Applies a change to the xattrs of an upper object and settles its charge.
 template <typename Change>
 Status change(State& state, Inode* inode, const Changed& changed, Change apply) {
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return fail(ENOENT);
   std::lock_guard charge(account_lock(inode));
-  TRY(account, account_held(state, inode));
-  TRY(at, where(state, inode));
+  TRY(account, account_held(state, inode, loc));
+  TRY(at, where(state, inode, loc));
   std::int64_t before = 0;
   if (inode->has(Inode::kUserXattrs)) {
     TRY(list, posix::list_xattr(at.fd(), at.text()));
@@ -100,14 +103,14 @@ Status change(State& state, Inode* inode, const Changed& changed, Change apply) 
   // A value that takes the place of as large a one needs no room (quota.md rule 5).
   std::int64_t grows_bytes = changed.size_bytes;
   if (before > 0) {
-    if (const auto old = get_at(state, inode, at, changed.name))
+    if (const auto old = get_at(state, inode, at, changed.name, loc))
       grows_bytes -= static_cast<std::int64_t>(changed.name.size() + old->size());
   }
   const std::int64_t most = quota::xattr_charge(before + grows_bytes) - quota::xattr_charge(before);
   TRY(reservation,
       reserve(state, account->project, {std::max<std::int64_t>(0, most), 0}, changed.ask));
-  const Intent intent(state, inode, *account);
-  CHECK_OK(apply(at));
+  const Intent intent(state, inode, *account, loc);
+  CHECK_OK(apply(at, loc));
   inode->set(Inode::kUserXattrs);
   if (before + grows_bytes <= quota::kFreeXattrBytes && account->xattr_bytes == 0) return {};
   TRY(list, posix::list_xattr(at.fd(), at.text()));
@@ -131,9 +134,9 @@ Result<std::string> verbs::getxattr(State& state, NodeId id, std::string_view na
   if (is_acl(name) && !keeps_acls(state)) return fail(ENODATA);
   // Asked at nearly every write: answered from memory.
   if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return fail(ENODATA);
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return fail(ENODATA);
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   if (!inode->has(Inode::kXattrsKnown)) {
     TRY(list, posix::list_xattr(at.fd(), at.text()));
     const std::uint32_t flags =
@@ -141,16 +144,16 @@ Result<std::string> verbs::getxattr(State& state, NodeId id, std::string_view na
     inode->set(flags | Inode::kXattrsKnown);
     if (flags == 0) return fail(ENODATA);
   }
-  return get_at(state, inode, at, name);
+  return get_at(state, inode, at, name, loc);
 }
 
 Result<std::string> verbs::listxattr(State& state, NodeId id) {
   TRY(inode, find(state, id));
   std::string shown;
   if (inode->has(Inode::kXattrsKnown) && !inode->has(Inode::kUserXattrs)) return shown;
-  std::shared_lock loc(inode->loc);
+  LocShared loc(inode);
   if (inode->has(Inode::kDead)) return shown;
-  TRY(at, where(state, inode));
+  TRY(at, where(state, inode, loc));
   TRY(list, posix::list_xattr(at.fd(), at.text()));
   for (std::size_t i = 0; i < list.size();) {
     const std::string_view name(list.c_str() + i);
@@ -173,10 +176,11 @@ Status verbs::setxattr(State& state, const Caller& caller, NodeId id, std::strin
   if (disk->size() > XATTR_NAME_MAX) return fail(ERANGE);
   const auto size = static_cast<std::int64_t>(name.size() + value.size());
   const bool kept_acl = name == kAccessAcl && state.layout.ids.presented();
-  auto stored = change(state, inode, {name, size, caller.ask()}, [&](const Where& at) {
-    if (kept_acl) return store_acl(state, inode, at, value);
-    return posix::set_xattr(at.fd(), at.text(), disk->c_str(), value, flags);
-  });
+  auto stored =
+      change(state, inode, {name, size, caller.ask()}, [&](const Where& at, const LocHeld& loc) {
+        if (kept_acl) return store_acl(state, inode, at, value, loc);
+        return posix::set_xattr(at.fd(), at.text(), disk->c_str(), value, flags);
+      });
   if (!stored) return stored;
   if (name == "security.capability") inode->set(Inode::kCaps);
   if (name == kDefaultAcl) inode->set(Inode::kDefaultAcl);
@@ -194,15 +198,16 @@ Status verbs::removexattr(State& state, const Caller& caller, NodeId id, std::st
     return is_acl(name) && there.error() == ENODATA ? Status{} : there;
   CHECK_OK(ensure_upper(state, caller, inode, kMetadataOnly));
   const bool kept_acl = name == kAccessAcl && state.layout.ids.presented();
-  auto removed = change(state, inode, {name, 0, caller.ask()}, [&](const Where& at) -> Status {
-    if (kept_acl) {
-      // The mode stays what the ACL made it.
-      TRY(sx, posix::stat_at(at.fd(), at.text()));
-      TRY(owner, owner_of(state, inode, at, sx));
-      CHECK_OK(set_permissions(state, inode, owner.mode & 0777));
-    }
-    return posix::remove_xattr(at.fd(), at.text(), disk->c_str());
-  });
+  auto removed = change(state, inode, {name, 0, caller.ask()},
+                        [&](const Where& at, const LocHeld& loc) -> Status {
+                          if (kept_acl) {
+                            // The mode stays what the ACL made it.
+                            TRY(sx, posix::stat_at(at.fd(), at.text()));
+                            TRY(owner, owner_of(state, inode, at, sx, loc));
+                            CHECK_OK(set_permissions(state, inode, owner.mode & 0777, loc));
+                          }
+                          return posix::remove_xattr(at.fd(), at.text(), disk->c_str());
+                        });
   if (!removed) return removed;
   if (kept_acl) inode->clear(Inode::kAccessAcl);
   if (name == kDefaultAcl) inode->clear(Inode::kDefaultAcl);

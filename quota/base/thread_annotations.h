@@ -20,6 +20,8 @@
 #define REQUIRES_SHARED(...) TROOT_ATTRIBUTE_(requires_shared_capability(__VA_ARGS__))
 /// On a function: the caller does not hold the lock.
 #define EXCLUDES(...) TROOT_ATTRIBUTE_(locks_excluded(__VA_ARGS__))
+/// On a function that does nothing: the caller has the lock, which he knows by another name.
+#define ASSERT_CAPABILITY(x) TROOT_ATTRIBUTE_(assert_capability(x))
 /// On a function: it takes or gives back the lock.
 #define ACQUIRE(...) TROOT_ATTRIBUTE_(acquire_capability(__VA_ARGS__))
 #define ACQUIRE_SHARED(...) TROOT_ATTRIBUTE_(acquire_shared_capability(__VA_ARGS__))

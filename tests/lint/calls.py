@@ -17,7 +17,7 @@ import sys
 from lint import BELOW, ROOF
 
 # One class, or one table of functions, over several files.
-ONE = [r"serve/workers(_(drain|follow|ring))?$", r"fuse/ops(_\w+)?$", r"serve/ring(_plan)?$", r"verbs/rename(_prepare)?$"]
+ONE = [r"fuse/ops(_\w+)?$", r"serve/ring(_plan)?$", r"verbs/rename(_prepare)?$"]
 
 
 def parts_of(build):

@@ -190,7 +190,7 @@ def libraries_in_their_rooms(source):
     """FUSE, RocksDB, JSON and command-line headers only where they belong"""
     rooms = [
         (r"^fuse(3/fuse)?_lowlevel\.h$|^fuse3?/", r"^fusefs/(fuse|serve)/"),
-        (r"^rocksdb/", r"^quota/ledger[a-z_]*\.cc$|^tests/"),
+        (r"^rocksdb/", r"^quota/ledger[a-z_]*\.cc$|^quota/ledger_db\.h$|^tests/"),
         (r"^nlohmann/|^CLI/", r"^(tools|tests)/"),
         (r"^boost/filesystem", r"^(tools|tests)/|^fusefs/(launch|control|fuse)/"),
         (r"^seccomp\.h$|^termios\.h$", r"^(tools|tests)/"),

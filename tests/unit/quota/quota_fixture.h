@@ -91,8 +91,8 @@ inline std::unique_ptr<Quota> counted(const std::string& dir, const FakeClock& c
   return quota;
 }
 
-/// Charges and claims; 0, or the errno.
 inline Ask held(HeldRefusal& refusal) { return {Enforce::kLimits, &refusal}; }
+/// Charges and claims; 0, or the errno.
 inline int charge(Quota& quota, ProjId id, Usage delta, Ask ask = {}) {
   auto held = quota.reserve(id, delta, ask);
   if (!held) return held.error().value();

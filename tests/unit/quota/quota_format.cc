@@ -1,4 +1,5 @@
 // The ledger's encodings byte by byte, and the text dump of limits.
+#include "quota/crc32.h"
 #include "quota/format.h"
 #include "quota/limits_file.h"
 #include "unit/quota/quota_fixture.h"
@@ -116,6 +117,21 @@ TEST_CASE("the dump is read as it was written; unset projects have no line") {
   CHECK(render_settings("u", **read) == text);
   CHECK_FALSE(*read_settings(path, "another"));
   CHECK(write_settings(dir / "absent/limits.txt", text).error() == ENOENT);
+}
+
+TEST_CASE("the checksum is CRC-32, as files of before have it") {
+  CHECK(crc32_text("") == "00000000");
+  CHECK(crc32_text("123456789") == "cbf43926");
+  std::string bytes;
+  for (int byte = 0; byte < 256; ++byte) bytes.push_back(static_cast<char>(byte));
+  CHECK(crc32_text(bytes) == "29058c73");
+  // A dump of an earlier build, to the byte.
+  const std::string text = render_settings("u", {});
+  CHECK(text.starts_with("troot-limits 2 sum=bbbd7c5d\n"));
+  CHECK(text.find("\nupper u sum=3faad7e2\n") != std::string::npos);
+  CHECK(
+      text.ends_with("\ntotal bsoft=0 bhard=0 isoft=0 ihard=0 bgrace=604800 igrace=604800 "
+                     "sum=2166be8f\n"));
 }
 
 TEST_CASE("a dump that is damaged or newer") {

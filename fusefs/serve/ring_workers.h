@@ -7,15 +7,11 @@
 // that others do not wait behind it.
 #pragma once
 
-#include <signal.h>
-
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,14 +20,17 @@
 
 #include "fusefs/serve/device.h"
 #include "fusefs/serve/ring.h"
+#include "quota/base/mutex.h"
 #include "quota/base/result.h"
 
 namespace troot::fusefs {
 
-/// Interrupts a worker's wait at the end; Workers gives it a handler that does nothing.
-inline constexpr int kWakeSignal = SIGUSR1;
+struct RingPlan;
 
-/// Thread-safe, but for stop and the destructor, which belong to one thread.
+/// Thread-safe, but for stop and the destructor, which belong to one thread. Workers prepares,
+/// begins and stops it, the keeper ticks. No request is served with its mutex held, which is a
+/// leaf; the keeper holds it while it writes a nudge, which the kernel puts into a queue at once. A
+/// request takes it only where it is the last idle thread's and long by its nature.
 class RingWorkers {
  public:
   /// Serves a request in the calling thread; `progress` is odd meanwhile.
@@ -47,24 +46,28 @@ class RingWorkers {
 
   /// Makes a thread with a ring for every processor, for the kernel waits until each has one.
   /// Error: why it cannot be done here, fit for a person; nothing is left of it then.
-  [[nodiscard]] tl::expected<void, std::string> prepare();
+  /// Once, at INIT, before anything is served by them.
+  [[nodiscard]] tl::expected<void, std::string> prepare() EXCLUDES(mutex_);
   /// INIT was answered: the rings are given to the kernel.
-  void begin() noexcept;
+  void begin() noexcept EXCLUDES(mutex_);
   /// Adds threads where all of a queue are at work, one of them since the last tick. True:
-  /// something moved, so that the next tick matters.
-  [[nodiscard]] bool tick() noexcept;
-  void stop() noexcept;
+  /// something moved, so that the next tick matters. Takes no lock where nothing begun.
+  [[nodiscard]] bool tick() noexcept EXCLUDES(mutex_);
+  /// Joins all threads. Idempotent, and without prepare() as well.
+  void stop() noexcept EXCLUDES(mutex_);
 
  private:
   struct Worker;
   enum class Stage { kPreparing, kBegun, kEnded };
 
-  [[nodiscard]] bool add_locked(unsigned queue) noexcept;
+  [[nodiscard]] bool add_locked(unsigned queue) noexcept REQUIRES(mutex_);
+  [[nodiscard]] int make_first(const RingPlan& plan) EXCLUDES(mutex_);
   void run(Worker& self) noexcept;
+  [[nodiscard]] Worker* at(std::size_t i) noexcept EXCLUDES(mutex_);
   [[nodiscard]] bool enlist(Worker& self, Ring& ring) noexcept;
   void work(Worker& self, Ring& ring) noexcept;
   void took(Worker& self, const RequestInfo& info) noexcept;
-  [[nodiscard]] bool nudge_locked(bool any_stuck) noexcept;
+  [[nodiscard]] bool nudge_locked(bool any_stuck) noexcept REQUIRES(mutex_);
 
   Device& device_;
   const std::optional<unsigned> allowed_;
@@ -74,14 +77,14 @@ class RingWorkers {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> refused_{false};  ///< the kernel did not take an entry, which was logged
 
-  std::mutex mutex_;  ///< guards what follows
-  std::condition_variable changed_;
-  Stage stage_ = Stage::kPreparing;
-  unsigned most_ = 0;  ///< threads at once
-  unsigned prepared_ = 0;
-  int failed_ = 0;  ///< why a ring could not be made
-  std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<unsigned> grown_;  ///< tick's: queues to add to
+  Mutex mutex_;
+  CondVar changed_;
+  Stage stage_ GUARDED_BY(mutex_) = Stage::kPreparing;
+  unsigned most_ GUARDED_BY(mutex_) = 0;  ///< threads at once
+  unsigned prepared_ GUARDED_BY(mutex_) = 0;
+  int failed_ GUARDED_BY(mutex_) = 0;  ///< why a ring could not be made
+  std::vector<std::unique_ptr<Worker>> workers_ GUARDED_BY(mutex_);
+  std::vector<unsigned> grown_ GUARDED_BY(mutex_);  ///< tick's: queues to add to
 
   /// Of each queue: threads that wait for a request. Made by prepare().
   std::unique_ptr<std::atomic<int>[]> idle_;

@@ -1,5 +1,5 @@
 // The life of a thread with a ring, and when a queue gets another one.
-#include "fusefs/serve/workers_ring.h"
+#include "fusefs/serve/ring_workers.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -44,42 +44,51 @@ RingWorkers::~RingWorkers() { stop(); }
 
 tl::expected<void, std::string> RingWorkers::prepare() {
   const auto no = [](std::string why) { return tl::unexpected(std::move(why)); };
+  int error = 0;
   try {
     auto planned = plan_rings(read_cpu_report(), allowed_);
     if (!planned) return no(std::move(planned.error()));
     // A thread that may not run where the caller does would gain nothing.
     if (!may_run_on(planned->online)) return no("the server may not run on all processors");
-    std::unique_lock lock(mutex_);
-    most_ = planned->most;
-    const auto queues = static_cast<unsigned>(planned->threads.size());
-    idle_ = std::make_unique<std::atomic<int>[]>(queues);
-    workers_.reserve(most_);
-    grown_.reserve(queues);
-    for (unsigned queue = 0; queue < queues && failed_ == 0; ++queue)
-      if (!add_locked(queue)) failed_ = EAGAIN;
-    // The first of each queue is needed, and there are no further ones where there is no room.
-    for (unsigned queue = 0; queue < queues && failed_ == 0; ++queue)
-      for (unsigned n = 1; n < planned->threads[queue]; ++n) (void)add_locked(queue);
-    changed_.wait(lock, [this] { return prepared_ == workers_.size() || failed_ != 0; });
+    error = make_first(*planned);
   } catch (const std::bad_alloc&) {
-    failed_ = ENOMEM;
+    error = ENOMEM;
   }
-  if (failed_ == 0) return {};
-  const int error = failed_;
+  if (error == 0) return {};
   stop();
   return no(std::string("io_uring is not to be had: ") + std::strerror(error));
 }
 
+/// An errno, or 0.
+int RingWorkers::make_first(const RingPlan& plan) {
+  const MutexLock lock(mutex_);
+  most_ = plan.most;
+  const auto queues = static_cast<unsigned>(plan.threads.size());
+  idle_ = std::make_unique<std::atomic<int>[]>(queues);
+  workers_.reserve(most_);
+  grown_.reserve(queues);
+  for (unsigned queue = 0; queue < queues && failed_ == 0; ++queue)
+    if (!add_locked(queue)) failed_ = EAGAIN;
+  // The first of each queue is needed, and there are no further ones where there is no room.
+  for (unsigned queue = 0; queue < queues && failed_ == 0; ++queue)
+    for (unsigned n = 1; n < plan.threads[queue]; ++n) (void)add_locked(queue);
+  while (prepared_ != workers_.size() && failed_ == 0) changed_.wait(mutex_);
+  return failed_;
+}
+
 void RingWorkers::begin() noexcept {
-  const std::lock_guard lock(mutex_);
-  stage_ = Stage::kBegun;
-  changed_.notify_all();
+  {
+    const MutexLock lock(mutex_);
+    stage_ = Stage::kBegun;
+    changed_.notify_all();
+  }
+  device_.begin_rings();
 }
 
 void RingWorkers::stop() noexcept {
   stopping_ = true;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stage_ = Stage::kEnded;
     changed_.notify_all();
   }
@@ -87,15 +96,20 @@ void RingWorkers::stop() noexcept {
   // wait is lost, so it is repeated; to all of them at once, since there may be hundreds.
   for (bool waits = true; waits;) {
     waits = false;
-    for (const auto& worker : workers_) {
+    for (std::size_t i = 0; Worker* const worker = at(i); ++i) {
       if (worker->finished.load()) continue;
       (void)::pthread_kill(worker->thread.native_handle(), kWakeSignal);
       waits = true;
     }
     if (waits) std::this_thread::sleep_for(1ms);
   }
-  for (const auto& worker : workers_)
+  for (std::size_t i = 0; Worker* const worker = at(i); ++i)
     if (worker->thread.joinable()) worker->thread.join();
+}
+
+RingWorkers::Worker* RingWorkers::at(std::size_t i) noexcept {
+  const MutexLock lock(mutex_);
+  return i < workers_.size() ? workers_[i].get() : nullptr;
 }
 
 // ---- one thread
@@ -124,14 +138,14 @@ void RingWorkers::run(Worker& self) noexcept {
   auto ring = Ring::make(device_.fd(), most_payload_);
   bool begun = false;
   {
-    std::unique_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     if (ring) {
       ++prepared_;
     } else {
       failed_ = ring.error().value();
     }
     changed_.notify_all();
-    if (ring) changed_.wait(lock, [this] { return stage_ != Stage::kPreparing; });
+    while (ring && stage_ == Stage::kPreparing) changed_.wait(mutex_);
     begun = ring && stage_ == Stage::kBegun;
   }
   if (begun && enlist(self, **ring)) {
@@ -179,7 +193,7 @@ void RingWorkers::work(Worker& self, Ring& ring) noexcept {
 void RingWorkers::took(Worker& self, const RequestInfo& info) noexcept {
   const bool last = idle_[self.queue].fetch_sub(1) <= 1;
   if (last && kind_of(info) == RequestKind::kLong) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (idle_[self.queue].load() <= 0) (void)add_locked(self.queue);
   }
   // Its processor may have been absent; and the kernel lifts a thread's bond when its processor
@@ -190,8 +204,9 @@ void RingWorkers::took(Worker& self, const RequestInfo& info) noexcept {
 // ---- growing
 
 bool RingWorkers::tick() noexcept {
+  if (!device_.rings_begun()) return false;
   bool moved = false;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (stage_ != Stage::kBegun) return false;
   grown_.clear();
   bool any_stuck = false;
