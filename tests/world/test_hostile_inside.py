@@ -149,6 +149,16 @@ def native(request):
 def x32(request):
     c = ctypes.create_string_buffer(b"x")
     return system(0x40000000 | 514, 0, request, ctypes.addressof(c))
+def apart(f, *words):
+    """What f says in a process of its own. Where the machine has no such door (int 0x80 is a fault) it is ended."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(into, f(*words).encode())
+        os._exit(0)
+    os.close(into)
+    status, said = os.waitpid(child, 0)[1], os.read(out, 64).decode()
+    return said or ("ENOSYS" if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (4, 11) else f"status {status}")
 def i386(request):
     """int 0x80 out of a process of 64 bits."""
     area = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -160,7 +170,7 @@ def i386(request):
     return "ok" if r >= 0 else errno.errorcode[-r]
 STI, LINUX = 0x5412, 0x541C
 say({"native": native(STI), "native, upper half set": native(STI | 1 << 32), "linux": native(LINUX),
-     "x32": x32(STI), "i386": i386(STI) if os.uname().machine == "x86_64" else "EPERM"})
+     "x32": x32(STI), "i386": apart(i386, STI) if os.uname().machine == "x86_64" else "EPERM"})
 '''
 
 
@@ -170,7 +180,7 @@ def terminal(u):
         raise Skip("the numbers of system calls are those of x86_64")
     u.world()
     for how, result in inside(u, "w", TIOCSTI).items():
-        # A kernel without the ABI has no such call. Python runs where int 0x80 is compiled in.
+        # A kernel without the ABI has no such call; some machines answer int 0x80 by SIGSEGV.
         wanted = ("EPERM", "ENOSYS") if how in ("x32", "i386") else ("EPERM",)
         check(result in wanted, f"TIOCSTI, {how}: {result}")
 
