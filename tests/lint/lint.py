@@ -57,7 +57,7 @@ ROOMS = {
     "fusefs": BELOW,
     "quota": {"base": set(), "house": {"base"}},
     "tools/troot": {"text": set(), "sandbox": {"text"}, "world": {"sandbox", "text"},
-                    "commands": {"world", "sandbox", "text"}},
+                    "image": {"world", "sandbox", "text"}, "commands": {"image", "world", "sandbox", "text"}},
     "tools/archive": {"stream": set(), "tar": {"stream"}, "tree": {"tar", "stream"}, "oci": {"tree", "tar", "stream"}},
     "tools/quota": {"client": set(), "text": {"client"}, "tools": {"text", "client"},
                     "verbs": {"tools", "text", "client"}, "roof": {"verbs", "tools", "text", "client"}},

@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""Worlds that consist of an archive's layers and not of the host's tree: what they show, that layers are shared and
+swept, that hostile archives are refused and leave nothing, and what an export brings back."""
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import tarfile
+
+from bed import MIB, case, check, equal, main, wait_until
+
+EVERY = ("one", "range", "root")
+PROGRAMS = ("sh", "ls", "cat", "id", "stat", "find", "sort", "ln", "mv", "rm", "touch", "mkdir", "dd", "chmod", "md5sum", "sleep")
+LONG_AGO = 1_000_000_000  # a time of its own for all entries
+
+
+def programs():
+    """The least that runs the programs, as {path inside: path on the host}."""
+    found = {}
+    for name in PROGRAMS:
+        path = subprocess.run(["which", name], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        found["bin/" + name] = path
+        for word in subprocess.run(["ldd", path], capture_output=True, text=True, timeout=20).stdout.split():
+            if word.startswith("/"):
+                found[word.lstrip("/")] = word
+    return found
+
+
+class Archive:
+    """A tar that is made entry by entry."""
+
+    def __init__(self):
+        self.bytes = io.BytesIO()
+        self.tar = tarfile.open(fileobj=self.bytes, mode="w", format=tarfile.PAX_FORMAT)
+        self.known = set()
+
+    def add(self, name, kind=tarfile.REGTYPE, data=b"", mode=0o644, owner=(0, 0), link="", device=(0, 0), pax=None):
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.mode, entry.size, entry.linkname, entry.mtime = kind, mode, len(data), link, LONG_AGO
+        entry.uid, entry.gid = owner
+        entry.devmajor, entry.devminor = device
+        entry.pax_headers = pax or {}
+        self.tar.addfile(entry, io.BytesIO(data))
+        return self
+
+    def directory(self, name, mode=0o755, owner=(0, 0)):
+        return self.add(name, tarfile.DIRTYPE, mode=mode, owner=owner)
+
+    def way(self, name):
+        parts = os.path.dirname(name).split("/")
+        for depth in range(len(parts)):
+            above = "/".join(parts[:depth + 1])
+            if above and above not in self.known:
+                self.known.add(above)
+                self.directory(above)
+        return self
+
+    def end(self):
+        self.tar.close()
+        return self.bytes.getvalue()
+
+
+def bootable():
+    """An archive with the programs and /etc/passwd in it, to be added to."""
+    archive = Archive()
+    archive.directory(".")
+    for inside, host in sorted(programs().items()):
+        with open(host, "rb") as file:
+            archive.way(inside).add(inside, data=file.read(), mode=0o755)
+    return archive.directory("etc").add("etc/passwd", data=b"root:x:0:0::/:/bin/sh\nsvc:x:7:8::/:/bin/sh\n")
+
+
+def put(u, name, data):
+    path = f"{u.home}/{name}"
+    with open(path, "wb") as file:
+        file.write(data)
+    os.chmod(path, 0o644)
+    return path
+
+
+def furnished(archive):
+    archive.directory("srv", mode=0o1777, owner=(7, 8))
+    archive.add("srv/file", data=b"text\n", mode=0o640, owner=(7, 8))
+    archive.add("srv/setuid", data=b"#!/bin/sh\n", mode=0o6755, owner=(7, 8))
+    archive.add("srv/name", tarfile.LNKTYPE, link="srv/file")
+    archive.add("srv/symlink", tarfile.SYMTYPE, link="/etc/passwd", mode=0o777)
+    archive.add("srv/fifo", tarfile.FIFOTYPE, mode=0o600)
+    archive.add("srv/secret", data=b"x", mode=0o000)
+    archive.add("srv/nobody", data=b"", mode=0o400, owner=(70000, 70000))
+    archive.directory("srv/closed", mode=0o500).add("srv/closed/in", data=b"in\n")
+    return archive
+
+
+def layers(u):
+    place = u.store + "/layers"
+    return sorted(n for n in os.listdir(place) if n != "lock") if os.path.isdir(place) else []
+
+
+def left(u):
+    """All that lies in the store but what a store without worlds has."""
+    return layers(u) + os.listdir(u.store + "/worlds") if os.path.isdir(u.store + "/worlds") else layers(u)
+
+
+LOOK = "cd /srv && stat -c '%n %F %a %h %u:%g %Y' file setuid name symlink fifo secret closed closed/in . nobody"
+
+
+@case("a world of a tar shows what the archive has", ids=EVERY)
+def shown(u):
+    tar = put(u, "root.tar", furnished(bootable()).end())
+    u.world("w", "--from", tar)
+    ids = {"one": ("0:0", "0:0"), "range": ("7:8", "65534:65534" if u.mode == "range" else ""), "root": ("7:8", "70000:70000")}
+    owner, far = ids[u.mode]
+    lines = u.shell("w", LOOK).splitlines()
+    equal(lines, [f"file regular file 640 2 {owner} {LONG_AGO}", f"setuid regular file 6755 1 {owner} {LONG_AGO}",
+                  f"name regular file 640 2 {owner} {LONG_AGO}", f"symlink symbolic link 777 1 0:0 {LONG_AGO}",
+                  f"fifo fifo 600 1 0:0 {LONG_AGO}", f"secret regular file 0 1 0:0 {LONG_AGO}",
+                  f"closed directory 500 1 0:0 {LONG_AGO}", f"closed/in regular file 644 1 0:0 {LONG_AGO}",
+                  f". directory 1777 1 {owner} {LONG_AGO}", f"nobody regular empty file 400 1 {far} {LONG_AGO}"], "what is shown")
+    equal(u.shell("w", "id -u; cat /srv/file /srv/closed/in; ls -a /home /usr 2> /dev/null; test -c /dev/null && test -r /proc/self/status"
+                  " && test -d /tmp && test -d /run && echo built"), "0\ntext\nin\nbuilt\n", "inside")
+    equal(u.shell("w", "test $(stat -c %i /srv/file) = $(stat -c %i /srv/name) && echo more >> /srv/name && cat /srv/file"),
+          "text\nmore\n", "a hard link")
+    status = u.status("w")
+    equal((status["base"], status["layers"]), ("", layers(u)), "what it says that it is made of")
+    check(status["used_bytes"] < 300_000, "the layer is charged to nobody")
+    record = json.load(open(f"{u.store}/layers/{layers(u)[0]}/layer.json", encoding="utf-8"))
+    equal((record["diff_id"], record["charged"], record["parent"]), ("sha256:" + layers(u)[0], False, None), "layer.json")
+
+
+@case("an ordinary user's layers hold nothing that acts on the host")
+def harmless(u):
+    tar = put(u, "root.tar", furnished(bootable()).add("srv/disk", tarfile.BLKTYPE, device=(8, 0), mode=0o660).end())
+    u.world("w", "--from", tar)
+    for directory, names, files in os.walk(u.store + "/layers"):
+        for name in names + files:
+            status = os.lstat(os.path.join(directory, name))
+            equal((status.st_uid, status.st_mode & 0o6000), (u.uid, 0), f"owner and set-id bits of {directory}/{name}")
+            check(os.path.isdir(os.path.join(directory, name)) or status.st_mode & 0o170000 in (0o100000, 0o120000), f"kind of {name}")
+    equal(u.shell("w", "stat -c '%F %t %T' /srv/disk"), "block special file 8 0\n", "a device")
+
+
+@case("gzip, zstd and the standard input are taken, and the same tar is one layer", ids=("one", "root"))
+def shared(u):
+    plain = furnished(bootable()).end()
+    tar, packed = put(u, "root.tar", plain), put(u, "root.tgz", gzip.compress(plain, 1))
+    u.world("a", "--from", tar)
+    u.world("b", "--from", packed)
+    equal(len(layers(u)), 1, "layers")
+    zstd = put(u, "root.tar.zst", subprocess.run(["zstd", "-q", "-1", "-c"], input=plain, capture_output=True, check=True,
+                                                 timeout=60).stdout)
+    code, _, err = u.run("sh", "-c", f"troot create c --from - < {zstd}")
+    equal(code, 0, f"status of create from a pipe ({err})")
+    equal(len(layers(u)), 1, "layers")
+    u.shell("a", "echo a > /srv/file")
+    equal(u.shell("b", "cat /srv/file; ls /srv/") + u.shell("c", "cat /srv/file"),
+          "text\nclosed\nfifo\nfile\nname\nnobody\nsecret\nsetuid\nsymlink\ntext\n", "the others")
+    equal(u.troot("run", "--rm", "--from", tar, "--", "cat", "/srv/file"), "text\n", "a world for one command")
+
+
+HOSTILE = (
+    ("an absolute name", lambda a: a.add("/tmp/out"), "/tmp/out"),
+    ("a way out", lambda a: a.add("srv/../../out"), "srv/../../out"),
+    ("a symlink on the way", lambda a: a.add("way", tarfile.SYMTYPE, link="/tmp").add("way/out"), "way/out"),
+    ("a hard link out", lambda a: a.add("link", tarfile.LNKTYPE, link="/etc/passwd"), "link"),
+    ("a hard link up", lambda a: a.add("link", tarfile.LNKTYPE, link="../../../etc/passwd"), "link"),
+    ("a whiteout", lambda a: a.add("srv/.wh.gone"), ".wh."),
+    ("an overlayfs whiteout", lambda a: a.add("none", tarfile.CHRTYPE, device=(0, 0)), "none"),
+    ("a long name", lambda a: a.add("n" * 300), "n" * 200),
+    ("an image", lambda a: a.add("oci-layout").directory("blobs"), "image"),
+)
+
+
+@case("hostile archives are refused by name, and leave nothing", ids=("one", "root"))
+def hostile(u):
+    for what, spoil, word in HOSTILE:
+        tar = put(u, "bad.tar", spoil(Archive().directory("srv").add("srv/f", data=b"x" * 4096)).end())
+        u.refused(1, "create", "w", "--from", tar, says=[tar, word])
+        equal(left(u), [], f"what {what} leaves")
+    good = Archive().directory("srv").add("srv/f", data=b"x" * 65536).end()
+    for what, data in (("a cut tar", good[:40000]), ("no tar", b"no tar at all" * 100), ("a cut gzip", gzip.compress(good)[:-9]),
+                       ("nothing", b"")):
+        tar = put(u, "bad.tar", data)
+        u.refused(1, "create", "w", "--from", tar, says=[tar])
+        equal(left(u), [], f"what {what} leaves")
+    u.refused(2, "create", "w", "--from", "oci:/srv/image", says=["oci:/srv/image", "tar"])
+    u.refused(2, "create", "w", "--from", u.home + "/absent.tar", says=["absent.tar"])
+
+
+@case("a bomb of zeros is refused", seconds=240)
+def bomb(u):
+    path = u.home + "/bomb.tgz"
+    script = (f"import gzip, tarfile\nclass Zeros:\n def read(self, n): return bytes(n)\n"
+              f"t = tarfile.open({path!r}, 'w:gz', compresslevel=9)\ne = tarfile.TarInfo('zeros')\ne.size = 600 << 20\n"
+              f"t.addfile(e, Zeros())\nt.close()\n")
+    u.run("python3", "-c", script, seconds=200)
+    u.refused(1, "create", "w", "--from", path, says=[path])
+    equal(left(u), [], "what it leaves")
+
+
+@case("a world of a name that is there unpacks nothing")
+def name_taken(u):
+    u.world("w")
+    u.refused(1, "create", "w", "--from", put(u, "root.tar", furnished(Archive()).end()), says=["already"])
+    equal(layers(u), [], "layers")
+
+
+@case("create that is killed half-way leaves nothing after the next command", ids=("one", "root"))
+def killed(u):
+    tar = Archive().directory("d")
+    for number in range(300):
+        tar.add(f"d/f{number}", data=os.urandom(4096))
+    data = tar.end()
+    pipe = u.home + "/pipe"
+    os.mkfifo(pipe, 0o666)
+    os.chmod(pipe, 0o666)
+    child = u.popen("sh", "-c", f"exec troot create w --from - < {pipe}")
+    with open(pipe, "wb", buffering=0) as file:
+        file.write(data[:len(data) // 2])
+        wait_until(lambda: any(n.startswith(".incoming-") for n in layers(u)), "unpacking begins")
+        incoming = f"{u.store}/layers/{layers(u)[0]}/tree"
+        wait_until(lambda: len(os.listdir(incoming + "/d")) > 50 if os.path.isdir(incoming + "/d") else False, "files")
+        u.troot("list")
+        check(os.path.isdir(incoming), "a command swept what is being unpacked")
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait(20)
+    equal(len(layers(u)), 1, "what the kill leaves")
+    equal(u.troot("list", "-q"), "", "worlds")
+    equal(left(u), [], "what the next command leaves")
+    u.world("w", "--from", put(u, "root.tar", data))
+    equal(len(layers(u)), 1, "layers of one that was not killed")
+
+
+@case("the limit holds in a world of layers", ids=EVERY)
+def limited(u):
+    u.world("w", "--from", put(u, "root.tar", furnished(bootable()).end()), "--limit", "20M")
+    u.shell("w", "dd if=/dev/zero of=/srv/big bs=1M count=30 2> /dev/null", status=1)
+    status = u.status("w")
+    check(19 * MIB < status["used_bytes"] <= 20 * MIB, f"{status['used_bytes']} bytes used")
+    u.shell("w", "rm /srv/big && dd if=/dev/zero of=/srv/big bs=1M count=15 2> /dev/null")
+
+
+@case("a layer that is gone or damaged is named")
+def damaged(u):
+    u.world("w", "--from", put(u, "root.tar", furnished(bootable()).end()))
+    place = f"{u.store}/layers/{layers(u)[0]}"
+    text = open(place + "/layer.json", encoding="utf-8").read()
+    with open(place + "/layer.json", "w", encoding="utf-8") as file:
+        file.write(text.replace('"rootfs"', '"layer"'))
+    u.refused(125, "exec", "w", "true", says=[place, "damaged"])
+    os.rename(place, place + "x")
+    u.refused(125, "exec", "w", "true", says=[os.path.basename(place), "'w'"])
+    world = f"{u.store}/worlds/w/world.json"
+    whole = json.load(open(world, encoding="utf-8"))
+    equal((whole["version"], whole["base"]), (3, None), "what an older troot does not take for a world of the host's")
+
+
+if __name__ == "__main__":
+    main()
