@@ -14,7 +14,8 @@
 
 namespace troot::archive {
 
-enum class Kind { kFile, kDirectory, kSymlink, kHardLink, kFifo, kCharacter, kBlock };
+/// No tar has sockets.
+enum class Kind { kFile, kDirectory, kSymlink, kHardLink, kFifo, kCharacter, kBlock, kSocket };
 
 /// Bytes [offset, offset + length) of a file that are data; the rest is holes.
 struct Extent {
