@@ -14,7 +14,8 @@
 
 namespace troot::archive {
 
-enum class Kind { kFile, kDirectory, kSymlink, kHardLink, kFifo, kCharacter, kBlock };
+/// No tar has sockets.
+enum class Kind { kFile, kDirectory, kSymlink, kHardLink, kFifo, kCharacter, kBlock, kSocket };
 
 /// Bytes [offset, offset + length) of a file that are data; the rest is holes.
 struct Extent {
@@ -37,8 +38,9 @@ struct Entry {
   /// comes twice: the last counts.
   std::vector<std::pair<std::string, std::string>> xattrs;
   std::vector<Extent> data;  ///< to be written: where a sparse file has data. Empty: everywhere
-  bool lost_acl = false;     ///< read: it has an ACL that cannot be kept (NFSv4, names without ids)
-  bool lost_flags = false;   ///< read: it has flags of chattr(1)
+  bool sparse = false;    ///< read: its data in the tar is a map of holes and what is between them
+  bool lost_acl = false;  ///< read: it has an ACL that cannot be kept (NFSv4, names without ids)
+  bool lost_flags = false;  ///< read: it has flags of chattr(1)
 };
 
 /// A piece of a file's data.

@@ -18,6 +18,7 @@ namespace troot::archive {
 namespace {
 
 constexpr std::uint64_t kBlock = 512;
+constexpr std::size_t kFileBlock = 64 * 1024;
 constexpr long kSecond = 1'000'000'000;
 
 std::string text(const char* from) { return from != nullptr ? from : ""; }
@@ -70,7 +71,9 @@ std::optional<Kind> kind_of(archive_entry* e) {
 }  // namespace
 
 struct TarReader::Reader {
-  Source& source;
+  Source* source = nullptr;
+  int fd = -1;
+  std::string name;
   ::archive* of = archive_read_new();
   archive_entry* current = nullptr;
   Entry entry;
@@ -78,14 +81,15 @@ struct TarReader::Reader {
   std::uint64_t entry_end = 0;
   bool opened = false, marked = false;
 
-  explicit Reader(Source& from) : source(from) {}
+  explicit Reader(Source& from) : source(&from), name(from.name()) {}
+  Reader(int from, std::string called) : fd(from), name(std::move(called)) {}
   ~Reader() { archive_read_free(of); }
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
   static la_ssize_t more(::archive* a, void* self, const void** bytes) {
     auto& me = *static_cast<Reader*>(self);
-    const auto piece = me.source.read();
+    const auto piece = me.source->read();
     if (!piece) {
       me.problem = piece.error();
       archive_set_error(a, EIO, "unreadable");
@@ -95,7 +99,7 @@ struct TarReader::Reader {
     return static_cast<la_ssize_t>(piece->size());
   }
   [[nodiscard]] tl::unexpected<cli::Problem> refuse(const std::string& why) const {
-    return cli::failure(source.name() + ": " + shown(entry.path) + ": " + why);
+    return cli::failure(name + ": " + shown(entry.path) + ": " + why);
   }
   /// What libarchive says went wrong, in the entry or behind it.
   [[nodiscard]] tl::unexpected<cli::Problem> failed() const {
@@ -103,19 +107,19 @@ struct TarReader::Reader {
     const char* const why = archive_error_string(of);
     const std::string says = why != nullptr ? why : "cannot be read";
     if (entry.path.empty()) {
-      return cli::failure(source.name() + ": no tar archive: " + says);
+      return cli::failure(name + ": no tar archive: " + says);
     }
-    return cli::failure(source.name() + ": at or behind the entry " + shown(entry.path) + ": " +
-                        says + "; the archive is cut off or damaged, fetch it again");
+    return cli::failure(name + ": at or behind the entry " + shown(entry.path) + ": " + says +
+                        "; the archive is cut off or damaged, fetch it again");
   }
   [[nodiscard]] cli::Done open() {
     opened = true;
-    if (of == nullptr) return cli::failure_errno(source.name(), ENOMEM);
-    if (archive_read_support_format_tar(of) != ARCHIVE_OK ||
-        archive_read_open(of, this, nullptr, &Reader::more, nullptr) != ARCHIVE_OK) {
-      return failed();
-    }
-    return {};
+    if (of == nullptr) return cli::failure_errno(name, ENOMEM);
+    const bool good =
+        archive_read_support_format_tar(of) == ARCHIVE_OK &&
+        (source != nullptr ? archive_read_open(of, this, nullptr, &Reader::more, nullptr)
+                           : archive_read_open_fd(of, fd, kFileBlock)) == ARCHIVE_OK;
+    return good ? cli::Done() : failed();
   }
   [[nodiscard]] std::uint64_t position() const {
     return static_cast<std::uint64_t>(archive_filter_bytes(of, 0));
@@ -143,6 +147,7 @@ cli::Done TarReader::Reader::fill() {
   if (size < 0) return refuse("its size is negative");
   entry.size = static_cast<std::uint64_t>(size);
   entry.mtime = time_of(current);
+  entry.sparse = archive_entry_sparse_count(current) > 0;
   if (*kind == Kind::kCharacter || *kind == Kind::kBlock)
     entry.rdev = makedev(static_cast<unsigned>(archive_entry_rdevmajor(current)),
                          static_cast<unsigned>(archive_entry_rdevminor(current)));
@@ -151,14 +156,16 @@ cli::Done TarReader::Reader::fill() {
   entry.lost_flags = set != 0;
   take_xattrs(current, entry);
   // An ACL and the mode are one thing: the group's bits are those of the mask.
-  for (const auto& [name, value] : entry.xattrs) {
-    const auto bits = name == fusefs::kAccessAcl ? fusefs::acl_mode(value) : std::nullopt;
+  for (const auto& [xattr, value] : entry.xattrs) {
+    const auto bits = xattr == fusefs::kAccessAcl ? fusefs::acl_mode(value) : std::nullopt;
     if (bits) entry.mode = (entry.mode & ~static_cast<mode_t>(0777)) | *bits;
   }
   return {};
 }
 
 TarReader::TarReader(Source& source) : reader_(std::make_unique<Reader>(source)) {}
+TarReader::TarReader(int fd, std::string name)
+    : reader_(std::make_unique<Reader>(fd, std::move(name))) {}
 TarReader::~TarReader() = default;
 
 cli::Outcome<const Entry*> TarReader::next() {

@@ -13,6 +13,8 @@ namespace troot::archive {
 class TarReader {
  public:
   explicit TarReader(Source& source);
+  /// Of a file that is not compressed, from its begin: data that nobody asks for is not read.
+  TarReader(int fd, std::string name);
   ~TarReader();
   TarReader(const TarReader&) = delete;
   TarReader& operator=(const TarReader&) = delete;
