@@ -256,5 +256,145 @@ def damaged(u):
     equal((whole["version"], whole["base"]), (3, None), "what an older troot does not take for a world of the host's")
 
 
+def told(data):
+    """What a tar says, by name: kind, owner, mode, time, content or target; and its hard links as sets of names."""
+    objects, first = {}, {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for entry in tar:
+            name = entry.name.rstrip("/").removeprefix("./") or "."
+            if entry.islnk():
+                first[name] = entry.linkname.removeprefix("./")
+                continue
+            content = tar.extractfile(entry).read() if entry.isreg() else entry.linkname
+            mode = 0o777 if entry.issym() else entry.mode
+            objects[name] = (entry.type, entry.uid, entry.gid, mode, entry.mtime, content, entry.devmajor, entry.devminor,
+                             sorted((k, v) for k, v in entry.pax_headers.items() if k.startswith("SCHILY")))
+    groups = {}
+    for name, other in first.items():
+        groups.setdefault(other, {other}).add(name)
+        objects[name] = objects[other]
+    return objects, sorted(sorted(group) for group in groups.values())
+
+
+def exported(u, world, *options):
+    path = f"{u.home}/out-{os.urandom(4).hex()}.tar"
+    with open(path, "wb") as file:
+        child = u.popen("troot", "export", world, *options, stdout=file, stderr=subprocess.PIPE)
+        _, err = child.communicate(timeout=60)
+        equal(child.returncode, 0, f"status of export ({err})")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@case("an export of all that a world shows is the archive that it was made of", ids=EVERY)
+def whole(u):
+    archive = furnished(bootable()).add("srv/sparse", data=b"x" * 4096, pax={"SCHILY.xattr.user.mark": "kept"})
+    if u.mode != "root":
+        archive.add("srv/disk", tarfile.BLKTYPE, device=(8, 1), mode=0o660)
+    plain = archive.end()
+    u.world("w", "--from", put(u, "root.tar", plain))
+    out = exported(u, "w", "--compress", "none")
+    objects, links = told(out)
+    wanted, wanted_links = told(plain)
+    # What no entry of the archive stood for.
+    for name in objects.keys() - wanted.keys():
+        equal(objects.pop(name)[1:5], (0, 0, 0o755, 0), f"a directory that was implied, {name}")
+    equal(sorted(objects), sorted(wanted), "names")
+    for name, what in wanted.items():
+        equal(objects[name], what, name)
+    equal(links, wanted_links, "hard links")
+    equal(exported(u, "w", "--compress", "none"), out, "a second export")
+    u.world("again", "--from", put(u, "again.tar", out))
+    equal(exported(u, "again", "--compress", "none"), out, "an export of a world made of the export")
+    for how, magic in (("gzip", b"\x1f\x8b"), ("zstd", b"\x28\xb5\x2f\xfd")):
+        packed = exported(u, "w", "--compress", how)
+        check(packed.startswith(magic), f"an export by {how}")
+        equal(exported(u, "w", "--compress", how), packed, f"a second export by {how}")
+        u.world(how, "--from", put(u, how, packed))
+    equal(len(layers(u)), 2, "layers of four worlds")
+
+
+@case("an export has what the world changed, and not what is the world's own", ids=EVERY)
+def changed(u):
+    u.world("w", "--from", put(u, "root.tar", furnished(bootable()).end()))
+    u.shell("w", "cd /srv && echo more >> file && rm secret && mv closed open && ln -s there new && chmod 4711 setuid && echo x > /tmp/t"
+            " && rm -r /etc/passwd && mkdir /etc/passwd && touch -d 2001-01-01 open")
+    out = exported(u, "w", "--compress", "none")
+    objects, links = told(out)
+    equal(objects["srv/name"][5], b"text\nmore\n", "a file that was changed by its other name")
+    equal(links, [["srv/file", "srv/name"]], "hard links")
+    equal((objects["srv/setuid"][3], objects["srv/new"][5], objects["srv/open/in"][5], objects["etc/passwd"][0]),
+          (0o4711, "there", b"in\n", tarfile.DIRTYPE), "what was changed")
+    for gone in ("srv/secret", "srv/closed", ".troot", "tmp/t"):
+        check(gone not in objects, f"{gone} is exported")
+    u.world("copy", "--from", put(u, "copy.tar", out))
+    look = "find /srv /etc /bin -printf '%p %M %u %g %T@ %l\\n' | sort | grep -v debian_chroot; find /srv -type f | sort | xargs md5sum"
+    look = look.replace("| xargs md5sum", "| while read f; do md5sum $f; done")
+    ours, theirs = u.shell("w", look), u.shell("copy", look)
+    differ = [pair for pair in zip(ours.splitlines(), theirs.splitlines()) if pair[0] != pair[1]]
+    check([p for p in differ if not p[0].startswith("/etc ")] == [], f"the copy shows {differ}")
+
+
+@case("an export of a layer has whiteouts, and one that is not plain names what makes it so", ids=EVERY)
+def one_layer(u):
+    u.world("w", "--from", put(u, "root.tar", furnished(bootable()).end()))
+    u.shell("w", "cd /srv && echo new > new && rm secret fifo && rm -r closed && mkdir closed && echo x > /tmp/t && chmod 600 file")
+    u.refused(1, "export", "w", "--format", "layer", "-o", u.home + "/layer.tar", says=["srv/file", "flatten"])
+    check(not os.path.exists(u.home + "/layer.tar"), "a refused export leaves a file")
+    u.troot("flatten", "w")
+    out = exported(u, "w", "--format", "layer", "--compress", "none")
+    objects, _ = told(out)
+    for name in ("srv/new", "srv/.wh.secret", "srv/.wh.fifo", "srv/closed/.wh..wh..opq", "srv/file"):
+        check(name in objects, f"{name} is not in {sorted(objects)}")
+    check(not any(n.startswith((".troot", "bin/")) for n in objects), f"more than was changed: {sorted(objects)}")
+    equal(exported(u, "w", "--format", "layer", "--compress", "none"), out, "a second export")
+    u.refused(1, "create", "x", "--from", put(u, "layer.tar", out), says=["layer"])
+
+
+@case("an export of a running world, to a terminal's place or a bad one, is refused", ids=("one", "root"))
+def refused(u):
+    u.world("w", "--from", put(u, "root.tar", furnished(bootable()).end()))
+    child = u.popen("troot", "exec", "w", "sleep", "60")
+    wait_until(lambda: u.status("w")["sessions"] == 1, "the session")
+    u.refused(1, "export", "w", "-o", u.home + "/out.tar", says=["running", "troot stop w"])
+    u.troot("stop", "w")
+    child.wait(20)
+    u.refused(1, "export", "w", "-o", u.home + "/absent/out.tar", says=["absent/out.tar"])
+    u.refused(2, "export", "w", "-o", u.home, says=[u.home])
+    u.refused(2, "export", "w", "--format", "zip", says=["--format"])
+    u.troot("export", "w", "-o", u.home + "/data/out.tgz")
+    with open(u.home + "/data/out.tgz", "rb") as file:
+        equal(file.read(2), b"\x1f\x8b", "compression by the file's name")
+    u.troot("export", "w", "-o", u.home + "/data/out.tgz")
+    equal(sorted(os.listdir(u.home + "/data")), ["out.tgz", "troot"], "what exports leave")
+
+
+@case("store df tells whose a layer is, rm leaves it and prune removes it", ids=("one", "root"))
+def pruned(u):
+    equal(json.loads(u.troot("store", "prune", "--json")), {"removed": [], "freed_bytes": 0}, "an empty store")
+    tar, other = (put(u, name, Archive().directory("d").add("d/f", data=name.encode() * 5000).end()) for name in ("a.tar", "b.tar"))
+    u.world("a", "--from", tar)
+    u.world("b", "--from", tar)
+    u.world("c", "--from", other)
+    told_by = {tuple(one["worlds"]): one for one in json.loads(u.troot("store", "df", "--json"))["layers"]}
+    equal(sorted(told_by), [("a", "b"), ("c",)], "whose layers are")
+    equal(told_by[("c",)]["size_bytes"], 25000, "size")
+    check("a,b" in u.troot("store", "df"), "the table")
+    u.troot("rm", "c", "a")
+    df = json.loads(u.troot("store", "df", "--json"))
+    equal((sorted(one["worlds"] for one in df["layers"]), df["freeable_bytes"]), ([[], ["b"]], 25000), "after rm")
+    removed = json.loads(u.troot("store", "prune", "--json"))
+    equal((removed["removed"], removed["freed_bytes"]), ([told_by[("c",)]["id"]], 25000), "what prune removes")
+    equal(layers(u), [told_by[("a", "b")]["id"]], "what prune leaves")
+    # What a world that cannot be read needs is not known.
+    with open(f"{u.store}/worlds/b/world.json", "a", encoding="utf-8") as file:
+        file.write("x")
+    u.refused(1, "store", "prune", says=["worlds/b/world.json"])
+    equal(len(layers(u)), 1, "layers")
+    u.troot("rm", "--force", "b")
+    check("1 layers removed" in u.troot("store", "prune"), "prune after rm")
+    equal(left(u), [], "what is left")
+
+
 if __name__ == "__main__":
     main()

@@ -115,6 +115,7 @@ cli::Done Packing::descend(int dir, const char* name) {
 cli::Done Packing::step(Level& level) {
   const std::string name = level.names[level.next++];
   const bool marked = level.marked;
+  if (way_.empty() && name == options_.without) return {};
   const auto reached = chain_.walk({way_.begin(), way_.end()});
   if (reached.error != 0) return refuse(name, std::strerror(reached.error));
   const auto sx = posix::stat_at(reached.fd, name.c_str());

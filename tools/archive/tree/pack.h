@@ -26,6 +26,8 @@ struct PackOptions {
   std::pair<uid_t, gid_t> plain_owner{0, 0};
   /// What the layer's work directory says of a symlink's owner. Empty: nothing.
   std::function<std::optional<fusefs::Override>(const struct statx&)> symlink_owner;
+  /// A name in the root that is left out with all below it. Empty: none.
+  std::string without;
   /// Bytes of data that were read; there is no total.
   Progress progress;
 };

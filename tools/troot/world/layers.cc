@@ -197,6 +197,14 @@ Outcome<Layer> Layers::publish(const Layer& made, const LayerRecord& record) con
   return find(layer.id());
 }
 
+Done Layers::remove(const Layer& layer) const {
+  // First out of sight: who is killed leaves what the next command sweeps.
+  const std::string doomed = path_ + "/" + std::string(kIncoming) + layer.id();
+  if (::rename(layer.path().c_str(), doomed.c_str()) != 0)
+    return failure_errno("remove " + layer.path());
+  return remove_directory(doomed);
+}
+
 void Layers::sweep() const {
   if (const auto alone = take_alone()) remove_incoming();
 }

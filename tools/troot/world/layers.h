@@ -86,6 +86,8 @@ class Layers {
   [[nodiscard]] Outcome<Layer> begin() const;
   /// `made`, whole, gets its name. One of the same name that was there stays in its place. Syncs.
   [[nodiscard]] Outcome<Layer> publish(const Layer& made, const LayerRecord& record) const;
+  /// Takes a layer away that nobody refers to; the caller has taken them alone.
+  [[nodiscard]] Done remove(const Layer& layer) const;
   /// What killed runs left.
   void sweep() const;
   /// The same by who has taken them alone.

@@ -66,7 +66,10 @@ Done make_upper(const std::string& upper, const std::string& base, Lies lies) {
   }
   const mode_t bits = layered ? 07777 : 0777;
   const mode_t mode = known ? st.st_mode & bits : 0755;
-  return ::chmod(upper.c_str(), mode | 0700) == 0 ? Done() : failure_errno(upper);
+  if (::chmod(upper.c_str(), mode | 0700) != 0) return failure_errno(upper);
+  const timespec times[2]{{0, UTIME_OMIT}, st.st_mtim};
+  if (layered && ::utimensat(AT_FDCWD, upper.c_str(), times, 0) != 0) return failure_errno(upper);
+  return {};
 }
 
 tl::unexpected<Problem> unknown(const std::string& name) {
