@@ -2,6 +2,7 @@
 """Worlds that consist of an archive's layers and not of the host's tree: what they show, that layers are shared and
 swept, that hostile archives are refused and leave nothing, and what an export brings back."""
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -168,7 +169,7 @@ HOSTILE = (
     ("a whiteout", lambda a: a.add("srv/.wh.gone"), ".wh."),
     ("an overlayfs whiteout", lambda a: a.add("none", tarfile.CHRTYPE, device=(0, 0)), "none"),
     ("a long name", lambda a: a.add("n" * 300), "n" * 200),
-    ("an image", lambda a: a.add("oci-layout").directory("blobs"), "image"),
+    ("an image that is none", lambda a: a.add("oci-layout").directory("blobs"), "image"),
 )
 
 
@@ -184,7 +185,7 @@ def hostile(u):
         tar = put(u, "bad.tar", data)
         u.refused(1, "create", "w", "--from", tar, says=[tar])
         equal(left(u), [], f"what {what} leaves")
-    u.refused(2, "create", "w", "--from", "oci:/srv/image", says=["oci:/srv/image", "tar"])
+    u.refused(1, "create", "w", "--from", "oci:/srv/image", says=["/srv/image"])
     u.refused(2, "create", "w", "--from", u.home + "/absent.tar", says=["absent.tar"])
 
 
@@ -394,6 +395,114 @@ def pruned(u):
     u.troot("rm", "--force", "b")
     check("1 layers removed" in u.troot("store", "prune"), "prune after rm")
     equal(left(u), [], "what is left")
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Layout:
+    """An OCI layout of images, in memory: a file's path to its bytes."""
+
+    def __init__(self):
+        self.files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}
+        self.manifests = []
+
+    def blob(self, data):
+        self.files["blobs/sha256/" + digest(data)[7:]] = data
+        return {"digest": digest(data), "size": len(data)}
+
+    def image(self, tag, *tars):
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+        config = {"architecture": machine, "os": "linux", "config": {},
+                  "rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]}}
+        kind = "application/vnd.oci.image."
+        manifest = {"schemaVersion": 2, "mediaType": kind + "manifest.v1+json",
+                    "config": {"mediaType": kind + "config.v1+json"} | self.blob(json.dumps(config).encode()),
+                    "layers": [{"mediaType": kind + "layer.v1.tar+gzip"} | self.blob(gzip.compress(tar, 1, mtime=0)) for tar in tars]}
+        self.manifests.append({"mediaType": kind + "manifest.v1+json",
+                               "annotations": {"org.opencontainers.image.ref.name": tag}} | self.blob(json.dumps(manifest).encode()))
+        self.files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": self.manifests}).encode()
+        return self
+
+    def write(self, directory):
+        for path, data in self.files.items():
+            os.makedirs(os.path.dirname(f"{directory}/{path}"), exist_ok=True)
+            with open(f"{directory}/{path}", "wb") as file:
+                file.write(data)
+        return directory
+
+    def tar(self):
+        archive = Archive()
+        for path, data in self.files.items():
+            archive.way(path).add(path, data=data)
+        return archive.end()
+
+
+def three_layers():
+    """The tars of an image's layers: a root, what is changed and hidden in it, and an empty one twice."""
+    empty = Archive().end()
+    change = Archive().directory("srv", mode=0o755).add("srv/.wh.secret").add("srv/.wh.closed").add("srv/added", data=b"new\n")
+    change.add("srv/file", data=b"changed\n", mode=0o600).directory("etc").directory("etc/new").add("etc/new/.wh..wh..opq")
+    return furnished(bootable()).end(), empty, change.end(), empty
+
+
+SEEN = "ls /srv; cat /srv/file /srv/name /srv/added; stat -c %a /srv /srv/file"
+WANTED = "added\nfifo\nfile\nname\nnobody\nsetuid\nsymlink\nchanged\ntext\nnew\n755\n600\n"
+
+
+@case("an image of several layers, as a layout, a tar of one and docker's tar", ids=EVERY)
+def image(u):
+    tars = three_layers()
+    layout = Layout().image("v1", *tars)
+    u.world("a", "--from", "oci:" + layout.write(u.home + "/image"))
+    equal(u.shell("a", SEEN), WANTED, "what the image shows")
+    equal(len(layers(u)), 3, "layers")
+    equal([f"sha256:{one}" for one in u.status("a")["layers"]], [digest(tars[3]), digest(tars[2]), digest(tars[0])], "their order")
+    layout.image("v2", tars[0])
+    layout.write(u.home + "/image")
+    u.refused(1, "create", "b", "--from", f"oci:{u.home}/image:v3", says=["v3", "v1"])
+    u.world("b", "--from", f"oci:{u.home}/image:v2")
+    equal(u.shell("b", "cat /srv/file /srv/secret"), "text\nx", "the other image")
+    saved = put(u, "saved.tar", layout.tar())
+    u.world("c", "--from", f"oci-archive:{saved}:v1")
+    one = Layout().image("only", *tars)
+    u.world("d", "--from", put(u, "one.tar", one.tar()))
+    u.world("e", "--from", put(u, "one.tgz", gzip.compress(one.tar(), 1)))
+    code, _, err = u.run("sh", "-c", f"troot create f --from oci-archive:- < {u.home}/one.tar")
+    equal(code, 0, f"status of create from a pipe ({err})")
+    config = json.dumps({"rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]}}).encode()
+    name = digest(config)[7:] + ".json"
+    docker = Archive().add(name, data=config)
+    for number, tar in enumerate(tars):
+        docker.add(f"{number}/layer.tar", data=tar)
+    said = [{"Config": name, "RepoTags": ["x:latest"], "Layers": [f"{n}/layer.tar" for n in range(len(tars))]}]
+    docker.add("manifest.json", data=json.dumps(said).encode())
+    u.world("g", "--from", put(u, "docker.tar", docker.end()))
+    for world in "cdefg":
+        equal(u.shell(world, SEEN), WANTED, f"what {world} shows")
+    equal(len(layers(u)), 3, "layers of all of them")
+    out = exported(u, "a", "--compress", "none")
+    u.world("flat", "--from", put(u, "flat.tar", out))
+    equal(u.shell("flat", SEEN), WANTED, "an export of all that it shows")
+
+
+@case("an image that is damaged is refused, and leaves none of its layers", ids=("one", "root"))
+def bad_image(u):
+    tars = three_layers()
+    for what, spoil in (("a wrong digest", lambda tar: tar[:-1] + b"x"), ("a cut file", lambda tar: tar[:len(tar) // 2])):
+        layout = Layout().image("v1", *tars)
+        path = [p for p, data in layout.files.items() if data == gzip.compress(tars[2], 1, mtime=0)][0]
+        layout.files[path] = spoil(layout.files[path])
+        u.refused(1, "create", "w", "--from", "oci:" + layout.write(f"{u.home}/{len(what)}"), says=[path.split("/")[-1]])
+        equal(left(u), [], f"what {what} leaves")
+    lying = Layout().image("v1", tars[0])
+    manifest = [p for p, data in lying.files.items() if b"layers" in data and b"config.v1" in data][0]
+    lying.files[manifest] = lying.files[manifest].replace(b"layer.v1", b"layer.v9")
+    u.refused(1, "create", "w", "--from", "oci:" + lying.write(u.home + "/lying"), says=[manifest.split("/")[-1]])
+    outside = Layout().image("v1", tars[0], Archive().add("srv/.wh...").end())
+    u.refused(1, "create", "w", "--from", "oci:" + outside.write(u.home + "/outside"), says=["srv/.wh..."])
+    equal(left(u), [], "what a whiteout of .. leaves")
 
 
 if __name__ == "__main__":

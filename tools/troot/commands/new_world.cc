@@ -21,10 +21,11 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
                   "the limit, at least 1000)")
       ->type_name("COUNT");
   command
-      .add_option("--from", words.from,
-                  "The directory it is a copy of; or a tar of a root file system that it consists "
-                  "of (- is the standard input)")
-      ->type_name("DIR|TAR")
+      .add_option(
+          "--from", words.from,
+          "The directory it is a copy of; or what it consists of: a tar of a root file system "
+          "(- is the standard input), oci:DIR[:TAG], or an image that was saved")
+      ->type_name("DIR|TAR|IMAGE")
       ->capture_default_str();
   command.add_flag("--share-tmp", words.share_tmp,
                    "Show the host's /tmp instead of one of its own");

@@ -10,7 +10,8 @@
 
 namespace troot::cli {
 
-/// Whether `from`, as typed, is an archive or an image and not a directory to be a copy of.
+/// Whether `from`, as typed, is an archive or an image and not a directory to be a copy of: a file,
+/// "-", oci:DIR[:TAG] (a layout), or oci-archive: or docker-archive:FILE[:TAG] (as saved).
 [[nodiscard]] bool is_archive(const std::string& from);
 
 struct Imported {

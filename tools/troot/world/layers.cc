@@ -96,8 +96,9 @@ Outcome<LayerRecord> Layer::load() const {
       from->read("diff_id", record.diff_id) && from->read("blob_bytes", record.blob_bytes) &&
       from->read("size_bytes", record.size_bytes) && from->read("inodes", record.inodes) &&
       (alone || from->read("parent", parent)) && from->read("created", record.created_s) &&
-      from->read("charged", record.charged) && from->read("ownership", ownership) &&
-      from->read("xattrs", space) && take_word(ownership, kNative, kPresented, native) &&
+      from->read("charged", record.charged) && from->read("opaque_root", record.opaque_root) &&
+      from->read("ownership", ownership) && from->read("xattrs", space) &&
+      take_word(ownership, kNative, kPresented, native) &&
       take_word(space, kTrusted, kUser, trusted);
   if (!alone) record.parent = parent;
   if (native) record.ownership = fusefs::Ownership::kNative;
@@ -118,6 +119,7 @@ Done Layer::save(const LayerRecord& record) const {
       {"parent", nullptr},
       {"created", record.created_s},
       {"charged", record.charged},
+      {"opaque_root", record.opaque_root},
       {"ownership", record.ownership == fusefs::Ownership::kNative ? kNative : kPresented},
       {"xattrs", record.space == fusefs::XattrSpace::kTrusted ? kTrusted : kUser}};
   if (record.parent) keys["parent"] = *record.parent;

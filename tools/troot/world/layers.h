@@ -33,6 +33,7 @@ struct LayerRecord {
   std::optional<std::string> parent;  ///< the layer it was made on; none: on nothing, or on any
   std::int64_t created_s = 0;         ///< when it was taken in, seconds since the epoch
   bool charged = false;               ///< to the world that wrote it; false: it was imported
+  bool opaque_root = false;           ///< nothing of the layers below it shows
   /// How the tree says owners, and under which prefix its marks are: a world's server must do
   /// alike.
   fusefs::Ownership ownership = fusefs::Ownership::kPresented;
