@@ -6,11 +6,12 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
 
-from bed import MIB, case, check, equal, main, wait_until
+from bed import MIB, Skip, case, check, equal, main, wait_until
 
 EVERY = ("one", "range", "root")
 PROGRAMS = ("sh", "ls", "cat", "id", "stat", "find", "sort", "ln", "mv", "rm", "touch", "mkdir", "dd", "chmod", "md5sum", "sleep")
@@ -503,6 +504,75 @@ def bad_image(u):
     outside = Layout().image("v1", tars[0], Archive().add("srv/.wh...").end())
     u.refused(1, "create", "w", "--from", "oci:" + outside.write(u.home + "/outside"), says=["srv/.wh..."])
     equal(left(u), [], "what a whiteout of .. leaves")
+
+
+@case("a world as an image is all that it shows, and the same bytes each time", ids=EVERY)
+def as_image(u):
+    u.world("W", "--from", "oci:" + Layout().image("v1", *three_layers()).write(u.home + "/image"))
+    out = exported(u, "W", "--format", "oci")
+    equal(exported(u, "W", "--format", "oci"), out, "a second export")
+    equal([n for n in layers(u) if n.startswith(".")], [], "what an export leaves in the store")
+    saved = put(u, "saved.tar", out)
+    u.world("again", "--from", f"oci-archive:{saved}:w")
+    equal(exported(u, "again", "--compress", "none"), exported(u, "W", "--compress", "none"), "the tree of a world of the image")
+    u.world("plain", "--from", saved)
+    equal(u.shell("plain", SEEN), WANTED, "what a world of it shows")
+
+
+def tool(*words, **named):
+    child = subprocess.run(words, capture_output=True, timeout=100, **named)
+    equal(child.returncode, 0, f"status of {' '.join(words)} ({child.stderr.decode()[-500:]})")
+    return child.stdout
+
+
+@case("podman and skopeo take a world as an image, and podman's is taken", ids=("root", "one"), seconds=300)
+def others(u):
+    if os.getuid() != 0 or not shutil.which("podman") or not shutil.which("skopeo"):
+        raise Skip("needs root, podman and skopeo")
+    u.world("w", "--from", "oci:" + Layout().image("v1", *three_layers()).write(u.home + "/image"))
+    plain = exported(u, "w", "--compress", "none")
+    saved = put(u, "saved.tar", exported(u, "w", "--format", "oci"))
+    check(json.loads(tool("skopeo", "inspect", f"oci-archive:{saved}"))["Layers"], "skopeo sees no layers")
+    tool("skopeo", "copy", "--insecure-policy", f"oci-archive:{saved}", f"dir:{u.home}/copied")
+    podman = ("podman", "--root", u.home + "/podman", "--runroot", u.home + "/podman-run", "--storage-driver", "vfs",
+              "--cgroup-manager", "cgroupfs", "--events-backend", "file")
+    try:
+        tool(*podman, "load", "-i", saved)
+        for kind in ("docker-archive", "oci-archive"):
+            back = f"{u.home}/{kind}.tar"
+            tool(*podman, "save", "--format", kind, "-o", back, "w")
+            os.chmod(back, 0o644)
+            u.world(kind, "--from", back)
+            equal(told(exported(u, kind, "--compress", "none")), told(plain), f"what came back by {kind}")
+    finally:
+        shutil.rmtree(u.home + "/podman", ignore_errors=True)
+
+
+@case("doctor tells of layers that no world has")
+def doctor(u):
+    u.world("w", "--from", put(u, "a.tar", Archive().directory("d").end()))
+    u.troot("rm", "w")
+    code, out, _ = u.run("troot", "doctor", "--json")
+    check(code in (0, 1), f"status of doctor: {code}")
+    found = [one for one in json.loads(out) if one["what"] == "store layers"]
+    equal([(one["verdict"], one["cure"]) for one in found], [("warn", "troot store prune")], "what doctor says")
+
+
+@case("an export that is killed leaves no file, and the next command sweeps the store")
+def killed_export(u):
+    big = Archive().directory("d")
+    for number in range(40):
+        big.add(f"d/{number}", data=os.urandom(MIB))
+    u.world("w", "--from", put(u, "big.tar", big.end()))
+    child = u.popen("troot", "export", "w", "--format", "oci", "-o", u.home + "/data/out.tar")
+    wait_until(lambda: len(layers(u)) == 2 or child.poll() is not None, "the layout begins")
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait(20)
+    u.troot("list")
+    equal(len(layers(u)), 1, "layers")
+    check(set(os.listdir(u.home + "/data")) <= {"troot", "out.tar"}, f"left: {os.listdir(u.home + '/data')}")
+    check(not os.path.exists(u.home + "/data/out.tar"), "half an export")
+    u.troot("export", "w", "-o", u.home + "/data/out.tar")
 
 
 if __name__ == "__main__":

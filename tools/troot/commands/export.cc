@@ -19,6 +19,8 @@ archive::Compression compression_of(const ExportWords& words) {
   if (words.compression == "none") return Compression::kNone;
   if (words.compression == "gzip") return Compression::kGzip;
   if (!words.compression.empty()) return Compression::kZstd;
+  // Of an image the layer is compressed and not the file.
+  if (words.format == "oci") return Compression::kGzip;
   if (file.ends_with(".tar")) return Compression::kNone;
   if (file.ends_with(".gz") || file.ends_with(".tgz")) return Compression::kGzip;
   return Compression::kZstd;
@@ -30,7 +32,9 @@ Outcome<int> run_export(const ExportWords& words) {
   ExportPlan plan;
   plan.world = words.name;
   plan.output = words.output;
-  plan.format = words.format == "layer" ? ExportFormat::kLayer : ExportFormat::kRootfs;
+  plan.format = words.format == "layer" ? ExportFormat::kLayer
+                : words.format == "oci" ? ExportFormat::kOci
+                                        : ExportFormat::kRootfs;
   plan.compression = compression_of(words);
   NEED(export_world(store, plan));
   return 0;
@@ -48,12 +52,14 @@ void add_export(CLI::App& app, Invocation& typed) {
       ->capture_default_str();
   command
       ->add_option("--format", words->format,
-                   "rootfs: all that it shows; layer: what it changed, with the whiteouts of OCI")
-      ->check(CLI::IsMember({"rootfs", "layer"}))
+                   "rootfs: all that it shows; layer: what it changed, with the whiteouts of OCI; "
+                   "oci: all, as an image that podman load takes")
+      ->check(CLI::IsMember({"rootfs", "layer", "oci"}))
       ->capture_default_str();
   command
-      ->add_option("--compress", words->compression,
-                   "zstd, gzip or none (default: as the file's name ends, else zstd)")
+      ->add_option(
+          "--compress", words->compression,
+          "zstd, gzip or none (default: as the file's name ends, else zstd; of an image gzip)")
       ->check(CLI::IsMember({"zstd", "gzip", "none"}));
   command->callback([words, &typed] { typed.action = [words] { return run_export(*words); }; });
 }

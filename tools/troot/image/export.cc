@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <memory>
 #include <thread>
@@ -13,10 +14,13 @@
 #include "fusefs/disk/link_store.h"
 #include "fusefs/disk/object.h"
 #include "fusefs/overlay.h"
+#include "tools/archive/oci/layout_writer.h"
 #include "tools/archive/tree/pack.h"
+#include "tools/troot/image/beside.h"
 #include "tools/troot/image/merged.h"
 #include "tools/troot/image/output.h"
 #include "tools/troot/text/progress.h"
+#include "tools/troot/world/layers.h"
 #include "tools/troot/world/stopped.h"
 
 namespace troot::cli {
@@ -92,6 +96,49 @@ Outcome<archive::Packed> pack_into(const Stopped& stopped, const ExportPlan& pla
   return packed;
 }
 
+/// What a program is started with where nobody says otherwise.
+archive::ImageConfig plain_config() {
+  archive::ImageConfig config;
+  config.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+  config.cmd = {"/bin/sh"};
+  return config;
+}
+
+/// References of images have no capital letters.
+std::string tag_of(std::string name) {
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
+}
+
+/// A layout is made beside, where the next command sweeps what a killed one leaves.
+Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
+                                    const ExportPlan& plan, const archive::SinkOptions& writing,
+                                    const Output& output) {
+  const Layers layers(store);
+  TAKE(held, layers.hold());
+  TAKE(place, layers.begin());
+  const Beside beside(place);
+  const Fd dir(::open(place.tree().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!dir.valid()) return failure_errno(place.tree());
+  TAKE(layout, archive::LayoutWriter::open(dir.get(), output.name()));
+  archive::Packed packed;
+  TAKE(layer, layout.add_layer(writing, [&](archive::Sink& sink) -> Done {
+    TAKE(done, pack_into(stopped, plan, sink));
+    packed = done;
+    return {};
+  }));
+  if (const auto added = layout.add_image(plain_config(), {layer}, tag_of(plan.world)); !added)
+    return tl::unexpected<Problem>(added.error());
+  archive::SinkOptions outer;
+  outer.compression = archive::Compression::kNone;
+  TAKE(sink, archive::Sink::make(output.fd(), output.name(), outer));
+  NEED(archive::pack_layout(dir.get(), output.name(), sink));
+  if (const auto finished = sink.finish(); !finished)
+    return tl::unexpected<Problem>(finished.error());
+  return packed;
+}
+
 }  // namespace
 
 Done export_world(const Store& store, const ExportPlan& plan) {
@@ -100,10 +147,17 @@ Done export_world(const Store& store, const ExportPlan& plan) {
   archive::SinkOptions writing;
   writing.compression = plan.compression;
   writing.threads = std::max(1U, std::thread::hardware_concurrency());
-  TAKE(sink, archive::Sink::make(output.fd(), output.name(), writing));
-  TAKE(packed, pack_into(stopped, plan, sink));
-  if (const auto finished = sink.finish(); !finished)
-    return tl::unexpected<Problem>(finished.error());
+  archive::Packed packed;
+  if (plan.format == ExportFormat::kOci) {
+    TAKE(done, pack_image(store, stopped, plan, writing, output));
+    packed = done;
+  } else {
+    TAKE(sink, archive::Sink::make(output.fd(), output.name(), writing));
+    TAKE(done, pack_into(stopped, plan, sink));
+    packed = done;
+    if (const auto finished = sink.finish(); !finished)
+      return tl::unexpected<Problem>(finished.error());
+  }
   NEED(output.publish());
   if (packed.sockets != 0)
     std::fprintf(stderr, "troot: %llu sockets were left out, which no tar has\n",

@@ -10,8 +10,9 @@
 namespace troot::cli {
 
 enum class ExportFormat {
-  kLayer,  ///< what the world changed: its upper, with the whiteouts of OCI
-  kRootfs  ///< all that it shows
+  kLayer,   ///< what the world changed: its upper, with the whiteouts of OCI
+  kRootfs,  ///< all that it shows
+  kOci      ///< the same as an image of one layer, in a tar that `podman load` takes
 };
 
 struct ExportPlan {

@@ -14,9 +14,9 @@
 
 #include "tools/archive/oci/image_reader.h"
 #include "tools/archive/tree/unpack.h"
+#include "tools/troot/image/beside.h"
 #include "tools/troot/text/progress.h"
 #include "tools/troot/world/layers.h"
-#include "tools/troot/world/removal.h"
 
 namespace troot::cli {
 namespace {
@@ -26,23 +26,6 @@ constexpr std::string_view kImages[] = {"oci:", "oci-archive:", "docker-archive:
 /// More entries than this, and a tar this many times as long as its file, are a bomb.
 constexpr std::uint64_t kMostEntries = 20'000'000;
 constexpr std::uint64_t kMostRatio = 500;
-
-/// Takes a layer that is unpacked beside away again, unless it was published.
-class Beside {
- public:
-  explicit Beside(Layer layer) : layer_(std::move(layer)) {}
-  ~Beside() {
-    if (!published_) static_cast<void>(remove_directory(layer_.path()));
-  }
-  Beside(const Beside&) = delete;
-  Beside& operator=(const Beside&) = delete;
-  [[nodiscard]] const Layer& layer() const { return layer_; }
-  void keep() { published_ = true; }
-
- private:
-  Layer layer_;
-  bool published_ = false;
-};
 
 bool is_at(const std::string& directory, const char* name) {
   return ::faccessat(AT_FDCWD, (directory + "/" + name).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
