@@ -440,6 +440,12 @@ class Layout:
         return archive.end()
 
 
+def closed_root():
+    """The tars of an image whose lowest layer has a root of its own, and the next says nothing of it."""
+    lowest = Archive().directory(".", mode=0o750, owner=(7, 8)).directory("srv").end()
+    return lowest, Archive().add("srv/f").end()
+
+
 def three_layers():
     """The tars of an image's layers: a root, what is changed and hidden in it, and an empty one twice."""
     empty = Archive().end()
@@ -486,6 +492,13 @@ def image(u):
     out = exported(u, "a", "--compress", "none")
     u.world("flat", "--from", put(u, "flat.tar", out))
     equal(u.shell("flat", SEEN), WANTED, "an export of all that it shows")
+
+
+@case("the root directory is that of the topmost layer that has one", ids=EVERY)
+def root_directory(u):
+    u.world("w", "--from", "oci:" + Layout().image("v1", *closed_root()).write(u.home + "/image"))
+    objects, _ = told(exported(u, "w", "--compress", "none"))
+    equal(objects["."][1:5], (7, 8, 0o750, LONG_AGO), "owner, mode and time of the root")
 
 
 @case("an image that is damaged is refused, and leaves none of its layers", ids=("one", "root"))

@@ -43,6 +43,18 @@ Outcome<std::string> home() {
   return failure("HOME is not set, so there is no place for a store (set HOME or XDG_DATA_HOME)");
 }
 
+/// The topmost layer that says something of its root: most of an image say nothing, and unpacking
+/// leaves times of 0 there.
+std::string tree_of_root(const Store& store, const std::vector<std::string>& layers) {
+  for (const std::string& id : layers) {
+    const std::string tree = Layers(store).at(id).tree();
+    struct stat st {};
+    if (::stat(tree.c_str(), &st) == 0 && (st.st_mtim.tv_sec != 0 || st.st_mtim.tv_nsec != 0))
+      return tree;
+  }
+  return Layers(store).at(layers.front()).tree();
+}
+
 /// What a world is a copy of.
 enum class Lies { kBelow, kInLayers };
 
@@ -271,8 +283,7 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   }
   NEED(settings.layers.empty()
            ? make_upper(made.upper(), settings.base, Lies::kBelow)
-           : make_upper(made.upper(), Layers(*this).at(settings.layers.front()).tree(),
-                        Lies::kInLayers));
+           : make_upper(made.upper(), tree_of_root(*this, settings.layers), Lies::kInLayers));
   const Fd lock(::open((made.path() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) return failure_errno(made.path() + "/lock");
   Fd alive;
