@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string_view>
@@ -36,7 +37,6 @@ void take_xattrs(archive_entry* e, Entry& entry) {
   const void* value = nullptr;
   std::size_t size = 0;
   Acls acls = acls_of(e);
-  entry.lost_acl = acls.kept == AclKept::kLost;
   if (!acls.access.empty()) entry.xattrs.emplace_back(fusefs::kAccessAcl, acls.access);
   if (!acls.standard.empty()) entry.xattrs.emplace_back(fusefs::kDefaultAcl, acls.standard);
   archive_entry_xattr_reset(e);
@@ -45,6 +45,10 @@ void take_xattrs(archive_entry* e, Entry& entry) {
     std::erase_if(entry.xattrs, [&](const auto& x) { return x.first == name; });
     entry.xattrs.emplace_back(name, std::string(static_cast<const char*>(value), size));
   }
+  // tar may write an ACL twice: as text with names, and as it is.
+  entry.lost_acl = acls.kept == AclKept::kLost &&
+                   std::none_of(entry.xattrs.begin(), entry.xattrs.end(),
+                                [](const auto& x) { return fusefs::is_acl(x.first); });
 }
 
 /// nullopt: what no file system here has.

@@ -49,6 +49,12 @@ class Packing {
   [[nodiscard]] cli::Done put_data(int fd, const Entry& entry);
   /// An empty file of the root's by which a layer says something.
   [[nodiscard]] cli::Done put_mark(const std::string& name);
+  /// Whether a layer says nothing of its root, as most do: unpack() made it so.
+  [[nodiscard]] bool is_implied(const Entry& root) const {
+    return options_.kind == TarKind::kLayer && root.uid == 0 && root.gid == 0 &&
+           root.mode == kImpliedMode && root.mtime.tv_sec == 0 && root.mtime.tv_nsec == 0 &&
+           root.xattrs.empty();
+  }
   [[nodiscard]] std::string path_of(const std::string& name) const;
   [[nodiscard]] tl::unexpected<cli::Problem> refuse(const std::string& name,
                                                     const std::string& why) const {
@@ -79,8 +85,10 @@ cli::Outcome<Packed> Packing::run() {
   auto entry = reader_.entry_of(root_, ".", *sx);
   if (!entry) return refuse(".", entry.error().text);
   entry->path = "./";
-  NEED(writer_.begin(*entry));
-  NEED(writer_.end());
+  if (!is_implied(*entry)) {
+    NEED(writer_.begin(*entry));
+    NEED(writer_.end());
+  }
   NEED(descend(root_, "."));
   while (!levels_.empty()) {
     if (levels_.back().next == levels_.back().names.size()) {

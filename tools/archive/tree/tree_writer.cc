@@ -15,8 +15,6 @@ namespace posix = fusefs::posix;
 using fusefs::CName;
 using Names = TreeWriter::Names;
 
-constexpr mode_t kWayMode = 0755;
-
 std::string joined(const Names& names) {
   std::string path;
   for (const std::string_view name : names) (path += path.empty() ? "" : "/") += name;
@@ -101,7 +99,7 @@ cli::Done TreeWriter::make_way(int parent, const Names& way) {
   Entry entry;
   entry.path = joined(way);
   entry.kind = Kind::kDirectory;
-  entry.mode = kWayMode;
+  entry.mode = kImpliedMode;
   times_[entry.path] = {};
   return dress(parent, CName(way.back()).get(), entry);
 }
@@ -341,7 +339,7 @@ cli::Done TreeWriter::finish() {
   if (!times_.contains("")) {
     Entry root;
     root.kind = Kind::kDirectory;
-    root.mode = kWayMode;
+    root.mode = kImpliedMode;
     times_[""] = {};
     NEED(dress(root_, ".", root));
   }

@@ -13,6 +13,10 @@ namespace {
 namespace posix = fusefs::posix;
 using Names = TreeWriter::Names;
 
+/// What ext4 has of a file, and more than anybody's: holes cost nothing here, but whoever reads
+/// them through.
+constexpr std::uint64_t kMostSize = std::uint64_t{1} << 44;
+
 class Unpacking {
  public:
   Unpacking(Source& source, const UnpackOptions& options, TreeWriter& tree, Unpacked& result)
@@ -147,6 +151,8 @@ cli::Done Unpacking::place_link(const Entry& entry, const Names& names) {
 }
 
 cli::Done Unpacking::write_file(const Entry& entry, int parent, const Names& names) {
+  if (entry.size > kMostSize)
+    return cli::failure("its size is " + std::to_string(entry.size) + " bytes; 16 TiB at most");
   TAKE(fd, tree_.file(parent, names));
   std::uint64_t end = 0;
   while (entry.size > 0) {

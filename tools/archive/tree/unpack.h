@@ -3,6 +3,8 @@
 // the entry's name.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -32,6 +34,9 @@ struct UnpackOptions {
   fusefs::XattrSpace space = fusefs::XattrSpace::kUser;
   UnpackLimits limits;
 };
+
+/// The mode of directories that no entry stands for; they are 0:0, and of time 0.
+inline constexpr mode_t kImpliedMode = 0755;
 
 /// What the tree cannot say.
 struct LeftOut {
