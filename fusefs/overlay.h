@@ -3,8 +3,9 @@
 // or root.
 //
 // Contract of every method: thread-safe; the caller never holds a lock of ours; failure is the
-// errno that the kernel's overlayfs or quota.md names. Permissions are not checked here: the kernel
-// does that from the presented owner and mode (default_permissions). Names are one component, never
+// errno that the kernel's overlayfs or QUOTA-RULES names. Permissions are not checked here: the
+// kernel does that from the presented owner and mode (default_permissions). Names are one
+// component, never
 // "." or "..", unless a method says otherwise, without a NUL or a slash.
 #pragma once
 

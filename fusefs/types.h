@@ -60,7 +60,7 @@ struct SetAttr {
 
 /// Where a write comes from.
 struct WriteMode {
-  bool from_mapping = false;  ///< FUSE_WRITE_CACHE: write-back of a mapping (quota.md rule 11)
+  bool from_mapping = false;  ///< FUSE_WRITE_CACHE: write-back of a mapping (rule 11)
   bool kill_suidgid = false;  ///< FUSE_WRITE_KILL_SUIDGID
 };
 /// What a file is opened for.

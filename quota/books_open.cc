@@ -112,7 +112,7 @@ Changes Books::everything() const {
   Changes changes;
   for (ProjectState& state : tree_.states()) {
     const Usage sum = own(state.report.id);
-    changes.projects.push_back({std::move(state), sum});
+    changes.projects.push_back({state, sum});
   }
   changes.total = ProjectRecord{tree_.total(), {}};
   return changes;

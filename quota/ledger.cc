@@ -62,6 +62,7 @@ Status Ledger::read_batch() {
 }
 
 Result<std::vector<std::optional<InodeRecord>>> Ledger::records(std::span<const InodeKey> keys) {
+  ReadLock lock(replacing_);
   return guarded([&]() -> Result<std::vector<std::optional<InodeRecord>>> {
     std::vector<std::optional<InodeRecord>> records;
     records.reserve(keys.size());
@@ -129,6 +130,7 @@ Status Ledger::sync() {
 }
 
 Result<std::vector<ProjectRecord>> Ledger::mend() {
+  WriteLock lock(replacing_);
   return guarded([&]() -> Result<std::vector<ProjectRecord>> {
     // RocksDB goes on by itself after some errors (it writes a new log); after others it must be
     // opened anew.
@@ -156,6 +158,7 @@ Status Ledger::compact_log() {
 }
 
 Status Ledger::each_record(const std::function<void(const InodeKey&, const InodeRecord&)>& visit) {
+  ReadLock lock(replacing_);
   return guarded([&]() -> Status {
     return db_->each(format::kInodeSpace,
                      [&visit](std::string_view bytes, std::string_view value) -> Status {
@@ -169,6 +172,7 @@ Status Ledger::each_record(const std::function<void(const InodeKey&, const Inode
 }
 
 Status Ledger::restart() {
+  WriteLock lock(replacing_);
   return guarded([&]() -> Status {
     db_->rocks.reset();
     CHECK_OK(remove_database(dir_ + "/db"));

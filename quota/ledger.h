@@ -6,8 +6,8 @@
 //     DIR/db/            RocksDB
 //     DIR/db.damaged-N/  what could not be read, set aside (N: 1 to 4, the last is overwritten)
 //
-// Thread-safety: one thread at a time; records() and each_record() also beside others, but not
-// beside mend() and restart().
+// Thread-safety: one thread at a time; records() and each_record() also beside any other. They wait
+// where the database is being replaced, by mend() or restart().
 //
 // Errors: what RocksDB says, as an errno: that of the system call that failed; ENOMEM; EIO where
 // the bytes are damaged or nothing more is known.
@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "quota/base/mutex.h"
 #include "quota/base/result.h"
 #include "quota/format.h"
 #include "quota/quota.h"
@@ -87,7 +88,7 @@ class Ledger {
   [[nodiscard]] Result<std::vector<ProjectRecord>> mend();
   /// Before a close: turns a write-ahead log that would slow down the next open into a table.
   [[nodiscard]] Status compact_log();
-  /// Calls `visit` for every inode record, ascending by key.
+  /// Calls `visit` for every inode record, ascending by key. It must not call back.
   [[nodiscard]] Status each_record(
       const std::function<void(const InodeKey&, const InodeRecord&)>& visit);
   /// The project records as they are on disk now.
@@ -105,6 +106,7 @@ class Ledger {
   /// Opens what is there; found_ says what it is worth.
   [[nodiscard]] Status open_existing();
 
+  SharedMutex replacing_;  ///< alone while db_ has no open database for a moment
   std::string dir_;
   std::string upper_uuid_;
   Recount found_ = Recount::kNewLedger;

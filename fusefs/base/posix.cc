@@ -1,5 +1,6 @@
-// The raw system calls (see posix.h). Those that are younger than some supported
-// kernel have their older form here too, chosen once at run time.
+// The raw system calls (see posix.h): a short wrapper for each, which is why this file is long.
+// Those that are younger than some supported kernel have their older form here too, chosen once at
+// run time.
 #include "fusefs/base/posix.h"
 
 #include <dirent.h>

@@ -64,7 +64,7 @@ void guarded(fuse_req_t req, Body&& body) noexcept {
 }
 
 /// Runs an operation that may lack room. Unlinked files keep theirs until the kernel forgets them,
-/// so when it is refused the FORGETs that wait are served and it is tried once more (quota.md rule
+/// so when it is refused the FORGETs that wait are served and it is tried once more (rule
 /// 10). It is called with the caller, who hears of the refusal.
 template <std::invocable<const Caller&> Operation>
 [[nodiscard]] auto with_room(Served& served, Caller caller, Operation&& operation) {

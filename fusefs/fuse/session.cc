@@ -31,8 +31,6 @@
 #include "fusefs/serve/uring_abi.h"
 #include "fusefs/serve/workers.h"
 
-extern char** environ;
-
 namespace troot::fusefs {
 namespace {
 

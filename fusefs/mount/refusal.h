@@ -12,6 +12,9 @@
 
 namespace troot::fusefs {
 
+/// Nothing, or why not.
+using Refusal = tl::expected<void, OpenError>;
+
 /// `message` names the thing and the cure; `error` is the errno behind it.
 [[nodiscard]] inline tl::unexpected<OpenError> refuse(std::string message, int error) {
   return tl::unexpected<OpenError>(OpenError{std::move(message), error});
@@ -23,3 +26,10 @@ namespace troot::fusefs {
 }
 
 }  // namespace troot::fusefs
+
+/// Returns the refusal of `expression` from the enclosing function, if there is one.
+#define ACCEPT(expression)                                \
+  do {                                                    \
+    if (auto refusal_ = (expression); !refusal_)          \
+      return tl::unexpected<OpenError>(refusal_.error()); \
+  } while (false)

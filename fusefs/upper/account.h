@@ -26,7 +26,7 @@ struct Examined {
 /// The charge of the user's xattrs of an object. `upper`: whether ours are escaped there.
 [[nodiscard]] Result<std::int64_t> user_xattr_bytes(State& state, int dirfd, const char* name,
                                                     const std::string& list);
-/// The project that a child of `dir` gets (quota.md rule 1). Takes loc of dir, shared. The
+/// The project that a child of `dir` gets (rule 1). Takes loc of dir, shared. The
 /// directory is in the upper.
 [[nodiscard]] Result<ProjectAttr> inherited(State& state, Inode* dir);
 /// Tells the ledger of the account as it is now.

@@ -67,7 +67,7 @@ Status preallocate_dense(State& state, const OpenUpper& file, const Allocation& 
   return {};
 }
 
-/// Allocation of [offset, offset + length) without writing: all or nothing (quota.md rule 9).
+/// Allocation of [offset, offset + length) without writing: all or nothing (rule 9).
 Status preallocate(State& state, const OpenUpper& file, const Allocation& wanted,
                    const LocHeld& loc) {
   const auto [inode, data, fd] = file;

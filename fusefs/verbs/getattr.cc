@@ -45,8 +45,8 @@ Result<struct statvfs> verbs::statfs(State& state, NodeId id) {
   fs.f_namemax = 255;
   if (!state.quota) return fs;
   TRY(project, verbs::project(state, id));
-  // A project's limit shows below a directory that hands it down, the total's everywhere (quota.md
-  // rule 12).
+  // A project's limit shows below a directory that hands it down, the total's everywhere
+  // (rule 12).
   const quota::Headroom room =
       state.quota->headroom(project.inherit ? project.project : quota::kDefaultProject);
   if (room.limit_bytes != 0) {

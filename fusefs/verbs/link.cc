@@ -102,7 +102,7 @@ Result<Entry> verbs::link(State& state, const Caller& caller, NodeId id, NodeId 
     if (project.inherit) {
       std::lock_guard io(file_data(inode).io);
       TRY(account, account_held(state, inode, loc));
-      if (account->project != project.project) return fail(EXDEV);  // quota.md rule 4
+      if (account->project != project.project) return fail(EXDEV);  // rule 4
     }
     if (inode->has(Inode::kParked) && sx.stx_nlink == 1) {
       CHECK_OK(unpark(state, inode, dir, dirfd, name.get(), old_parent));

@@ -24,8 +24,8 @@ Status store_project(State& state, const Where& at, const ProjectAttr& p) {
   return status;
 }
 
-/// Gives an upper object its id: the charge moves first, and back if the disk refuses (quota.md
-/// rule 3). The caller holds account_lock.
+/// Gives an upper object its id: the charge moves first, and back if the disk refuses
+/// (rule 3). The caller holds account_lock.
 Status change_project(State& state, Inode* inode, const ProjectAttr& next, quota::Ask ask,
                       const LocHeld& loc) {
   TRY(loaded, account_held(state, inode, loc));

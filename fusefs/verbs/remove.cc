@@ -3,7 +3,7 @@
 //
 // The server never hears of opens, so every unlinked file is parked: renamed to
 // work/troot/parked/ID until the kernel forgets its inode. A lower name is hidden by a whiteout.
-// None of this can fail for quota (quota.md rule 5).
+// None of this can fail for quota (rule 5).
 #include <dirent.h>
 
 #include "fusefs/tree/birth.h"

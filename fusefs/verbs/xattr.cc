@@ -100,7 +100,7 @@ Status change(State& state, Inode* inode, const Changed& changed, Change apply) 
     TRY(bytes, user_xattr_bytes(state, at.fd(), at.text(), list));
     before = bytes;
   }
-  // A value that takes the place of as large a one needs no room (quota.md rule 5).
+  // A value that takes the place of as large a one needs no room (rule 5).
   std::int64_t grows_bytes = changed.size_bytes;
   if (before > 0) {
     if (const auto old = get_at(state, inode, at, changed.name, loc))

@@ -2,6 +2,7 @@
 """The proof that the lint's rules can fail: plants one offence for each rule in a small tree, and
 innocent look-alikes beside it. Prints TAP."""
 import os
+import shutil
 import sys
 import tempfile
 
@@ -50,7 +51,7 @@ CASES = [
     (shapes.function_lengths, "quota/a.h", LONG.format("struct A {\n  void f() const {", "  }", "};"),
      LONG.format("struct A {", "  int a;", "};")),
     (shapes.function_lengths, "quota/a.cc", LONG.format("auto f = [&] {", "", "};"), LONG.format("if (f()) {", "", "}")),
-    (shapes.function_lengths, "fusefs/mount/open.cc", "int f();\n", None),
+    (shapes.function_lengths, "fusefs/mount/open_layers.cc", "int f();\n", None),
     (shapes.file_lengths, "tools/a.cc", "\n" * 400, "\n" * 399),
     (shapes.file_lengths, "fusefs/base/posix.cc", "\n" * 498, "\n" * 497),
     (shapes.parameter_lists, "quota/a.h", "int f(int a, int b, int c, A<int, int> d, int e, int g);\n",
@@ -130,9 +131,28 @@ struct Counter {
     return not good
 
 
+def planted_tidy(number):
+    """A value that is used after it was moved, and one that is not."""
+    program, why = clang_checks.program_of("tidy")
+    if not program:
+        print(f"ok {number} - tidy # SKIP {why}")
+        return False
+    text = HEADER + "#include <string>\n#include <utility>\nsize_t f(std::string a) { std::string b = std::move(a); return %s.size(); }\n"
+    with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
+        shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".clang-tidy"), top)
+        os.mkdir(os.path.join(top, "quota"))
+        for name in ("a", "b"):
+            with open(os.path.join(top, "quota", name + ".cc"), "w", encoding="utf-8") as file:
+                file.write(text % name)
+        caught, accused = (clang_checks.tidy(program, ["-std=c++20"], top, [f"quota/{name}.cc"]) for name in ("a", "b"))
+    good = any("bugprone-use-after-move" in line for line in caught) and not accused
+    print(f"{'ok' if good else 'not ok'} {number} - tidy: a value that is used after it was moved is caught")
+    return not good
+
+
 def main():
     failed = 0
-    print(f"1..{len(CASES) + 5}")
+    print(f"1..{len(CASES) + 6}")
     for number, (rule, path, offence, innocent) in enumerate(CASES, 1):
         caught, spared = complaints(rule, path, offence), innocent is None or not complaints(rule, path, innocent)
         good = caught and spared
@@ -141,6 +161,7 @@ def main():
         failed += not good
     failed += planted_calls(len(CASES) + 2)
     failed += planted_grammar(len(CASES) + 4) + planted_locks(len(CASES) + 5)
+    failed += planted_tidy(len(CASES) + 6)
     with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
         os.mkdir(os.path.join(top, "quota"))
         with open(os.path.join(top, "quota", "a.cc"), "w", encoding="utf-8") as file:

@@ -57,13 +57,19 @@ class Child(subprocess.Popen):
 
 def complete(command, seconds, **named):
     """subprocess.run() of a Child; who takes too long is killed and subprocess.TimeoutExpired raised."""
+    check = named.pop("check", False)
+    if named.pop("capture_output", False):
+        named.update(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with Child(command, **named) as child:
         try:
             out, err = child.communicate(timeout=seconds)
         except BaseException:
             child.kill()
             raise
-    return subprocess.CompletedProcess(command, child.returncode, out, err)
+    done = subprocess.CompletedProcess(command, child.returncode, out, err)
+    if check:
+        done.check_returncode()
+    return done
 
 
 # ---- places ---------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import tarfile
 import time
 
 from harness import PAGE, Failure, case, check, equal, main, names, pattern, read, run, write
+from machine import Child
 
 trootfs = {"on": ("trootfs",)}
 ROUNDS = 6
@@ -36,8 +37,8 @@ MEMBERS = []
 
 def kill_during(m, command, reached):
     """Starts the command on the mount, kills the server when it has come so far; the command then fails or has ended."""
-    client = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              cwd="/")
+    client = Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   cwd="/")
     while not reached() and client.poll() is None:
         time.sleep(0.001)
     m.kill()

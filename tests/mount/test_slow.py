@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from harness import case, check, equal, in_process, mounted, names, pattern, read, run, wait_until, write
-from machine import slowness
+from machine import Child, slowness
 
 trootfs = {"on": ("trootfs",), "modes": ("user",)}
 CLIENTS = 24  # more than any small pool of threads
@@ -24,7 +24,7 @@ class SlowLower:
         for i in range(CLIENTS):
             write(f"{source}/slow/f{i}", pattern(20_000, i))
         command = [os.path.join(bed.binaries, "trootfs"), "-f", "-o", f"lowerdir={source}", self.mnt]
-        self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/")
+        self.server = Child(command, stdin=subprocess.DEVNULL, cwd="/")
         wait_until(lambda: mounted(self.mnt), 10, "the lower's own mount")
 
     def stop(self):

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 
 from harness import Skip, case, check, equal, in_process, pattern, read, wait_until, write
+from machine import Child
 
 TIMES = 20
 ATTEMPTS = 5
@@ -278,8 +279,8 @@ class Traced:
     def __init__(self, m):
         self.m, self.log = m, os.path.join(m.base, "strace")
         try:
-            self.strace = subprocess.Popen(["strace", "-f", "-qq", "-o", self.log, "-p", str(m.server.pid)],
-                                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            self.strace = Child(["strace", "-f", "-qq", "-o", self.log, "-p", str(m.server.pid)],
+                                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except FileNotFoundError:
             raise Skip("strace is not installed") from None
         # The first request that shows in the log says that every thread is attached.

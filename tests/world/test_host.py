@@ -3,9 +3,9 @@
 import json
 import os
 import shlex
-import subprocess
 
 from bed import Skip, case, check, equal, main
+from machine import complete
 
 WORDS = {"ok", "warn", "fail"}
 
@@ -31,8 +31,7 @@ def closed_ping(u):
         was = file.read()
     script = ("echo 1 0 > /proc/sys/net/ipv4/ping_group_range && "
               f"exec setpriv --reuid {u.uid} --regid {u.gid} --clear-groups troot doctor --json")
-    done = subprocess.run(["unshare", "-n", "sh", "-c", script], env=u.environment, cwd="/", capture_output=True, text=True,
-                          timeout=60)
+    done = complete(["unshare", "-n", "sh", "-c", script], 60, env=u.environment, cwd="/", capture_output=True, text=True)
     found = next(f for f in json.loads(done.stdout) if f["what"] == "ping")
     equal(found["verdict"], "warn", f"ping ({found})")
     check("net.ipv4.ping_group_range" in found["cure"], str(found))
@@ -46,8 +45,7 @@ def on_a_host(u, prepare, command):
         raise Skip("needs root")
     script = (f"mount --make-rprivate / && {prepare} && "
               f"exec setpriv --reuid {u.uid} --regid {u.gid} --clear-groups {command}")
-    done = subprocess.run(["unshare", "-m", "sh", "-c", script], env=u.environment, cwd="/", capture_output=True, text=True,
-                          timeout=60)
+    done = complete(["unshare", "-m", "sh", "-c", script], 60, env=u.environment, cwd="/", capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
 

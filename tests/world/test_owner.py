@@ -9,6 +9,7 @@ import tempfile
 import time
 
 from bed import Skip, case, check, equal, main, servers, wait_until
+from machine import complete
 
 COMMANDS = (("list",), ("status", "w"), ("enter", "w"), ("exec", "w", "true"), ("stop", "w"), ("rm", "w"), ("rm", "-f", "w"),
             ("quota", "w"), ("quota", "w", "--limit", "1G"), ("quota", "report", "w"), ("refresh", "w"), ("flatten", "w"),
@@ -17,8 +18,8 @@ COMMANDS = (("list",), ("status", "w"), ("enter", "w"), ("exec", "w", "true"), (
 
 def as_root(u, *words, **changes):
     """(status, stdout, stderr) of troot typed by root with the user's environment, as sudo -E leaves it."""
-    done = subprocess.run(["troot", *words], env={**u.environment, **changes}, cwd="/", capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=60)
+    done = complete(["troot", *words], 60, env={**u.environment, **changes}, cwd="/", capture_output=True, text=True,
+                    stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout, done.stderr
 
 

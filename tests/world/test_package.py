@@ -4,9 +4,9 @@ without error; it is there inside only, and the host and the store stay clean.""
 import os
 import shutil
 import stat
-import subprocess
 
 from bed import MIB, Skip, case, check, equal, host_state, host_untouched, main
+from machine import complete
 
 EVERY = ("one", "range", "root")
 NAME = "troot-hello"
@@ -44,7 +44,7 @@ def package(directory):
             file.write(text)
         os.chmod(tree + path, mode)
     deb = f"{directory}/{NAME}.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, deb], check=True, capture_output=True, timeout=60)
+    complete(["dpkg-deb", "--root-owner-group", "--build", tree, deb], 60, check=True, capture_output=True)
     os.chmod(deb, 0o644)
     return deb
 

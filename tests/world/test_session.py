@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from bed import Failure, Skip, case, check, equal, main, servers, wait_until
-from machine import Patience, slowness
+from machine import Patience, complete, slowness
 
 EVERY = ("one", "range", "root")
 
@@ -355,8 +355,7 @@ def covered_proc(u):
               f"exec setpriv --reuid {u.uid} --regid {u.gid} --clear-groups sh -c '"
               "troot exec w -- sh -c \"test -e /proc/self/status && exit 5\"; test $? = 5 && "
               "troot exec w -- sh -c \"sleep 1000 & exit 6\"; test $? = 6'")
-    done = subprocess.run(["unshare", "-m", "sh", "-c", script], env=u.environment, cwd="/", capture_output=True, text=True,
-                          timeout=60)
+    done = complete(["unshare", "-m", "sh", "-c", script], 60, env=u.environment, cwd="/", capture_output=True, text=True)
     equal(done.returncode, 0, f"status ({done.stderr})")
     equal(servers(u), [], "servers")
 

@@ -8,6 +8,7 @@ import stat
 import subprocess
 
 from bed import case, check, equal, main, servers, wait_until
+from machine import complete
 
 EVERY = ("one", "range", "root")
 
@@ -165,14 +166,14 @@ def other_base(u):
     # The least that runs a shell: the host's own /usr, by copies of what sh needs.
     needed = {"/bin/sh", "/bin/ls", "/bin/cat"}
     for program in list(needed):
-        for word in subprocess.run(["ldd", program], capture_output=True, text=True, timeout=20).stdout.split():
+        for word in complete(["ldd", program], 20, capture_output=True, text=True).stdout.split():
             if word.startswith("/"):
                 needed.add(word)
     for path in needed:
         os.makedirs(base + os.path.dirname(path), exist_ok=True)
-        subprocess.run(["cp", "-L", path, base + path], check=True, timeout=20)
+        complete(["cp", "-L", path, base + path], 20, check=True)
     os.mkdir(base + "/etc")
-    subprocess.run(["chown", "-R", f"{u.uid}:{u.gid}", base], check=True, timeout=20)
+    complete(["chown", "-R", f"{u.uid}:{u.gid}", base], 20, check=True)
     u.world("w", "--from", base)
     u.shell("w", "echo new > /etc/new && test -e /proc/self/status && test -c /dev/null && test -d /tmp")
     equal(u.shell("w", "cat /etc/new; ls /etc | cat"), "new\ndebian_chroot\nnew\nresolv.conf\n", "/etc inside")

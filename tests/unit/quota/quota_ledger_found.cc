@@ -2,6 +2,9 @@
 // another version.
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "quota/ledger.h"
 #include "unit/quota/ledger_fixture.h"
 
@@ -171,4 +174,23 @@ TEST_CASE("what an earlier version charged is counted anew; its limits stay") {
 }
 
 }  // namespace
+TEST_CASE("ledger: records are read while the database is replaced") {
+  TempDir dir;
+  auto ledger = Ledger::open(dir.path(), "upper-1");
+  REQUIRE(ledger);
+  const std::vector<InodeKey> keys{{1, 1}, {2, 2}};
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    while (!done) {
+      (void)(*ledger)->records(keys);
+      (void)(*ledger)->each_record([](const InodeKey&, const InodeRecord&) {});
+    }
+  });
+  Status last;
+  for (int i = 0; i < 20 && last; ++i) last = (*ledger)->restart();
+  done = true;
+  reader.join();
+  CHECK(last);
+}
+
 }  // namespace troot::quota::test
