@@ -26,7 +26,7 @@ constexpr std::uint64_t kSector = 512;
 struct Level {
   std::vector<std::string> names;  ///< in order
   std::size_t next = 0;
-  bool marked = false;  ///< may have whiteouts that are xattrs
+  TreeReader::Whiteouts whiteouts = TreeReader::Whiteouts::kDevices;
 };
 
 class Packing {
@@ -106,7 +106,7 @@ cli::Outcome<Packed> Packing::run() {
 cli::Done Packing::descend(int dir, const char* name) {
   Level level;
   const char mark = reader_.opaque(dir, name);
-  level.marked = mark != 0;
+  if (mark != 0) level.whiteouts = TreeReader::Whiteouts::kXattrsToo;
   const auto fd = posix::open_noatime(dir, name, O_RDONLY | O_DIRECTORY);
   if (!fd) return refuse("", std::strerror(fd.error().value()));
   const auto listed = posix::list(fd->get(), [&](const fusefs::DirName& d) {
@@ -122,13 +122,13 @@ cli::Done Packing::descend(int dir, const char* name) {
 
 cli::Done Packing::step(Level& level) {
   const std::string name = level.names[level.next++];
-  const bool marked = level.marked;
+  const TreeReader::Whiteouts whiteouts = level.whiteouts;
   if (way_.empty() && name == options_.without) return {};
   const auto reached = chain_.walk({way_.begin(), way_.end()});
   if (reached.error != 0) return refuse(name, std::strerror(reached.error));
   const auto sx = posix::stat_at(reached.fd, name.c_str());
   if (!sx) return refuse(name, std::strerror(sx.error().value()));
-  if (reader_.is_whiteout(reached.fd, name.c_str(), *sx, marked))
+  if (reader_.is_whiteout(reached.fd, name.c_str(), *sx, whiteouts))
     return put_mark(std::string(kWhiteoutPrefix) + name);
   if (options_.kind == TarKind::kLayer && layer_name(name) != LayerName::kPlain)
     return refuse(name,

@@ -50,10 +50,10 @@ char TreeReader::opaque(int dirfd, const char* name) const {
 }
 
 bool TreeReader::is_whiteout(int dirfd, const char* name, const struct statx& sx,
-                             bool marked) const {
+                             Whiteouts here) const {
   if (!in_layer()) return false;
   if (fusefs::is_whiteout(sx)) return true;
-  if (!marked || !S_ISREG(sx.stx_mode) || sx.stx_size != 0) return false;
+  if (here == Whiteouts::kDevices || !S_ISREG(sx.stx_mode) || sx.stx_size != 0) return false;
   return posix::get_xattr(dirfd, name, xattrs_.names().whiteout.c_str()).has_value() ||
          posix::get_xattr(dirfd, name, "trusted.overlay.whiteout").has_value();
 }

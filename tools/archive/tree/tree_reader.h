@@ -17,9 +17,10 @@ class TreeReader {
 
   /// The value of a directory's opaque mark, 'y' or 'x'; 0: it has none. Of a layer alone.
   [[nodiscard]] char opaque(int dirfd, const char* name) const;
-  /// `marked`: the directory it lies in may have whiteouts that are xattrs.
+  /// What the mark of the directory it lies in says of whiteouts there.
+  enum class Whiteouts { kDevices, kXattrsToo };
   [[nodiscard]] bool is_whiteout(int dirfd, const char* name, const struct statx& sx,
-                                 bool marked) const;
+                                 Whiteouts here) const;
   /// All but path and data. Problems have no name in front.
   [[nodiscard]] cli::Outcome<Entry> entry_of(int dirfd, const char* name,
                                              const struct statx& sx) const;
