@@ -9,7 +9,7 @@
 readonly build_packages=(
   g++ cmake ninja-build pkg-config python3
   libfuse3-dev librocksdb-dev libboost-filesystem-dev libspdlog-dev libexpected-dev
-  libcli11-dev nlohmann-json3-dev libseccomp-dev zlib1g-dev catch2
+  libcli11-dev nlohmann-json3-dev libseccomp-dev zlib1g-dev libarchive-dev libssl-dev catch2
 )
 readonly run_packages=(fuse3 uidmap util-linux passwd)
 # What the tests use besides: chattr, setfattr, setfacl, setcap, unshare, mount, strace; other file systems to lie on, the

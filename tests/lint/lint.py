@@ -57,7 +57,8 @@ ROOMS = {
     "fusefs": BELOW,
     "quota": {"base": set(), "house": {"base"}},
     "tools/troot": {"text": set(), "sandbox": {"text"}, "world": {"sandbox", "text"},
-                    "commands": {"world", "sandbox", "text"}},
+                    "image": {"world", "sandbox", "text"}, "commands": {"image", "world", "sandbox", "text"}},
+    "tools/archive": {"stream": set(), "tar": {"stream"}, "tree": {"tar", "stream"}, "oci": {"tree", "tar", "stream"}},
     "tools/quota": {"client": set(), "text": {"client"}, "tools": {"text", "client"},
                     "verbs": {"tools", "text", "client"}, "roof": {"verbs", "tools", "text", "client"}},
 }
@@ -65,6 +66,7 @@ ALONE = {
     "fusefs": {"overlay": ROOF, "types": "words", "config": "words"},
     "quota": {},  # whatever is in none is the house
     "tools/troot": {},
+    "tools/archive": {},
     "tools/quota": {"tool": "roof"},
 }
 
@@ -187,12 +189,14 @@ def include_circles(source):
 
 
 def libraries_in_their_rooms(source):
-    """FUSE, RocksDB, JSON and command-line headers only where they belong"""
+    """FUSE, RocksDB, libarchive, JSON and command-line headers only where they belong"""
     rooms = [
         (r"^fuse(3/fuse)?_lowlevel\.h$|^fuse3?/", r"^fusefs/(fuse|serve)/"),
         (r"^rocksdb/", r"^quota/ledger[a-z_]*\.cc$|^quota/ledger_db\.h$|^tests/"),
         (r"^nlohmann/|^CLI/", r"^(tools|tests)/"),
         (r"^boost/filesystem", r"^(tools|tests)/|^fusefs/(launch|control|fuse)/"),
+        (r"^archive(_entry)?\.h$", r"^tools/archive/(stream|tar)/"),
+        (r"^openssl/", r"^tools/archive/stream/"),
         (r"^seccomp\.h$|^termios\.h$", r"^(tools|tests)/"),
     ]
     for path, line, name in source.includes():

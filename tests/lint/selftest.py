@@ -33,6 +33,8 @@ CASES = [
     (lint.libraries_in_their_rooms, "fusefs/tree/inode.cc", "#include <fuse_lowlevel.h>\n", "#include <string>\n"),
     (lint.libraries_in_their_rooms, "quota/tree.cc", "#include <rocksdb/db.h>\n", '#include "quota/ledger.h"\n'),
     (lint.libraries_in_their_rooms, "fusefs/fuse/ops.cc", "#include <nlohmann/json.hpp>\n", "#include <fuse_lowlevel.h>\n"),
+    (lint.libraries_in_their_rooms, "tools/archive/tree/pack.cc", "#include <archive.h>\n", '#include "tools/archive/tar/entry.h"\n'),
+    (lint.rooms, "tools/archive/stream/a.cc", '#include "tools/archive/tar/entry.h"\n', '#include "tools/archive/stream/source.h"\n'),
     (lint.mutating_calls, "fusefs/verbs/create.cc", "int f() { return mkdirat(1, n, 0); }\n", "auto r = posix::mkdirat(d, n, 0);\n"),
     (lint.mutating_calls, "fusefs/verbs/create.cc", "x = ::renameat2(a, b, c, d, 0);\n", "Status fsetxattr(int fd);\n"),
     (lint.mutating_calls, "fusefs/verbs/create.cc", "fd = ::openat(d, n,\n  O_WRONLY | O_CREAT, 0);\n", "fd = ::openat(d, n, O_RDONLY);\n"),

@@ -22,7 +22,8 @@ def bad_input(u):
     u.refused(2, "create", "x", "--limit", "12Q", says=["12Q"])
     u.refused(2, "create", "x", "--inodes", "many", says=["many"])
     u.refused(2, "create", "x", "--from", "/absent", says=["/absent"])
-    u.refused(2, "create", "x", "--from", "/etc/passwd", says=["/etc/passwd"])
+    u.refused(2, "create", "x", "--from", "/dev/null", says=["/dev/null"])
+    u.refused(1, "create", "x", "--from", "/etc/passwd", says=["/etc/passwd"])
     u.refused(2, "create", says=["NAME"])
     u.refused(2, "quota", "w", "--limit", "12Q", says=["12Q"])
     for command in ("status", "stop", "rm", "quota"):

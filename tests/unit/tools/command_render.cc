@@ -1,4 +1,5 @@
-// The command's tables, bars and colours.
+// The command's tables, bars, colours and progress.
+#include "tools/troot/text/progress.h"
 #include "tools/troot/text/render.h"
 #include "unit/catch.h"
 
@@ -26,4 +27,18 @@ TEST_CASE("colour only where it is asked for") {
   set_color("always");
   CHECK(tinted(Tone::kBad, "x") == "\033[31mx\033[0m");
   set_color("never");
+}
+
+TEST_CASE("progress tells rate and time left, where the whole is known") {
+  using std::chrono::milliseconds;
+  CHECK(progress_text("x.tar", 50 << 20, 100 << 20, milliseconds(2000)) ==
+        "x.tar: 50% of 100M, 25M/s, 2 s left");
+  CHECK(progress_text("-", 50 << 20, std::nullopt, milliseconds(2000)) == "-: 50M, 25M/s");
+  CHECK(progress_text("x", 1 << 20, 600 << 20, milliseconds(1000)) ==
+        "x: 0% of 600M, 1M/s, 9 min left");
+  // A file that grows meanwhile, the first moment, the end of all numbers.
+  CHECK(progress_text("x", 200, 100, milliseconds(1000)) == "x: 100% of 200, 200/s, 0 s left");
+  CHECK(progress_text("x", 0, 100, milliseconds(0)) == "x: 0% of 100, 0/s");
+  CHECK(progress_text("x", UINT64_MAX, UINT64_MAX, milliseconds(1000)).find("100%") !=
+        std::string::npos);
 }

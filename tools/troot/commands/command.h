@@ -22,6 +22,7 @@ void add_create(CLI::App& app, Invocation& typed);
 void add_enter(CLI::App& app, Invocation& typed);
 void add_exec(CLI::App& app, Invocation& typed);
 void add_run(CLI::App& app, Invocation& typed);
+void add_export(CLI::App& app, Invocation& typed);
 void add_flatten(CLI::App& app, Invocation& typed);
 void add_list(CLI::App& app, Invocation& typed);
 void add_status(CLI::App& app, Invocation& typed);
@@ -29,6 +30,7 @@ void add_stop(CLI::App& app, Invocation& typed);
 void add_rm(CLI::App& app, Invocation& typed);
 void add_quota(CLI::App& app, Invocation& typed);
 void add_refresh(CLI::App& app, Invocation& typed);
+void add_store(CLI::App& app, Invocation& typed);
 void add_doctor(CLI::App& app, Invocation& typed);
 void add_version(CLI::App& app, Invocation& typed);
 

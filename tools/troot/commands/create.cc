@@ -8,18 +8,17 @@ namespace {
 
 Outcome<int> create(const std::string& name, const NewWorld& words) {
   NEED(must_be_outside());
-  TAKE(settings, settings_of(words));
   TAKE(store, Store::of_user());
   store.sweep();
-  NEED(store.create(name, settings, Lifetime::kKept));
+  NEED(create_world(store, name, words, Lifetime::kKept));
   return 0;
 }
 
 }  // namespace
 
 void add_create(CLI::App& app, Invocation& typed) {
-  auto* command =
-      app.add_subcommand("create", "Make a world: a private, writable copy of / or of a directory");
+  auto* command = app.add_subcommand(
+      "create", "Make a world: a private, writable copy of /, of a directory or of an archive");
   auto name = std::make_shared<std::string>();
   auto words = std::make_shared<NewWorld>();
   command->add_option("NAME", *name, "What to call it")->required();

@@ -8,21 +8,16 @@
 
 #include <nlohmann/json.hpp>
 
-#include "fusefs/launch/options.h"
-#include "fusefs/launch/preflight.h"
 #include "fusefs/overlay.h"
 #include "tools/troot/commands/command.h"
 #include "tools/troot/text/size.h"
-#include "tools/troot/world/server.h"
-#include "tools/troot/world/state.h"
+#include "tools/troot/world/stopped.h"
 
 namespace troot::cli {
 namespace {
 
 using fusefs::FlattenMode, fusefs::FlattenStep;
 using What = FlattenStep::What;
-
-constexpr int kServerEnd_s = 60;
 
 struct FlattenWords {
   std::string name;
@@ -101,30 +96,14 @@ class Report {
   std::int64_t bytes_ = 0;
 };
 
-/// The options of trootfs, checked as trootfs checks them.
-Outcome<fusefs::Config> config_of(const std::vector<std::string>& lists) {
-  std::vector<std::string> arguments;
-  for (const std::string& list : lists) {
-    arguments.emplace_back("-o");
-    arguments.push_back(list);
-  }
-  arguments.emplace_back("/");  // where it would be mounted, which nobody does
-  auto options = fusefs::parse_command_line(arguments);
-  if (!options) return usage(options.error().message);
-  options->mountpoint.clear();
-  if (options->config.upper.empty())
-    return usage("flatten: no upperdir given; write -o lowerdir=…,upperdir=…,workdir=…");
-  if (auto resolved = fusefs::resolve_paths(*options); !resolved) {
-    const auto& error = resolved.error();
-    return error.exit_code == fusefs::kExitUsage ? usage(error.message) : failure(error.message);
-  }
-  fusefs::apply_defaults(*options, fusefs::is_real_root());
-  if (options->config.xattr_space == fusefs::XattrSpace::kTrusted) {
+/// What flattening can do something for.
+Done check_space(const fusefs::Config& config) {
+  if (config.xattr_space == fusefs::XattrSpace::kTrusted) {
     return usage(
         "flatten: this upper keeps trusted.overlay. xattrs, which the kernel's overlayfs reads as "
         "they are: mount it as root with redirect_dir=on,metacopy=on");
   }
-  return options->config;
+  return {};
 }
 
 /// Why the work stopped, and what to do.
@@ -159,15 +138,9 @@ Outcome<int> flatten_upper(const fusefs::Config& config, const FlattenWords& wor
 
 Outcome<int> flatten_world(const FlattenWords& words) {
   TAKE(store, Store::of_user());
-  TAKE(world, store.find(words.name));
-  TAKE(lock, world.lock());
-  if (is_running(world))
-    return failure("world '" + words.name + "' is running (troot stop " + words.name + ")");
-  // One that has just ended may still be writing.
-  TAKE(server_lock, take_server_lock(world, kServerEnd_s));
-  TAKE(settings, world.load());
-  TAKE(config, config_of({server_options(store.path(), world, settings, id_plans().front())}));
-  return flatten_upper(config, words);
+  // Of root's worlds too: then troot export can say them as a layer.
+  TAKE(stopped, take_stopped(store, words.name));
+  return flatten_upper(stopped.config, words);
 }
 
 Outcome<int> flatten(const FlattenWords& words) {
@@ -176,6 +149,7 @@ Outcome<int> flatten(const FlattenWords& words) {
     return usage("flatten: give either the name of a world, or -o with the options of the mount");
   if (!words.name.empty()) return flatten_world(words);
   TAKE(config, config_of(words.options));
+  NEED(check_space(config));
   return flatten_upper(config, words);
 }
 

@@ -92,9 +92,9 @@ int troot_main(int argc, char** argv) {
   app.add_option("--color", color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}));
   app.require_subcommand(1);
-  for (const auto add :
-       {&add_create, &add_enter, &add_exec, &add_run, &add_list, &add_status, &add_stop, &add_rm,
-        &add_quota, &add_refresh, &add_flatten, &add_doctor, &add_version}) {
+  for (const auto add : {&add_create, &add_enter, &add_exec, &add_run, &add_list, &add_status,
+                         &add_stop, &add_rm, &add_quota, &add_refresh, &add_flatten, &add_export,
+                         &add_store, &add_doctor, &add_version}) {
     add(app, typed);
   }
   Words words = cut(app, argc, argv);

@@ -5,6 +5,7 @@
 
 #include <boost/filesystem.hpp>
 
+#include "tools/troot/image/import.h"
 #include "tools/troot/text/size.h"
 
 namespace troot::cli {
@@ -19,12 +20,18 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
                   "Files, directories and links it may make, or none (default: one for each 4K of "
                   "the limit, at least 1000)")
       ->type_name("COUNT");
-  command.add_option("--from", words.from, "The directory it is a copy of")
-      ->type_name("DIR")
+  command
+      .add_option(
+          "--from", words.from,
+          "The directory it is a copy of; or what it consists of: a tar of a root file system "
+          "(- is the standard input), oci:DIR[:TAG], or an image that was saved")
+      ->type_name("DIR|TAR|IMAGE")
       ->capture_default_str();
   command.add_flag("--share-tmp", words.share_tmp,
                    "Show the host's /tmp instead of one of its own");
 }
+
+namespace {
 
 Outcome<Settings> settings_of(const NewWorld& words) {
   Settings settings;
@@ -37,13 +44,32 @@ Outcome<Settings> settings_of(const NewWorld& words) {
     settings.say_inodes(inodes.count, inodes.derived);
   }
   settings.share_tmp = words.share_tmp;
+  if (is_archive(words.from)) {
+    settings.base.clear();
+    return settings;
+  }
   boost::system::error_code error;
   const auto base = boost::filesystem::canonical(words.from, error);
   if (error) return usage("--from " + words.from + ": " + error.message());
   if (!boost::filesystem::is_directory(base, error))
-    return usage("--from " + words.from + ": not a directory");
+    return usage("--from " + words.from + ": neither a directory nor a file");
   settings.base = base.string();
   return settings;
+}
+
+}  // namespace
+
+Outcome<Created> create_world(const Store& store, const std::string& name, const NewWorld& words,
+                              Lifetime lifetime) {
+  TAKE(settings, settings_of(words));
+  NEED(store.check_free(name));
+  Imported imported;
+  if (is_archive(words.from)) {
+    TAKE(taken, import_archive(store, words.from));
+    imported = std::move(taken);
+    settings.layers = imported.layers;
+  }
+  return store.create(name, settings, lifetime);
 }
 
 }  // namespace troot::cli

@@ -6,7 +6,9 @@
 
 namespace troot::cli {
 
-/// The settings that the words ask for; checks them all, so that nothing is made when one is wrong.
-[[nodiscard]] Outcome<Settings> settings_of(const NewWorld& words);
+/// Makes the world that the words ask for; checks them all, so that nothing is made when one is
+/// wrong. An archive is unpacked for it.
+[[nodiscard]] Outcome<Created> create_world(const Store& store, const std::string& name,
+                                            const NewWorld& words, Lifetime lifetime);
 
 }  // namespace troot::cli

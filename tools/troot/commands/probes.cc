@@ -24,6 +24,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include <boost/filesystem.hpp>
@@ -38,6 +39,7 @@
 #include "tools/troot/sandbox/sandbox.h"
 #include "tools/troot/sandbox/seccomp.h"
 #include "tools/troot/text/size.h"
+#include "tools/troot/world/layers.h"
 #include "tools/troot/world/server.h"
 
 namespace troot::cli {
@@ -273,6 +275,24 @@ Finding rename_whiteout(const std::string& directory) {
           words(errno) + "; whiteouts are made in a step of their own", ""};
 }
 
+/// Layers that are of no use any more.
+std::optional<Finding> stale_layers(const std::string& path) {
+  const Store store(path);
+  const auto all = Layers(store).all();
+  if (all.empty()) return std::nullopt;
+  const auto worlds = referring_worlds(store);
+  if (!worlds) return Finding{"store layers", Verdict::kWarn, worlds.error().text, ""};
+  const auto unused = std::count_if(all.begin(), all.end(), [&worlds](const Layer& layer) {
+    return worlds->count(layer.id()) == 0;
+  });
+  if (unused == 0)
+    return Finding{"store layers", Verdict::kOk, std::to_string(all.size()) + " in use", ""};
+  return Finding{
+      "store layers", Verdict::kWarn,
+      std::to_string(unused) + " of " + std::to_string(all.size()) + " are in no world any more",
+      "troot store prune"};
+}
+
 std::vector<Finding> store_findings(const std::string& store) {
   const std::string place = existing(store);
   std::string directory = place + "/.troot-doctor.XXXXXX";
@@ -301,6 +321,7 @@ std::vector<Finding> store_findings(const std::string& store) {
     found.push_back({"store space", free_bytes < kLittleDisk_bytes ? Verdict::kWarn : Verdict::kOk,
                      format_size(free_bytes) + " free", ""});
   }
+  if (auto layers = stale_layers(store)) found.push_back(std::move(*layers));
   boost::system::error_code ignored;
   fs::remove_all(directory, ignored);
   return found;

@@ -34,12 +34,11 @@ Done remove(const World& world) {
 Outcome<int> run(const RunWords& words, const std::vector<std::string>& command) {
   NEED(must_be_outside());
   if (command.empty()) return usage("run: no command given (troot run [--rm] [--] COMMAND)");
-  TAKE(settings, settings_of(words.world));
   TAKE(store, Store::of_user());
   store.sweep();
   const std::string name = words.name.empty() ? fresh_name() : words.name;
-  TAKE(created,
-       store.create(name, settings, words.remove ? Lifetime::kTemporary : Lifetime::kKept));
+  TAKE(created, create_world(store, name, words.world,
+                             words.remove ? Lifetime::kTemporary : Lifetime::kKept));
   if (!words.remove && words.name.empty()) {
     std::fprintf(stderr, "troot: the world is kept as '%s'\n", name.c_str());
   }

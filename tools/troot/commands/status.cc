@@ -34,6 +34,15 @@ std::string amount(std::int64_t used, std::int64_t limit, std::string (*format)(
 
 std::string count_text(std::uint64_t count) { return std::to_string(count); }
 
+/// The directory, or the layers by what tells them apart.
+std::string base_text(const WorldView& v) {
+  constexpr std::size_t kShown = 12;
+  std::string text = v.base;
+  for (const std::string& id : v.layers)
+    text += (text.empty() ? "layer " : ", ") + id.substr(0, kShown);
+  return text;
+}
+
 std::string rendered(const WorldView& v, const std::string& current) {
   std::string out;
   const auto line = [&out](const std::string& label, const std::string& value) {
@@ -41,7 +50,7 @@ std::string rendered(const WorldView& v, const std::string& current) {
   };
   line("name", tinted(Tone::kStrong, v.name) + (v.name == current ? " *" : ""));
   line("state", v.state);
-  line("base", v.base);
+  line("base", base_text(v));
   line("disk", amount(v.used_bytes, v.limit_bytes, &format_size));
   line("inodes",
        amount(v.used_inodes, v.limit_inodes, &count_text) + (v.inodes_derived ? "  derived" : ""));

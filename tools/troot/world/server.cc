@@ -98,7 +98,11 @@ std::string find_server_program() {
 
 std::string server_options(const std::string& store_path, const World& world,
                            const Settings& settings, const IdPlan& ids) {
-  std::string options = "lowerdir=" + quoted(settings.base) + ",upperdir=" + quoted(world.upper()) +
+  std::string lowers;
+  for (const std::string& id : settings.layers)
+    lowers += (lowers.empty() ? "" : ":") + quoted(store_path + "/layers/" + id + "/tree");
+  if (settings.layers.empty()) lowers = quoted(settings.base);
+  std::string options = "lowerdir=" + lowers + ",upperdir=" + quoted(world.upper()) +
                         ",workdir=" + quoted(world.work()) +
                         ",control=" + quoted(world.run("control")) + ",hide=" + quoted(store_path) +
                         ",log=" + quoted(world.run("server.log")) + ",unreadable=empty";

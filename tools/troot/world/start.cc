@@ -21,6 +21,7 @@
 #include "tools/troot/world/agent.h"
 #include "tools/troot/world/ending.h"
 #include "tools/troot/world/init.h"
+#include "tools/troot/world/layers.h"
 #include "tools/troot/world/server.h"
 #include "tools/troot/world/state.h"
 
@@ -141,6 +142,7 @@ bool tell_notes(const World& world, const std::string& word) {
 
 Outcome<Session> start(const Store& store, const World& world) {
   TAKE(settings, world.load());
+  NEED(check_layers(store, world, settings));
   TAKE(server_lock, take_server_lock(world, kServerEnd_s));
   TAKE(prepared, prepare_best(store, world, settings));
   auto server = start_server(store, world, settings, prepared.ids, std::move(server_lock));

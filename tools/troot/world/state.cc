@@ -106,6 +106,7 @@ WorldView from_json(const json& j) {
   v.name = j.value("name", "");
   v.state = j.value("state", "");
   v.base = j.value("base", "");
+  v.layers = j.value("layers", v.layers);
   v.created_s = j.value("created", v.created_s);
   v.used_bytes = j.value("used_bytes", v.used_bytes);
   v.limit_bytes = j.value("limit_bytes", v.limit_bytes);
@@ -217,6 +218,7 @@ WorldView view(const World& world) {
     return v;
   }
   v.base = settings->base;
+  v.layers = settings->layers;
   v.created_s = settings->created_s;
   v.limit_bytes = static_cast<std::int64_t>(settings->limit_bytes);
   v.limit_inodes = static_cast<std::int64_t>(settings->limit_inodes);
@@ -278,6 +280,7 @@ json to_json(const WorldView& v, const std::string& current) {
           {"current", v.name == current},
           {"state", v.state},
           {"base", v.base},
+          {"layers", v.layers},
           {"created", v.created_s},
           {"used_bytes", v.used_bytes},
           {"limit_bytes", v.limit_bytes},

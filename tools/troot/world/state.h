@@ -51,7 +51,8 @@ struct WorldView {
   /// running, stopped, damaged; hung: its server or init is a process that was stopped; busy: they
   /// do not answer; foreign: it is not the caller's own.
   std::string state;
-  std::string base;
+  std::string base;                 ///< empty: it consists of layers
+  std::vector<std::string> layers;  ///< their ids, topmost first
   std::int64_t created_s = 0;
   std::int64_t used_bytes = 0;
   std::int64_t limit_bytes = 0;  ///< 0: none

@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,11 +16,12 @@
 #include <sstream>
 
 #include <boost/filesystem.hpp>
-#include <nlohmann/json.hpp>
 
-#include "quota/crc32.h"
+#include "fusefs/disk/format.h"
 #include "tools/troot/sandbox/ownership.h"
+#include "tools/troot/world/layers.h"
 #include "tools/troot/world/name.h"
+#include "tools/troot/world/record.h"
 #include "tools/troot/world/removal.h"
 #include "tools/troot/world/state.h"
 
@@ -27,11 +29,11 @@ namespace troot::cli {
 namespace {
 
 namespace fs = boost::filesystem;
-using nlohmann::json;
 
 constexpr const char* kTemporary = "/temporary";
-/// Version 1 had no checksum.
+/// Version 1 had no checksum. Worlds that consist of layers have a version of their own.
 constexpr int kVersion = 2;
+constexpr int kLayersVersion = 3;
 
 Outcome<std::string> home() {
   if (const char* value = std::getenv("HOME"); value != nullptr && *value == '/')
@@ -41,14 +43,54 @@ Outcome<std::string> home() {
   return failure("HOME is not set, so there is no place for a store (set HOME or XDG_DATA_HOME)");
 }
 
-/// The mode that the world's root directory shows, since the root's attributes come from the upper.
-mode_t base_mode(const std::string& base) {
+/// The topmost layer that says something of its root: most of an image say nothing, and unpacking
+/// leaves times of 0 there.
+std::string tree_of_root(const Store& store, const std::vector<std::string>& layers) {
+  for (const std::string& id : layers) {
+    const std::string tree = Layers(store).at(id).tree();
+    struct stat st {};
+    if (::stat(tree.c_str(), &st) == 0 && (st.st_mtim.tv_sec != 0 || st.st_mtim.tv_nsec != 0))
+      return tree;
+  }
+  return Layers(store).at(layers.front()).tree();
+}
+
+/// What a world is a copy of.
+enum class Lies { kBelow, kInLayers };
+
+/// Makes the upper, whose root's attributes are those that the world's root directory shows: they
+/// are those of the base, or of the topmost layer.
+Done make_upper(const std::string& upper, const std::string& base, Lies lies) {
+  const bool layered = lies == Lies::kInLayers;
+  if (::mkdir(upper.c_str(), 0700) != 0) return failure_errno(upper);
   struct stat st {};
-  return ::stat(base.c_str(), &st) == 0 ? st.st_mode & 0777 : 0755;
+  const bool known = ::stat(base.c_str(), &st) == 0;
+  if (layered) {
+    if (!known) return failure_errno(base);
+    if (ownership_here() == fusefs::Ownership::kNative &&
+        ::chown(upper.c_str(), st.st_uid, st.st_gid) != 0)
+      return failure_errno(upper);
+    char said[128];
+    const ssize_t n = ::getxattr(base.c_str(), fusefs::kOverrideStat, said, sizeof said);
+    if (n > 0 &&
+        ::setxattr(upper.c_str(), fusefs::kOverrideStat, said, static_cast<std::size_t>(n), 0) != 0)
+      return failure_errno(upper);
+  }
+  const mode_t bits = layered ? 07777 : 0777;
+  const mode_t mode = known ? st.st_mode & bits : 0755;
+  if (::chmod(upper.c_str(), mode | 0700) != 0) return failure_errno(upper);
+  const timespec times[2]{{0, UTIME_OMIT}, st.st_mtim};
+  if (layered && ::utimensat(AT_FDCWD, upper.c_str(), times, 0) != 0) return failure_errno(upper);
+  return {};
 }
 
 tl::unexpected<Problem> unknown(const std::string& name) {
   return failure("no world named '" + name + "' (troot list shows them)");
+}
+
+tl::unexpected<Problem> taken(const std::string& name) {
+  return failure("a world named '" + name + "' is there already (troot rm " + name +
+                 " removes it)");
 }
 
 tl::unexpected<Problem> damaged(const std::string& path, const std::string& name) {
@@ -58,52 +100,6 @@ tl::unexpected<Problem> damaged(const std::string& path, const std::string& name
       "and remove its \"sum\"; troot rm --force " +
       name + " removes the world)");
 }
-
-/// The checksum is of all the rest, in JSON without blanks, keys in their order.
-bool sum_fits(const json& from) {
-  const auto sum = from.find("sum");
-  if (sum == from.end()) {
-    const auto version = from.find("version");
-    return version == from.end() || *version == 1;
-  }
-  json rest = from;
-  rest.erase("sum");
-  const std::string text = rest.dump(-1, ' ', false, json::error_handler_t::replace);
-  return *sum == crc32_text(text);
-}
-
-/// Takes values that are there and of the right type; numbers are not cut to fit. False: another
-/// type.
-struct Reader {
-  const json& from;
-
-  bool operator()(const char* key, std::string& into) const {
-    const auto it = from.find(key);
-    if (it == from.end()) return true;
-    if (it->is_string()) into = it->get<std::string>();
-    return it->is_string();
-  }
-  bool operator()(const char* key, bool& into) const {
-    const auto it = from.find(key);
-    if (it == from.end()) return true;
-    if (it->is_boolean()) into = it->get<bool>();
-    return it->is_boolean();
-  }
-  bool operator()(const char* key, std::uint64_t& into) const {
-    const auto it = from.find(key);
-    if (it == from.end()) return true;
-    if (it->is_number_unsigned()) into = it->get<std::uint64_t>();
-    return it->is_number_unsigned();
-  }
-  bool operator()(const char* key, std::int64_t& into) const {
-    const auto it = from.find(key);
-    if (it == from.end()) return true;
-    if (!it->is_number_integer()) return false;
-    if (it->is_number_unsigned() && it->get<std::uint64_t>() > INT64_MAX) return false;
-    into = it->get<std::int64_t>();
-    return true;
-  }
-};
 
 }  // namespace
 
@@ -128,51 +124,58 @@ Done replace_text(const std::string& path, const std::string& text, Keep keep) {
 }
 
 Outcome<Settings> World::load() const {
-  const std::string text = read_text(path_ + "/world.json");
-  const json j = json::parse(text, nullptr, false);
-  if (!j.is_object()) {
-    if (!exists()) return unknown(name_);
-    return damaged(path_, name_);
-  }
+  const auto from = Record::parse(read_text(path_ + "/world.json"), Unsummed::kVersion1);
+  if (!from) return exists() ? damaged(path_, name_) : unknown(name_);
+  const std::string removes = "troot rm --force " + name_ + " removes the world)";
+  std::uint64_t version = kVersion;
   Settings settings;
-  const Reader read{j};
-  if (!sum_fits(j)) return damaged(path_, name_);
-  const bool good =
-      read("base", settings.base) && read("created", settings.created_s) &&
-      read("limit_bytes", settings.limit_bytes) && read("limit_inodes", settings.limit_inodes) &&
-      read("new_limit_bytes", settings.new_limit_bytes) &&
-      read("new_limit_inodes", settings.new_limit_inodes) &&
-      read("derive_inodes", settings.derive_inodes) && read("share_tmp", settings.share_tmp) &&
-      read("provisioned", settings.provisioned);
-  if (good) return settings;
-  return failure(path_ +
-                 "/world.json has a value of another type than it should (troot rm --force " +
-                 name_ + " removes the world)");
+  const bool good = from->read("version", version) && from->read("layers", settings.layers) &&
+                    (!settings.layers.empty() || from->read("base", settings.base)) &&
+                    from->read("created", settings.created_s) &&
+                    from->read("limit_bytes", settings.limit_bytes) &&
+                    from->read("limit_inodes", settings.limit_inodes) &&
+                    from->read("new_limit_bytes", settings.new_limit_bytes) &&
+                    from->read("new_limit_inodes", settings.new_limit_inodes) &&
+                    from->read("derive_inodes", settings.derive_inodes) &&
+                    from->read("share_tmp", settings.share_tmp) &&
+                    from->read("provisioned", settings.provisioned);
+  if (version > kLayersVersion)
+    return failure(path_ + "/world.json is of version " + std::to_string(version) +
+                   ": this troot is too old for it (install a newer one; " + removes);
+  if (!good)
+    return failure(path_ + "/world.json has a value of another type than it should (" + removes);
+  if (!std::all_of(settings.layers.begin(), settings.layers.end(), &is_layer_id))
+    return failure(path_ + "/world.json names a layer that is none (" + removes);
+  if (!settings.layers.empty()) settings.base.clear();
+  return settings;
 }
 
 Done World::save(const Settings& settings) const {
-  json j{{"version", kVersion},
-         {"name", name_},
-         {"base", settings.base},
-         {"created", settings.created_s},
-         {"limit_bytes", settings.limit_bytes},
-         {"limit_inodes", settings.limit_inodes},
-         {"new_limit_bytes", settings.new_limit_bytes},
-         {"new_limit_inodes", settings.new_limit_inodes},
-         {"derive_inodes", settings.derive_inodes},
-         {"share_tmp", settings.share_tmp},
-         {"provisioned", settings.provisioned}};
-  std::string text;
-  try {
-    j["sum"] = crc32_text(j.dump());
-    text = j.dump(2) + "\n";
-  } catch (const json::exception&) {
-    // JSON is UTF-8, and a path may be anything.
+  nlohmann::json keys{{"version", kVersion},
+                      {"name", name_},
+                      {"base", settings.base},
+                      {"created", settings.created_s},
+                      {"limit_bytes", settings.limit_bytes},
+                      {"limit_inodes", settings.limit_inodes},
+                      {"new_limit_bytes", settings.new_limit_bytes},
+                      {"new_limit_inodes", settings.new_limit_inodes},
+                      {"derive_inodes", settings.derive_inodes},
+                      {"share_tmp", settings.share_tmp},
+                      {"provisioned", settings.provisioned}};
+  if (!settings.layers.empty()) {
+    keys["version"] = kLayersVersion;
+    keys["layers"] = settings.layers;
+    // Who knows no layers looks at no version either, and would take the host's / for a missing
+    // base: it must not read this.
+    keys["base"] = nullptr;
+  }
+  const auto text = sealed(std::move(keys));
+  // JSON is UTF-8, and a path may be anything.
+  if (!text)
     return failure(settings.base +
                    ": its name is not UTF-8, which a world cannot remember; give "
                    "the directory another name, or bind-mount it to one");
-  }
-  return replace_text(path_ + "/world.json", text,
+  return replace_text(path_ + "/world.json", *text,
                       is_temporary() ? Keep::kWhileRunning : Keep::kOverPowerCut);
 }
 
@@ -278,10 +281,9 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   for (const auto& directory : {made.path(), made.work(), made.path() + "/run", made.run("root")}) {
     if (::mkdir(directory.c_str(), 0700) != 0) return failure_errno(directory);
   }
-  const mode_t mode = base_mode(settings.base);
-  if (::mkdir(made.upper().c_str(), 0700) != 0 || ::chmod(made.upper().c_str(), mode | 0700) != 0) {
-    return failure_errno(made.upper());
-  }
+  NEED(settings.layers.empty()
+           ? make_upper(made.upper(), settings.base, Lies::kBelow)
+           : make_upper(made.upper(), tree_of_root(*this, settings.layers), Lies::kInLayers));
   const Fd lock(::open((made.path() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) return failure_errno(made.path() + "/lock");
   Fd alive;
@@ -300,8 +302,7 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
     boost::system::error_code ignored;
     fs::remove_all(made.path(), ignored);
     if (error == EEXIST || error == ENOTEMPTY) {
-      return failure("a world named '" + name + "' is there already (troot rm " + name +
-                     " removes it)");
+      return taken(name);
     }
     return failure_errno("create " + world.path(), error);
   }
@@ -309,7 +310,14 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   return Created{world, std::move(alive)};
 }
 
+Done Store::check_free(const std::string& name) const {
+  NEED(check_new_name(name));
+  if (World(name, path_ + "/worlds/" + name).exists()) return taken(name);
+  return {};
+}
+
 void Store::sweep() const {
+  Layers(*this).sweep();
   for (const World& world : worlds()) {
     if (!world.check_own()) continue;
     const Fd fd(::open((world.path() + kTemporary).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));

@@ -8,6 +8,8 @@
 //                     run/         init.sock control server.lock server.log last.json root/ (the
 //                     mount point)
 //
+//   STORE/layers/                what worlds made of images share (world/layers.h)
+//
 // The store is its owner's alone (0700) and can be removed with plain `rm -rf` while no world runs.
 #pragma once
 
@@ -22,7 +24,9 @@ namespace troot::cli {
 
 /// world.json.
 struct Settings {
-  std::string base = "/";          ///< absolute
+  std::string base = "/";  ///< absolute; empty where there are layers
+  /// Ids of what the world consists of in place of a base, topmost first (world/layers.h).
+  std::vector<std::string> layers;
   std::int64_t created_s = 0;      ///< seconds since the epoch
   std::uint64_t limit_bytes = 0;   ///< 0: none
   std::uint64_t limit_inodes = 0;  ///< 0: none
@@ -94,10 +98,14 @@ class Store {
   [[nodiscard]] Outcome<World> find(const std::string& name) const;
   /// Sorted by name; those that are not the caller's own too.
   [[nodiscard]] std::vector<World> worlds() const;
-  /// Makes a new one. `settings.base` must be an existing directory.
+  /// The name can be a new world's, as it looks now.
+  [[nodiscard]] Done check_free(const std::string& name) const;
+  /// Makes a new one. `settings.base` must be an existing directory, or the caller holds the
+  /// layers.
   [[nodiscard]] Outcome<Created> create(const std::string& name, const Settings& settings,
                                         Lifetime lifetime) const;
-  /// Removes what runs with --rm left behind that were killed before they could.
+  /// Removes what runs with --rm left behind that were killed before they could, and what was
+  /// unpacked half.
   void sweep() const;
 
  private:

@@ -1,0 +1,168 @@
+// Packing an upper, or all that a union shows.
+#include "tools/troot/image/export.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <memory>
+#include <thread>
+
+#include "fusefs/base/posix.h"
+#include "fusefs/disk/link_store.h"
+#include "fusefs/disk/object.h"
+#include "fusefs/overlay.h"
+#include "tools/archive/oci/layout_writer.h"
+#include "tools/archive/tree/pack.h"
+#include "tools/troot/image/beside.h"
+#include "tools/troot/image/merged.h"
+#include "tools/troot/image/output.h"
+#include "tools/troot/text/progress.h"
+#include "tools/troot/world/layers.h"
+#include "tools/troot/world/stopped.h"
+
+namespace troot::cli {
+namespace {
+
+/// The world's /tmp and /dev/shm lie there (sandbox/sandbox.cc).
+constexpr const char* kPrivate = ".troot";
+/// What a world mounts over: of the host's tree these would be the host's.
+const std::vector<std::string> kMounted{"dev", "proc", "run", "sys", "tmp"};
+
+/// The union of a stopped world, closed when it is left.
+Outcome<std::unique_ptr<fusefs::Overlay>> open_union(const fusefs::Config& config) {
+  auto overlay = fusefs::Overlay::open(config);
+  if (!overlay) return failure(overlay.error().message);
+  return std::move(*overlay);
+}
+
+Outcome<archive::Packed> pack_layer(const Stopped& stopped, archive::Sink& sink,
+                                    const archive::Progress& progress) {
+  // What a killed server left half is ended first, as the next start would.
+  TAKE(overlay, open_union(stopped.config));
+  if (const auto closed = overlay->close(); !closed)
+    return failure_errno(stopped.config.upper, closed.error().value());
+  overlay.reset();
+  auto links = std::make_shared<fusefs::LinkStore>();
+  Fd records(::open((stopped.config.work + "/troot/links").c_str(),
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (records.valid()) {
+    if (const auto opened = links->open(std::move(records)); !opened)
+      return failure_errno(stopped.config.work + "/troot/links", opened.error().value());
+  }
+  archive::PackOptions options;
+  options.kind = archive::TarKind::kLayer;
+  options.ownership = stopped.config.ownership;
+  options.space = stopped.config.xattr_space;
+  options.without = kPrivate;
+  options.progress = progress;
+  if (stopped.config.upper_owner) options.plain_owner = *stopped.config.upper_owner;
+  options.symlink_owner = [links](const struct statx& sx) -> std::optional<fusefs::Override> {
+    const auto record = links->get(fusefs::key_of(sx));
+    return record && record->has_owner ? std::optional(record->owner) : std::nullopt;
+  };
+  const Fd root(
+      ::open(stopped.config.upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!root.valid()) return failure_errno(stopped.config.upper);
+  return archive::pack(root.get(), sink, options);
+}
+
+Outcome<archive::Packed> pack_rootfs(const Stopped& stopped, archive::Sink& sink,
+                                     const archive::Progress& progress) {
+  fusefs::Config config = stopped.config;
+  // Owners as they are kept, not as far as the user namespace of a mount has them.
+  config.squash_to_root = false;
+  config.id_count = 0;
+  TAKE(overlay, open_union(config));
+  MergedOptions options{kPrivate, {}, progress};
+  if (stopped.settings.layers.empty()) options.hollow = kMounted;
+  auto packed = pack_merged(*overlay, sink, options);
+  const auto closed = overlay->close();
+  if (!packed) return packed;
+  if (!closed) return failure_errno(config.upper, closed.error().value());
+  return packed;
+}
+
+Outcome<archive::Packed> pack_into(const Stopped& stopped, const ExportPlan& plan,
+                                   archive::Sink& sink) {
+  ProgressLine line("export of " + plan.world);
+  const archive::Progress progress =
+      [&line](std::uint64_t done, std::optional<std::uint64_t> total) { line.show(done, total); };
+  auto packed = plan.format == ExportFormat::kLayer ? pack_layer(stopped, sink, progress)
+                                                    : pack_rootfs(stopped, sink, progress);
+  if (!packed) return failure("world '" + plan.world + "': " + packed.error().text);
+  return packed;
+}
+
+/// What a program is started with where nobody says otherwise.
+archive::ImageConfig plain_config() {
+  archive::ImageConfig config;
+  config.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+  config.cmd = {"/bin/sh"};
+  return config;
+}
+
+/// References of images have no capital letters.
+std::string tag_of(std::string name) {
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
+}
+
+/// A layout is made beside, where the next command sweeps what a killed one leaves.
+Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
+                                    const ExportPlan& plan, const archive::SinkOptions& writing,
+                                    const Output& output) {
+  const Layers layers(store);
+  TAKE(held, layers.hold());
+  TAKE(place, layers.begin());
+  const Beside beside(place);
+  const Fd dir(::open(place.tree().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!dir.valid()) return failure_errno(place.tree());
+  TAKE(layout, archive::LayoutWriter::open(dir.get(), output.name()));
+  archive::Packed packed;
+  TAKE(layer, layout.add_layer(writing, [&](archive::Sink& sink) -> Done {
+    TAKE(done, pack_into(stopped, plan, sink));
+    packed = done;
+    return {};
+  }));
+  if (const auto added = layout.add_image(plain_config(), {layer}, tag_of(plan.world)); !added)
+    return tl::unexpected<Problem>(added.error());
+  archive::SinkOptions outer;
+  outer.compression = archive::Compression::kNone;
+  TAKE(sink, archive::Sink::make(output.fd(), output.name(), outer));
+  NEED(archive::pack_layout(dir.get(), output.name(), sink));
+  if (const auto finished = sink.finish(); !finished)
+    return tl::unexpected<Problem>(finished.error());
+  return packed;
+}
+
+}  // namespace
+
+Done export_world(const Store& store, const ExportPlan& plan) {
+  TAKE(stopped, take_stopped(store, plan.world));
+  TAKE(output, Output::open(plan.output));
+  archive::SinkOptions writing;
+  writing.compression = plan.compression;
+  writing.threads = std::max(1U, std::thread::hardware_concurrency());
+  archive::Packed packed;
+  if (plan.format == ExportFormat::kOci) {
+    TAKE(done, pack_image(store, stopped, plan, writing, output));
+    packed = done;
+  } else {
+    TAKE(sink, archive::Sink::make(output.fd(), output.name(), writing));
+    TAKE(done, pack_into(stopped, plan, sink));
+    packed = done;
+    if (const auto finished = sink.finish(); !finished)
+      return tl::unexpected<Problem>(finished.error());
+  }
+  NEED(output.publish());
+  if (packed.sockets != 0)
+    std::fprintf(stderr, "troot: %llu sockets were left out, which no tar has\n",
+                 static_cast<unsigned long long>(packed.sockets));
+  return {};
+}
+
+}  // namespace troot::cli
