@@ -561,6 +561,19 @@ def others(u):
         shutil.rmtree(u.home + "/podman", ignore_errors=True)
 
 
+@case("a world of a directory is exported without what is mounted over it")
+def of_directory(u):
+    base = u.home + "/base"
+    for name in ("dev/null", "etc/conf", "proc/1", "tmp/x", "srv/tmp/kept"):
+        os.makedirs(os.path.dirname(f"{base}/{name}"), exist_ok=True)
+        with open(f"{base}/{name}", "w", encoding="utf-8") as file:
+            file.write(name)
+    u.world("w", "--from", base)
+    objects, _ = told(exported(u, "w", "--compress", "none"))
+    equal(sorted(objects), [".", "dev", "etc", "etc/conf", "proc", "srv", "srv/tmp", "srv/tmp/kept", "tmp"], "names")
+    equal((objects["etc/conf"][5], objects["srv/tmp/kept"][5]), (b"etc/conf", b"srv/tmp/kept"), "content")
+
+
 @case("doctor tells of layers that no world has")
 def doctor(u):
     u.world("w", "--from", put(u, "a.tar", Archive().directory("d").end()))

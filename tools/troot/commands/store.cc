@@ -80,6 +80,7 @@ struct StoreWords {
 };
 
 Outcome<int> df(const StoreWords& words) {
+  NEED(must_be_outside());
   TAKE(store, Store::of_user());
   store.sweep();
   TAKE(rows, rows_of(store));
