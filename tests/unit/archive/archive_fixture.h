@@ -11,6 +11,7 @@
 #include <string>
 
 #include "fusefs/base/posix.h"
+#include "fusefs/base/remove_tree.h"
 #include "tools/archive/stream/digest.h"
 #include "tools/archive/tree/unpack.h"
 #include "unit/catch.h"
@@ -122,6 +123,14 @@ class Unpacker {
   [[nodiscard]] std::string outside() const { return outside_; }
   [[nodiscard]] int root() const { return root_.get(); }
   [[nodiscard]] std::string operator/(const std::string& path) const { return tree() + "/" + path; }
+
+  /// Deeper than what Boost removes.
+  ~Unpacker() {
+    const Fd at(::open(scratch_.path().c_str(), O_RDONLY | O_DIRECTORY));
+    fusefs::remove_tree(at.get(), "tree");
+  }
+  Unpacker(const Unpacker&) = delete;
+  Unpacker& operator=(const Unpacker&) = delete;
 
   cli::Outcome<archive::Unpacked> take(const std::string& bytes,
                                        archive::SourceOptions from = archive::SourceOptions()) {
