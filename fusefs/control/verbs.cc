@@ -104,48 +104,13 @@ std::optional<Arguments> parse_arguments(std::span<const std::string_view> words
   return arguments;
 }
 
-Answer answer_quota(quota::Quota& quota, Verb verb, const Request& request) {
-  switch (verb) {
-    case Verb::kReport:
-      return quota_verbs::report(quota, request);
-    case Verb::kState:
-      return quota_verbs::state(quota, request);
-    case Verb::kLimit:
-      return quota_verbs::limit(quota, request);
-    case Verb::kGrace:
-      return quota_verbs::grace(quota, request);
-    case Verb::kTimer:
-      return quota_verbs::timer(quota, request);
-    case Verb::kParent:
-      return quota_verbs::parent(quota, request);
-    case Verb::kResetPeak:
-      return quota_verbs::reset_peak(quota, request);
-    case Verb::kCheck:
-      return quota_verbs::check(quota, request);
-    case Verb::kNewProject:
-      return quota_verbs::new_project(quota, request);
-    case Verb::kWatch:
-      return quota_verbs::watch(request);
-    case Verb::kEnforce:
-      return quota_verbs::enforce(quota, request);
-    case Verb::kSync:
-      return quota_verbs::sync(quota, request);
-    // Those of the caller; the compiler says where a verb is missing.
-    case Verb::kStatus:
-    case Verb::kCheckObjects:
-    case Verb::kRefresh:
-    case Verb::kRequests:
-    case Verb::kQuit:
-      break;
-  }
-  return refuse(ENOSYS, "nobody answers this");
-}
-
+/// Without a default: the compiler says where a verb is missing.
 Answer answer_known(const ControlSubject& subject, const VerbGrammar& grammar,
                     const Arguments& arguments) {
   quota::Quota* const quota = subject.overlay.quota();
   if (grammar.needs == Needs::kQuota && quota == nullptr)
     return refuse(EOPNOTSUPP, "this mount was made with noquota");
+  const Request request(arguments);
   switch (grammar.verb) {
     case Verb::kStatus:
       return status(subject);
@@ -157,9 +122,32 @@ Answer answer_known(const ControlSubject& subject, const VerbGrammar& grammar,
       return requests(subject.requests);
     case Verb::kQuit:
       return {"ok\n\n", After::kQuit};
-    default:
-      return answer_quota(*quota, grammar.verb, Request(arguments));
+    case Verb::kReport:
+      return quota_verbs::report(*quota, request);
+    case Verb::kState:
+      return quota_verbs::state(*quota, request);
+    case Verb::kLimit:
+      return quota_verbs::limit(*quota, request);
+    case Verb::kGrace:
+      return quota_verbs::grace(*quota, request);
+    case Verb::kTimer:
+      return quota_verbs::timer(*quota, request);
+    case Verb::kParent:
+      return quota_verbs::parent(*quota, request);
+    case Verb::kResetPeak:
+      return quota_verbs::reset_peak(*quota, request);
+    case Verb::kCheck:
+      return quota_verbs::check(*quota, request);
+    case Verb::kNewProject:
+      return quota_verbs::new_project(*quota, request);
+    case Verb::kWatch:
+      return quota_verbs::watch(request);
+    case Verb::kEnforce:
+      return quota_verbs::enforce(*quota, request);
+    case Verb::kSync:
+      return quota_verbs::sync(*quota, request);
   }
+  return refuse(EINVAL, "a request of no kind");
 }
 
 }  // namespace

@@ -76,9 +76,10 @@ Status Rename::prepare() {
     }
     if (end.inode == nullptr) return needed ? fail(ENOENT) : Status{};
     if (!needed) {
-      // A victim that has other names must count one less, which only the upper can say.
+      // A victim that has other names must count one less, which only the upper can say. A client
+      // that dies does not stop this: the rename would go on without it.
       const bool linked = end.inode->has(Inode::kLinked) && !noreplace_;
-      if (linked) (void)ensure_upper(state_, caller_, end.inode, kForcedMetadata);
+      if (linked) (void)ensure_upper(state_, Caller{}, end.inode, kForcedMetadata);
       return {};
     }
     if (end.inode->is_dir() && state_.layout.config.redirect_dir != RedirectDir::kOn) {

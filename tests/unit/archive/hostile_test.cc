@@ -1,5 +1,9 @@
 // Archives that mean harm, or were harmed: refused with the entry's name, nothing outside touched,
 // nothing left behind.
+#include <algorithm>
+#include <vector>
+
+#include "tools/archive/tree/xattr_names.h"
 #include "unit/archive/archive_fixture.h"
 
 using namespace troot;
@@ -11,6 +15,32 @@ std::string tar_of(const TarEntry& e) { return TarBytes().add("before", '0', "x"
 TarEntry with_pax(TarEntry e, const char* key, const char* value) {
   e.pax[key] = value;
   return e;
+}
+
+TEST_CASE("no xattr of an archive is a mark on disk, whatever the tree is made for") {
+  using fusefs::Ownership, fusefs::XattrSpace;
+  for (const auto space : {XattrSpace::kUser, XattrSpace::kTrusted}) {
+    for (const auto ownership : {Ownership::kPresented, Ownership::kNative}) {
+      const archive::TreeXattrs xattrs(space, ownership);
+      std::vector<std::string> marks{fusefs::kOverrideStat, fusefs::kForeignOverrideStat};
+      marks.insert(marks.end(), std::begin(fusefs::kOpaqueNames), std::end(fusefs::kOpaqueNames));
+      marks.insert(marks.end(), std::begin(fusefs::kWhiteoutNames),
+                   std::end(fusefs::kWhiteoutNames));
+      for (const auto any : {XattrSpace::kUser, XattrSpace::kTrusted}) {
+        const fusefs::XattrNames names(any);
+        for (const auto& name : {names.redirect, names.metacopy, names.project, names.alloc,
+                                 names.origin, names.index, names.access_acl, names.stash + "x"})
+          marks.push_back(name);
+      }
+      for (const std::string& mark : marks) {
+        const std::string disk = xattrs.to_disk(mark);
+        INFO(mark << " is " << disk);
+        CHECK(std::find(marks.begin(), marks.end(), disk) == marks.end());
+        CHECK(xattrs.from_disk(disk) == mark);  // and an export has it again
+      }
+      CHECK(xattrs.to_disk("user.plain") == "user.plain");
+    }
+  }
 }
 
 }  // namespace

@@ -187,7 +187,7 @@ TEST_CASE("ledger: records are read while the database is replaced") {
     }
   });
   Status last;
-  for (int i = 0; i < 20 && last; ++i) last = (*ledger)->restart();
+  for (int i = 0; i < 60 && last; ++i) last = (*ledger)->restart();
   done = true;
   reader.join();
   CHECK(last);

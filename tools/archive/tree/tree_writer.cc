@@ -204,11 +204,12 @@ cli::Done TreeWriter::hard_link(const Names& names, const Names& target) {
       std::equal(names.begin(), names.end(), target.begin())) {
     return cli::failure(what + "lies in it");
   }
-  if (there) {
-    NEED(clear(parent, names, Kind::kHardLink));
-    return hard_link(names, target);
-  }
-  return outcome(posix::link(reached.fd, from.get(), parent, name.get()));
+  if (!there) return outcome(posix::link(reached.fd, from.get(), parent, name.get()));
+  NEED(clear(parent, names, Kind::kHardLink));
+  // A tree that went may have taken what the chain to the target had open.
+  const DirChain::Reached again = targets_.walk({target.begin(), target.end() - 1});
+  if (again.error != 0) return failed(Errno(again.error));
+  return outcome(posix::link(again.fd, from.get(), parent, name.get()));
 }
 
 cli::Done TreeWriter::node(int parent, const Names& names, const Entry& entry) {

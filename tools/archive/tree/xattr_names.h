@@ -15,7 +15,7 @@ namespace troot::archive {
 class TreeXattrs {
  public:
   TreeXattrs(fusefs::XattrSpace space, fusefs::Ownership ownership)
-      : names_(space), presented_(ownership == fusefs::Ownership::kPresented) {}
+      : names_(space), ownership_(ownership) {}
 
   [[nodiscard]] const fusefs::XattrNames& names() const { return names_; }
   [[nodiscard]] std::string to_disk(std::string_view shown) const;
@@ -24,7 +24,7 @@ class TreeXattrs {
 
  private:
   fusefs::XattrNames names_;
-  bool presented_;
+  fusefs::Ownership ownership_;
 };
 
 }  // namespace troot::archive
