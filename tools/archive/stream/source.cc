@@ -61,6 +61,7 @@ class Source::Pump {
   [[nodiscard]] cli::Done start();
   [[nodiscard]] cli::Outcome<std::span<const std::byte>> read();
   [[nodiscard]] cli::Outcome<Digests> finish();
+  void on_read(std::function<void(std::span<const std::byte>)> hears) { hears_ = std::move(hears); }
   [[nodiscard]] const std::string& name() const { return raw_.name(); }
   [[nodiscard]] Compression compression() const { return compression_; }
   [[nodiscard]] bool has_digest() const {
@@ -84,6 +85,7 @@ class Source::Pump {
   // Of the reader.
   Piece current_;
   bool at_end_ = false;
+  std::function<void(std::span<const std::byte>)> hears_;
 
   std::thread thread_;
   Mutex mutex_;
@@ -195,6 +197,7 @@ cli::Outcome<std::span<const std::byte>> Source::Pump::read() {
     changed_.notify_all();
   }
   if (options_.progress) options_.progress(raw_.count(), raw_.total());
+  if (hears_) hears_(current_);
   return std::span<const std::byte>(current_);
 }
 
@@ -248,6 +251,9 @@ cli::Outcome<Source> Source::take(Fd fd, std::string name, SourceOptions options
 const std::string& Source::name() const { return pump_->name(); }
 Compression Source::compression() const { return pump_->compression(); }
 bool Source::has_digest() const { return pump_->has_digest(); }
+void Source::on_read(std::function<void(std::span<const std::byte>)> hears) {
+  pump_->on_read(std::move(hears));
+}
 cli::Outcome<std::span<const std::byte>> Source::read() { return pump_->read(); }
 cli::Outcome<Digests> Source::finish() { return pump_->finish(); }
 

@@ -65,6 +65,9 @@ class Source {
   [[nodiscard]] Compression compression() const;
   /// Whether finish() proves that nothing was cut off or changed.
   [[nodiscard]] bool has_digest() const;
+  /// `hears` is given all bytes of the tar that are read from now on, in their order, by finish()
+  /// too, in the caller's thread.
+  void on_read(std::function<void(std::span<const std::byte>)> hears);
   /// The next bytes of the tar, good until the next call; none at its end.
   [[nodiscard]] cli::Outcome<std::span<const std::byte>> read();
   /// Reads what is left, and compares the digests with those of the options.

@@ -5,6 +5,7 @@
 
 #include "tools/archive/tar/tar_reader.h"
 #include "tools/archive/tree/entry_path.h"
+#include "tools/archive/tree/frame.h"
 #include "tools/archive/tree/tree_writer.h"
 
 namespace troot::archive {
@@ -16,6 +17,12 @@ using Names = TreeWriter::Names;
 /// What ext4 has of a file, and more than anybody's: holes cost nothing here, but whoever reads
 /// them through.
 constexpr std::uint64_t kMostSize = std::uint64_t{1} << 44;
+
+std::string joined(const Names& names) {
+  std::string path;
+  for (const std::string_view name : names) (path += path.empty() ? "" : "/") += name;
+  return path;
+}
 
 class Unpacking {
  public:
@@ -51,6 +58,7 @@ cli::Done Unpacking::run() {
     TAKE(entry, reader_.next());
     if (entry == nullptr) break;
     ++result_.entries;
+    if (options_.frame != nullptr) options_.frame->passed(reader_.position());
     auto placed = place(*entry);
     if (!placed && !reading_failed_) return reader_.refuse(placed.error().text);
     if (!placed) return placed;
@@ -154,6 +162,7 @@ cli::Done Unpacking::write_file(const Entry& entry, int parent, const Names& nam
   if (entry.size > kMostSize)
     return cli::failure("its size is " + std::to_string(entry.size) + " bytes; 16 TiB at most");
   TAKE(fd, tree_.file(parent, names));
+  const std::uint64_t begin = reader_.position();
   std::uint64_t end = 0;
   while (entry.size > 0) {
     auto piece = reader_.data();
@@ -164,6 +173,10 @@ cli::Done Unpacking::write_file(const Entry& entry, int parent, const Names& nam
         piece->bytes.size() > entry.size - piece->offset)
       return cli::failure("its data goes beyond its size");
     NEED(count_bytes(piece->bytes.size()));
+    // A map of holes lies in front of the data, and is read with it.
+    const bool plain = !entry.sparse && end == 0 && piece->offset == 0;
+    if (options_.frame != nullptr && plain && reader_.position() == begin)
+      options_.frame->file(begin, entry.size, joined(names));
     const auto n = posix::pwrite(fd.get(), piece->bytes, static_cast<off_t>(piece->offset));
     if (!n) return cli::failure(std::strerror(n.error().value()));
     if (*n < piece->bytes.size()) return cli::failure(std::strerror(ENOSPC));
@@ -192,6 +205,8 @@ cli::Done check_empty(int root) {
 
 cli::Outcome<Unpacked> unpack(Source& source, int root, const UnpackOptions& options) {
   NEED(check_empty(root));
+  if (FrameWriter* const frame = options.frame; frame != nullptr)
+    source.on_read([frame](std::span<const std::byte> bytes) { frame->take(bytes); });
   Unpacked result;
   TreeWriter tree(root, options, result);
   if (auto done = Unpacking(source, options, tree, result).run(); !done) {

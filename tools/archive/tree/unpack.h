@@ -14,6 +14,8 @@
 
 namespace troot::archive {
 
+class FrameWriter;  // tools/archive/tree/frame.h
+
 enum class TarKind {
   kLayer,  ///< of an OCI or docker image: `.wh.` names are whiteouts and opaque marks, and a
            ///< leading slash is passed over, as docker and podman do
@@ -33,6 +35,8 @@ struct UnpackOptions {
   /// The xattr prefix of the mounts that will have the tree as a layer.
   fusefs::XattrSpace space = fusefs::XattrSpace::kUser;
   UnpackLimits limits;
+  /// Hears what the tar is besides the data of its files; the caller finishes it. Null: nobody.
+  FrameWriter* frame = nullptr;
 };
 
 /// The mode of directories that no entry stands for; they are 0:0, and of time 0.
