@@ -116,10 +116,40 @@ TEST_CASE("shadow files are made from accounts, not from NIS lines") {
 TEST_CASE("root's home and shell come from the passwd of the world") {
   const std::string passwd =
       "daemon:x:1:1::/usr/sbin:/bin/false\ntoor:x:0:0:T:/var/toor:/bin/ksh\nroot:x:0:0::/r:/s\n";
-  CHECK(root_field(passwd, 0) == "toor");
-  CHECK(root_field(passwd, 5) == "/var/toor");
-  CHECK(root_field(passwd, 6) == "/bin/ksh");
-  CHECK(root_field("", 5).empty());
+  const auto root = account_of("", passwd, "bin:x:1:toor\n");
+  REQUIRE(root);
+  CHECK((root->name == "toor" && root->home == "/var/toor" && root->shell == "/bin/ksh"));
+  CHECK((root->is_root() && root->groups.empty()));
+  const auto none = account_of("", "", "");
+  REQUIRE(none);
+  CHECK((none->name == "root" && none->home == "/root" && none->shell.empty()));
+}
+
+TEST_CASE("users and groups are found by name or number in the world's files") {
+  const std::string passwd =
+      "root:x:0:0::/root:/bin/sh\nbad\nodd:x:y:1::/:\nsvc:x:7:8:S:/srv:/bin/ksh\n"
+      "0:x:9:9::/nine:\nfar:x:4294967295:1::/:\n";
+  const std::string group = "root:x:0:\nsvc:x:8:\nadm:x:4:me,svc\nbin:x:5:svc\nbad:x:z:svc\n";
+  const auto of = [&](const std::string& said) {
+    const auto account = account_of(said, passwd, group);
+    if (!account) return account.error().text;
+    std::string text = std::to_string(account->uid) + ":" + std::to_string(account->gid);
+    for (const gid_t one : account->groups) text += "," + std::to_string(one);
+    return text + " " + account->name + " " + account->home;
+  };
+  CHECK(of("svc") == "7:8,4,5 svc /srv");
+  CHECK(of("7") == "7:8,4,5 svc /srv");
+  CHECK(of("svc:adm") == "7:4 svc /srv");
+  CHECK(of("7:12") == "7:12 svc /srv");
+  CHECK(of("svc:") == "7:8,4,5 svc /srv");
+  CHECK(of("70000") == "70000:0 70000 /");
+  CHECK(of("70000:8") == "70000:8 70000 /");
+  CHECK(of("0") == "0:0 root /root");
+  CHECK(of("root:bin") == "0:5 root /root");
+  CHECK(of("nobody") == "the world's /etc/passwd has no user 'nobody'");
+  CHECK(of("svc:none") == "the world's /etc/group has no group 'none'");
+  for (const char* bad : {"odd", "far", "4294967295", "-1", "7x", " 7", ":8", "svc:-1"})
+    CHECK(of(bad).find(" has no ") != std::string::npos);
 }
 
 TEST_CASE("sbin directories are added once, behind") {

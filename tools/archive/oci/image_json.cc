@@ -131,7 +131,8 @@ json config_json(const ImageConfig& c, const std::vector<ImageLayer>& layers) {
   const auto told = std::count_if(c.history.begin(), c.history.end(),
                                   [](const HistoryLine& line) { return !line.empty_layer; });
   said.erase("history");
-  if (told == static_cast<std::ptrdiff_t>(layers.size())) said["history"] = std::move(history);
+  if (!history.empty() && told == static_cast<std::ptrdiff_t>(layers.size()))
+    said["history"] = std::move(history);
   return said;
 }
 

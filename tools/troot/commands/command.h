@@ -23,6 +23,7 @@ void add_enter(CLI::App& app, Invocation& typed);
 void add_exec(CLI::App& app, Invocation& typed);
 void add_run(CLI::App& app, Invocation& typed);
 void add_export(CLI::App& app, Invocation& typed);
+void add_import(CLI::App& app, Invocation& typed);
 void add_flatten(CLI::App& app, Invocation& typed);
 void add_list(CLI::App& app, Invocation& typed);
 void add_status(CLI::App& app, Invocation& typed);
@@ -37,7 +38,7 @@ void add_version(CLI::App& app, Invocation& typed);
 /// For commands that act: inside a world there is no store to act on.
 [[nodiscard]] Done must_be_outside();
 
-/// What `create` and `run` have in common.
+/// What `create`, `run` and `import` have in common.
 struct NewWorld {
   std::string limit;
   std::string inodes;
@@ -45,5 +46,7 @@ struct NewWorld {
   bool share_tmp = false;
 };
 void add_new_world_options(CLI::App& command, NewWorld& words);
+/// Those of them that do not say where it comes from.
+void add_limit_options(CLI::App& command, NewWorld& words);
 
 }  // namespace troot::cli

@@ -10,7 +10,8 @@ Outcome<int> create(const std::string& name, const NewWorld& words) {
   NEED(must_be_outside());
   TAKE(store, Store::of_user());
   store.sweep();
-  NEED(create_world(store, name, words, Lifetime::kKept));
+  TAKE(draft, draft_world(store, name, words));
+  NEED(create_world(store, draft, Lifetime::kKept));
   return 0;
 }
 

@@ -10,7 +10,7 @@
 
 namespace troot::cli {
 
-void add_new_world_options(CLI::App& command, NewWorld& words) {
+void add_limit_options(CLI::App& command, NewWorld& words) {
   command
       .add_option("--limit", words.limit,
                   "Bytes it may use on disk, like 300M or 10G (default: no limit)")
@@ -20,6 +20,12 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
                   "Files, directories and links it may make, or none (default: one for each 4K of "
                   "the limit, at least 1000)")
       ->type_name("COUNT");
+  command.add_flag("--share-tmp", words.share_tmp,
+                   "Show the host's /tmp instead of one of its own");
+}
+
+void add_new_world_options(CLI::App& command, NewWorld& words) {
+  add_limit_options(command, words);
   command
       .add_option(
           "--from", words.from,
@@ -27,13 +33,9 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
           "(- is the standard input), oci:DIR[:TAG], or an image that was saved")
       ->type_name("DIR|TAR|IMAGE")
       ->capture_default_str();
-  command.add_flag("--share-tmp", words.share_tmp,
-                   "Show the host's /tmp instead of one of its own");
 }
 
-namespace {
-
-Outcome<Settings> settings_of(const NewWorld& words) {
+Outcome<Settings> limits_of(const NewWorld& words) {
   Settings settings;
   if (!words.limit.empty()) {
     TAKE(bytes, parse_size("limit", words.limit));
@@ -44,6 +46,13 @@ Outcome<Settings> settings_of(const NewWorld& words) {
     settings.say_inodes(inodes.count, inodes.derived);
   }
   settings.share_tmp = words.share_tmp;
+  return settings;
+}
+
+namespace {
+
+Outcome<Settings> settings_of(const NewWorld& words) {
+  TAKE(settings, limits_of(words));
   if (is_archive(words.from)) {
     settings.base.clear();
     return settings;
@@ -59,17 +68,25 @@ Outcome<Settings> settings_of(const NewWorld& words) {
 
 }  // namespace
 
-Outcome<Created> create_world(const Store& store, const std::string& name, const NewWorld& words,
-                              Lifetime lifetime) {
+Outcome<std::optional<WorldImage>> Draft::image() const {
+  if (image_json.empty()) return std::optional<WorldImage>();
+  return parse_image(image_json);
+}
+
+Outcome<Draft> draft_world(const Store& store, const std::string& name, const NewWorld& words) {
   TAKE(settings, settings_of(words));
   NEED(store.check_free(name));
-  Imported imported;
-  if (is_archive(words.from)) {
-    TAKE(taken, import_archive(store, words.from));
-    imported = std::move(taken);
-    settings.layers = imported.layers;
-  }
-  return store.create(name, settings, lifetime);
+  Draft draft{name, std::move(settings), "", {}};
+  if (!is_archive(words.from)) return draft;
+  TAKE(imported, import_archive(store, words.from));
+  draft.settings.layers = std::move(imported.layers);
+  draft.image_json = std::move(imported.image_json);
+  draft.held = std::move(imported.held);
+  return draft;
+}
+
+Outcome<Created> create_world(const Store& store, const Draft& draft, Lifetime lifetime) {
+  return store.create(draft.name, draft.settings, lifetime, draft.image_json);
 }
 
 }  // namespace troot::cli

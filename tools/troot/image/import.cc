@@ -15,6 +15,7 @@
 #include "tools/archive/oci/image_reader.h"
 #include "tools/archive/tree/unpack.h"
 #include "tools/troot/image/beside.h"
+#include "tools/troot/image/world_image.h"
 #include "tools/troot/text/progress.h"
 #include "tools/troot/world/layers.h"
 
@@ -205,7 +206,7 @@ Outcome<LayerRecord> ImageImport::unpack(std::size_t at, const std::string& id) 
   return record;
 }
 
-Outcome<std::vector<std::string>> import_image(const Layers& layers, const ImagePlace& place) {
+Outcome<Imported> import_image(const Layers& layers, const ImagePlace& place) {
   // Where an image that comes compressed or by a pipe is kept meanwhile, without a name.
   const Fd spill(::open(layers.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!spill.valid()) return failure_errno(layers.path());
@@ -215,7 +216,10 @@ Outcome<std::vector<std::string>> import_image(const Layers& layers, const Image
   };
   TAKE(reader, archive::ImageReader::open(place.path, spill.get(), progress));
   TAKE(image, reader.image(place.tag));
-  return ImageImport(layers, reader, image).run();
+  const auto said = image_text(image);
+  if (!said) return failure(place.path + ": " + said.error().text);
+  TAKE(ids, ImageImport(layers, reader, image).run());
+  return Imported{std::move(ids), *said, {}};
 }
 
 }  // namespace
@@ -233,15 +237,16 @@ Outcome<Imported> import_archive(const Store& store, const std::string& from) {
   if (::access(from.c_str(), F_OK) != 0) image = image_place(from);
   if (!image) {
     TAKE(layer, import_rootfs(layers, from));
-    if (layer) return Imported{{layer->id()}, std::move(held)};
+    if (layer) return Imported{{layer->id()}, "", std::move(held)};
     if (from == "-")
       return failure(
           "the standard input is a saved image; say so: --from oci-archive:- or "
           "docker-archive:-");
     image = ImagePlace{from, ""};
   }
-  TAKE(ids, import_image(layers, *image));
-  return Imported{std::move(ids), std::move(held)};
+  TAKE(imported, import_image(layers, *image));
+  imported.held = std::move(held);
+  return imported;
 }
 
 }  // namespace troot::cli

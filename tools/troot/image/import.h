@@ -16,6 +16,7 @@ namespace troot::cli {
 
 struct Imported {
   std::vector<std::string> layers;  ///< ids, topmost first
+  std::string image_json;           ///< what the image says; empty: it is no image
   Fd held;  ///< while it is open nobody removes them: until a world refers to them
 };
 

@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <sstream>
-#include <vector>
 
 #include "quota/base/fd.h"
 #include "tools/troot/sandbox/wire.h"
@@ -15,9 +13,8 @@
 namespace troot::cli {
 namespace {
 
-constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const std::string kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr const char* kSbin[] = {"/usr/local/sbin", "/usr/sbin", "/sbin"};
-constexpr unsigned kNameField = 0, kUidField = 2, kHomeField = 5, kShellField = 6;
 /// They name sockets of the host's that a world does not have.
 constexpr const char* kHostOnly[] = {"XDG_RUNTIME_DIR",
                                      "DBUS_SESSION_BUS_ADDRESS",
@@ -27,15 +24,13 @@ constexpr const char* kHostOnly[] = {"XDG_RUNTIME_DIR",
                                      "SUDO_COMMAND",
                                      "MAIL"};
 
-std::vector<std::string> split(const std::string& line) {
-  std::vector<std::string> fields;
-  std::istringstream in(line);
-  for (std::string field; std::getline(in, field, ':');) fields.push_back(field);
-  return fields;
-}
-
-std::string or_else(std::string value, const char* otherwise) {
-  return value.empty() ? otherwise : value;
+/// Those without a name are none.
+void set_variables(const std::vector<std::string>& env) {
+  for (const std::string& one : env) {
+    const std::size_t equals = one.find('=');
+    if (equals == 0 || equals == std::string::npos) continue;
+    ::setenv(one.substr(0, equals).c_str(), one.c_str() + equals + 1, 1);
+  }
 }
 
 }  // namespace
@@ -52,16 +47,6 @@ std::string read_plain(const std::string& path) {
   return text;
 }
 
-std::string root_field(const std::string& passwd, unsigned index) {
-  std::istringstream lines(passwd);
-  for (std::string line; std::getline(lines, line);) {
-    const auto fields = split(line);
-    if (fields.size() > kUidField && fields[kUidField] == "0")
-      return index < fields.size() ? fields[index] : "";
-  }
-  return "";
-}
-
 std::string with_sbin(const std::string& path) {
   std::string out = path;
   for (const std::string directory : kSbin) {
@@ -70,34 +55,43 @@ std::string with_sbin(const std::string& path) {
   return out;
 }
 
-void set_session_environment(const std::string& world) {
-  const std::string passwd = read_plain("/etc/passwd");
-  const std::string user = or_else(root_field(passwd, kNameField), "root");
-  ::setenv("HOME", or_else(root_field(passwd, kHomeField), "/root").c_str(), 1);
-  ::setenv("USER", user.c_str(), 1);
-  ::setenv("LOGNAME", user.c_str(), 1);
-  const char* path = std::getenv("PATH");
-  const std::string found = path != nullptr && *path != '\0' ? with_sbin(path) : kDefaultPath;
-  ::setenv("PATH", (found + ":" + kInsidePrograms).c_str(), 1);
+void set_session_environment(const std::string& world, const Account& account,
+                             const std::vector<std::string>& env) {
+  ::setenv("HOME", account.home.c_str(), 1);
+  ::setenv("USER", account.name.c_str(), 1);
+  ::setenv("LOGNAME", account.name.c_str(), 1);
+  const char* own = std::getenv("PATH");
+  ::setenv("PATH", (own != nullptr && *own != '\0' ? with_sbin(own) : kDefaultPath).c_str(), 1);
   ::setenv("TROOT_WORLD", world.c_str(), 1);
   for (const char* name : kHostOnly) ::unsetenv(name);
   for (const char* name : {"TMPDIR", "XDG_DATA_HOME"}) {
     const char* value = std::getenv(name);
     if (value != nullptr && ::access(value, F_OK) != 0) ::unsetenv(name);
   }
+  set_variables(env);
+  const char* path = std::getenv("PATH");
+  ::setenv("PATH", (std::string(path != nullptr ? path : "") + ":" + kInsidePrograms).c_str(), 1);
 }
 
-void enter_directory(const std::string& wanted) {
-  if (!wanted.empty() && ::chdir(wanted.c_str()) == 0) return;
+Done enter_directory(const Surroundings& around, const std::string& here) {
+  if (!around.directory.empty()) {
+    if (::chdir(around.directory.c_str()) == 0) return {};
+    const std::string why = std::strerror(errno);
+    if (around.directory_by == SaidBy::kPerson)
+      return failure("-w " + around.directory + ": " + why + " (in the world)");
+    return failure("the image's working directory " + around.directory + ": " + why +
+                   " (-w DIR says another one)");
+  }
+  if (!here.empty() && ::chdir(here.c_str()) == 0) return {};
   const char* home = std::getenv("HOME");
-  if (home != nullptr && ::chdir(home) == 0) return;
+  if (home != nullptr && ::chdir(home) == 0) return {};
   static_cast<void>(::chdir("/"));
+  return {};
 }
 
-std::string session_shell() {
+std::string session_shell(const Account& account) {
   const char* own = std::getenv("SHELL");
-  for (const std::string& shell : {std::string(own != nullptr ? own : ""),
-                                   root_field(read_plain("/etc/passwd"), kShellField)}) {
+  for (const std::string& shell : {std::string(own != nullptr ? own : ""), account.shell}) {
     if (!shell.empty() && shell[0] == '/' && ::access(shell.c_str(), X_OK) == 0) return shell;
   }
   return "/bin/sh";

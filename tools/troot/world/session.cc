@@ -51,27 +51,55 @@ sigset_t watched_signals() {
 /// What is run, and what it has of the caller's.
 struct Order {
   const std::string& world;
-  std::vector<std::string> command;
+  const SessionPlan& plan;
   const Streams& streams;
   const Terminal& terminal;
   sigset_t mask;
 };
 
-[[noreturn]] void become_command(const Session& session, const Order& order,
-                                 const std::string& directory) {
+/// The user that was said. With one id all is presented as root's, and nobody else can be.
+Account account_in(const Session& session, const Surroundings& around) {
+  const std::string passwd = read_plain("/etc/passwd");
+  auto account = account_of(around.user, passwd, read_plain("/etc/group"));
+  if (!account) give_up(account.error().text, kOurFailure);
+  if (session.ids != IdMode::kOne || account->is_root()) return *account;
+  if (around.user_by == SaidBy::kPerson)
+    give_up("-u " + around.user +
+                ": this world has one user id, root's (more come from /etc/subuid and /etc/subgid)",
+            kOurFailure);
+  std::fprintf(stderr,
+               "troot: the image's user is %s; this world has one user id, so it is root instead\n",
+               around.user.c_str());
+  return account_of("", passwd, "").value_or(Account{});
+}
+
+void follow_parent() {
   // If the troot in front is killed, its command goes as when a terminal closes.
   ::prctl(PR_SET_PDEATHSIG, SIGHUP);
+}
+
+[[noreturn]] void become_command(const Session& session, const Order& order,
+                                 const std::string& directory) {
+  follow_parent();
   order.terminal.make_group();
   order.streams.install();
-  set_session_environment(order.world);
-  enter_directory(directory);
-  std::vector<std::string> command = order.command;
-  if (command.empty()) command.push_back(session_shell());
+  const Surroundings& around = order.plan.around;
+  const Account account = account_in(session, around);
+  set_session_environment(order.world, account, around.env);
+  if (const Done entered = enter_directory(around, directory); !entered)
+    give_up(entered.error().text, kOurFailure);
+  std::vector<std::string> command = order.plan.command;
+  if (command.empty()) command.push_back(session_shell(account));
   if (!leave_keyring())
     give_up(std::string("session keyring: ") + std::strerror(errno), kOurFailure);
   if (const Done loaded = load_filter(session.ids); !loaded)
     give_up(loaded.error().text, kOurFailure);
   close_others({});
+  if (!account.is_root()) {
+    if (const Done became = become_account(account); !became)
+      give_up(became.error().text, kOurFailure);
+    follow_parent();  // forgotten where ids change
+  }
   ::sigprocmask(SIG_SETMASK, &order.mask, nullptr);
   std::vector<char*> argv;
   for (auto& word : command) argv.push_back(word.data());
@@ -180,8 +208,7 @@ Outcome<std::optional<int>> run_in_session(const Session& session, const Order& 
 
 }  // namespace
 
-Outcome<int> run_in_world(const Store& store, const World& world,
-                          const std::vector<std::string>& command) {
+Outcome<int> run_in_world(const Store& store, const World& world, const SessionPlan& plan) {
   // From here on and until the process ends: a signal that comes before there is a command waits
   // for it, and one that comes after would only leave a world half ended.
   const sigset_t watched = watched_signals();
@@ -189,7 +216,7 @@ Outcome<int> run_in_world(const Store& store, const World& world,
   ::sigprocmask(SIG_BLOCK, &watched, &before);
   TAKE(streams, Streams::of_caller());
   Terminal terminal;
-  const Order order{world.name(), command, streams, terminal, before};
+  const Order order{world.name(), plan, streams, terminal, before};
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     NEED(world.check_own());
     TAKE(session, open_session(store, world));

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/troot/sandbox/environment.h"
 #include "tools/troot/text/outcome.h"
 #include "tools/troot/world/store.h"
 
@@ -16,10 +17,15 @@ inline constexpr int kOurFailure = 125;
 inline constexpr int kNotExecutable = 126;
 inline constexpr int kNotFound = 127;
 
-/// Takes part in the world, starting it if need be, runs `command` in it (empty: an interactive
-/// shell) and leaves. The result is the command's exit code. Signals meant to end us go to the
-/// command; the world is left in order in any case.
+struct SessionPlan {
+  std::vector<std::string> command;  ///< empty: an interactive shell
+  Surroundings around;
+};
+
+/// Takes part in the world, starting it if need be, runs the plan's command in it and leaves. The
+/// result is the command's exit code. Signals meant to end us go to the command; the world is left
+/// in order in any case.
 [[nodiscard]] Outcome<int> run_in_world(const Store& store, const World& world,
-                                        const std::vector<std::string>& command);
+                                        const SessionPlan& plan);
 
 }  // namespace troot::cli

@@ -267,8 +267,8 @@ std::vector<World> Store::worlds() const {
   return found;
 }
 
-Outcome<Created> Store::create(const std::string& name, const Settings& settings,
-                               Lifetime lifetime) const {
+Outcome<Created> Store::create(const std::string& name, const Settings& settings, Lifetime lifetime,
+                               const std::string& image_json) const {
   NEED(check_new_name(name));
   // Each is what of_user() looked at, or was made since then, by whoever: path_ has no symlinks.
   for (const std::string& place : {path_, path_ + "/worlds"}) {
@@ -296,6 +296,17 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   Settings complete = settings;
   complete.created_s = std::time(nullptr);
   NEED(made.save(complete));
+  if (!image_json.empty())
+    NEED(replace_text(made.path() + "/image.json", image_json,
+                      made.is_temporary() ? Keep::kWhileRunning : Keep::kOverPowerCut));
+  if (lifetime == Lifetime::kInPlace) {
+    if (::renameat2(AT_FDCWD, made.path().c_str(), AT_FDCWD, world.path().c_str(),
+                    RENAME_EXCHANGE) != 0)
+      return failure_errno("create " + world.path());
+    // Of one that is killed here the rest is swept.
+    NEED(remove_directory(made.path()));
+    return Created{world, {}};
+  }
   // rename(2) refuses a target that is not empty, so of two creates at once one loses.
   if (::rename(made.path().c_str(), world.path().c_str()) != 0) {
     const int error = errno;

@@ -2,6 +2,7 @@
 // each:
 //
 //   STORE/worlds/NAME/world.json   what `create` and `quota` settled
+//                     image.json   what the image says that it was made of (image/world_image.h)
 //                     upper/ work/ the world's own objects (docs/FORMAT.md)
 //                     lock         flock: start, stop, remove and change exclude each other
 //                     temporary    only of `run --rm`: flock held by the run that will remove it
@@ -76,7 +77,8 @@ class World {
 
 enum class Lifetime {
   kKept,
-  kTemporary  ///< goes with the process that made it, however that ends
+  kTemporary,  ///< goes with the process that made it, however that ends
+  kInPlace     ///< kept, and in the place of the one of this name: the caller has it stopped
 };
 struct Created {
   World world;
@@ -101,9 +103,10 @@ class Store {
   /// The name can be a new world's, as it looks now.
   [[nodiscard]] Done check_free(const std::string& name) const;
   /// Makes a new one. `settings.base` must be an existing directory, or the caller holds the
-  /// layers.
+  /// layers. `image_json`: the text of that file; empty: the world has none.
   [[nodiscard]] Outcome<Created> create(const std::string& name, const Settings& settings,
-                                        Lifetime lifetime) const;
+                                        Lifetime lifetime,
+                                        const std::string& image_json = "") const;
   /// Removes what runs with --rm left behind that were killed before they could, and what was
   /// unpacked half.
   void sweep() const;
