@@ -10,6 +10,7 @@ namespace {
 
 struct ExportWords {
   std::string name, output = "-", format = "rootfs", compression;
+  bool squash = false;
 };
 
 /// What was asked, or what the file's name says.
@@ -36,6 +37,9 @@ Outcome<int> run_export(const ExportWords& words) {
                 : words.format == "oci" ? ExportFormat::kOci
                                         : ExportFormat::kRootfs;
   plan.compression = compression_of(words);
+  plan.squash = words.squash;
+  if (words.squash && plan.format != ExportFormat::kOci)
+    return usage("export: --squash is for --format oci; others have one layer anyway");
   NEED(export_world(store, plan));
   return 0;
 }
@@ -51,9 +55,11 @@ void add_export(CLI::App& app, Invocation& typed) {
       ->type_name("FILE")
       ->capture_default_str();
   command
-      ->add_option("--format", words->format,
-                   "rootfs: all that it shows; layer: what it changed, with the whiteouts of OCI; "
-                   "oci: all, as an image that podman load takes")
+      ->add_option(
+          "--format", words->format,
+          "rootfs: all that it shows; layer: what it changed, with the whiteouts of OCI; "
+          "oci: an image that podman load takes, of the layers that it was made of and one "
+          "with what it changed")
       ->check(CLI::IsMember({"rootfs", "layer", "oci"}))
       ->capture_default_str();
   command
@@ -61,6 +67,7 @@ void add_export(CLI::App& app, Invocation& typed) {
           "--compress", words->compression,
           "zstd, gzip or none (default: as the file's name ends, else zstd; of an image gzip)")
       ->check(CLI::IsMember({"zstd", "gzip", "none"}));
+  command->add_flag("--squash", words->squash, "Of an image: one layer with all that it shows");
   command->callback([words, &typed] { typed.action = [words] { return run_export(*words); }; });
 }
 

@@ -1,4 +1,4 @@
-// Packing an upper, or all that a union shows.
+// Packing an upper, or all that a union shows, or both as an image.
 #include "tools/troot/image/export.h"
 
 #include <fcntl.h>
@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
+#include <functional>
+#include <map>
 #include <memory>
 #include <thread>
 
@@ -17,8 +19,11 @@
 #include "tools/archive/oci/layout_writer.h"
 #include "tools/archive/tree/pack.h"
 #include "tools/troot/image/beside.h"
+#include "tools/troot/image/changes.h"
+#include "tools/troot/image/frames.h"
 #include "tools/troot/image/merged.h"
 #include "tools/troot/image/output.h"
+#include "tools/troot/image/world_image.h"
 #include "tools/troot/text/progress.h"
 #include "tools/troot/world/layers.h"
 #include "tools/troot/world/stopped.h"
@@ -69,29 +74,36 @@ Outcome<archive::Packed> pack_layer(const Stopped& stopped, archive::Sink& sink,
   return archive::pack(root.get(), sink, options);
 }
 
-Outcome<archive::Packed> pack_rootfs(const Stopped& stopped, archive::Sink& sink,
-                                     const archive::Progress& progress) {
+/// Works on the union of a world, which is closed then.
+Outcome<archive::Packed> with_union(
+    const Stopped& stopped, const std::function<Outcome<archive::Packed>(fusefs::Overlay&)>& work) {
   fusefs::Config config = stopped.config;
   // Owners as they are kept, not as far as the user namespace of a mount has them.
   config.squash_to_root = false;
   config.id_count = 0;
   TAKE(overlay, open_union(config));
-  MergedOptions options{kPrivate, {}, progress};
-  if (stopped.settings.layers.empty()) options.hollow = kMounted;
-  auto packed = pack_merged(*overlay, sink, options);
+  auto packed = work(*overlay);
   const auto closed = overlay->close();
   if (!packed) return packed;
   if (!closed) return failure_errno(config.upper, closed.error().value());
   return packed;
 }
 
-Outcome<archive::Packed> pack_into(const Stopped& stopped, const ExportPlan& plan,
-                                   archive::Sink& sink) {
+Outcome<archive::Packed> pack_tree(const Stopped& stopped, archive::Sink& sink, MeantAs meant,
+                                   const archive::Progress& progress) {
+  MergedOptions options{kPrivate, {}, meant, progress};
+  if (stopped.settings.layers.empty()) options.hollow = kMounted;
+  return with_union(stopped,
+                    [&](fusefs::Overlay& overlay) { return pack_merged(overlay, sink, options); });
+}
+
+/// Calls `pack` with what shows progress; its problems name the world.
+Outcome<archive::Packed> packed_with(
+    const ExportPlan& plan,
+    const std::function<Outcome<archive::Packed>(const archive::Progress&)>& pack) {
   ProgressLine line("export of " + plan.world);
-  const archive::Progress progress =
-      [&line](std::uint64_t done, std::optional<std::uint64_t> total) { line.show(done, total); };
-  auto packed = plan.format == ExportFormat::kLayer ? pack_layer(stopped, sink, progress)
-                                                    : pack_rootfs(stopped, sink, progress);
+  auto packed = pack(
+      [&line](std::uint64_t done, std::optional<std::uint64_t> total) { line.show(done, total); });
   if (!packed) return failure("world '" + plan.world + "': " + packed.error().text);
   return packed;
 }
@@ -111,6 +123,106 @@ std::string tag_of(std::string name) {
   return name;
 }
 
+/// An image in the making.
+struct ImageParts {
+  archive::ImageConfig config;
+  std::vector<archive::ImageLayer> layers;  ///< from the lowest up
+  archive::Packed packed;
+};
+
+/// Adds a layer that `pack` writes.
+Done add_packed(archive::LayoutWriter& layout, const archive::SinkOptions& writing,
+                ImageParts& parts,
+                const std::function<Outcome<archive::Packed>(archive::Sink&)>& pack) {
+  TAKE(layer, layout.add_layer(writing, [&](archive::Sink& sink) -> Done {
+    TAKE(done, pack(sink));
+    parts.packed = done;
+    return {};
+  }));
+  // One without entries says nothing.
+  if (parts.packed.entries != 0) parts.layers.push_back(std::move(layer));
+  return {};
+}
+
+/// One line for a layer more; a history that does not tell of each layer is no one's.
+void tell_history(archive::ImageConfig& config, const char* what) {
+  config.history.push_back({"", what, "", false});
+}
+
+/// All as one layer.
+Done add_squashed(archive::LayoutWriter& layout, const Stopped& stopped, const ExportPlan& plan,
+                  const archive::SinkOptions& writing, ImageParts& parts) {
+  parts.layers.clear();
+  parts.config.history.clear();
+  tell_history(parts.config, "troot export --squash");
+  return add_packed(layout, writing, parts, [&](archive::Sink& sink) {
+    return packed_with(plan, [&](const archive::Progress& progress) {
+      return pack_tree(stopped, sink, MeantAs::kLayer, progress);
+    });
+  });
+}
+
+Done add_changes(archive::LayoutWriter& layout, const Stopped& stopped, const ExportPlan& plan,
+                 const archive::SinkOptions& writing, ImageParts& parts) {
+  ChangesOptions options;
+  options.changed = {stopped.config.upper};
+  options.ownership = stopped.config.ownership;
+  options.space = stopped.config.xattr_space;
+  options.without = kPrivate;
+  const std::size_t before = parts.layers.size();
+  NEED(add_packed(layout, writing, parts, [&](archive::Sink& sink) {
+    return packed_with(plan, [&](const archive::Progress& progress) {
+      options.progress = progress;
+      return with_union(
+          stopped, [&](fusefs::Overlay& overlay) { return pack_changes(overlay, sink, options); });
+    });
+  }));
+  if (parts.layers.size() > before) tell_history(parts.config, "troot export");
+  return {};
+}
+
+/// The layers as they came. A problem: one of them cannot be made again.
+Done add_base_layers(archive::LayoutWriter& layout, const Store& store, const BaseLayers& base,
+                     const archive::SinkOptions& writing, ImageParts& parts) {
+  std::map<std::string, archive::ImageLayer> added;
+  for (const std::string& id : base.ids) {
+    if (!added.contains(id)) {
+      const Layer place = Layers(store).at(id);
+      ProgressLine line("layer " + std::to_string(parts.layers.size() + 1) + " of " +
+                        std::to_string(base.ids.size()));
+      TAKE(layer, layout.add_layer(
+                      writing, [&](archive::Sink& sink) { return write_layer_tar(place, sink); }));
+      if (layer.diff_id != "sha256:" + id)
+        return failure("its layer " + id + " was changed in the store");
+      added[id] = std::move(layer);
+    }
+    parts.layers.push_back(added[id]);
+  }
+  return {};
+}
+
+Outcome<ImageParts> image_parts(archive::LayoutWriter& layout, const Store& store,
+                                const Stopped& stopped, const ExportPlan& plan,
+                                const archive::SinkOptions& writing) {
+  ImageParts parts;
+  TAKE(image, load_image(stopped.world));
+  parts.config = image ? image->config : plain_config();
+  TAKE(base, base_layers(store, stopped.settings, image));
+  if (plan.squash || base.ids.empty()) {
+    NEED(add_squashed(layout, stopped, plan, writing, parts));
+    return parts;
+  }
+  if (!base.is_image) parts.config.history.assign(base.ids.size(), {"", "troot import", "", false});
+  if (const auto added = add_base_layers(layout, store, base, writing, parts); !added) {
+    std::fprintf(stderr, "troot: world '%s' is exported as one layer: %s\n", plan.world.c_str(),
+                 added.error().text.c_str());
+    NEED(add_squashed(layout, stopped, plan, writing, parts));
+    return parts;
+  }
+  NEED(add_changes(layout, stopped, plan, writing, parts));
+  return parts;
+}
+
 /// A layout is made beside, where the next command sweeps what a killed one leaves.
 Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
                                     const ExportPlan& plan, const archive::SinkOptions& writing,
@@ -122,13 +234,8 @@ Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
   const Fd dir(::open(place.tree().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (!dir.valid()) return failure_errno(place.tree());
   TAKE(layout, archive::LayoutWriter::open(dir.get(), output.name()));
-  archive::Packed packed;
-  TAKE(layer, layout.add_layer(writing, [&](archive::Sink& sink) -> Done {
-    TAKE(done, pack_into(stopped, plan, sink));
-    packed = done;
-    return {};
-  }));
-  if (const auto added = layout.add_image(plain_config(), {layer}, tag_of(plan.world)); !added)
+  TAKE(parts, image_parts(layout, store, stopped, plan, writing));
+  if (const auto added = layout.add_image(parts.config, parts.layers, tag_of(plan.world)); !added)
     return tl::unexpected<Problem>(added.error());
   archive::SinkOptions outer;
   outer.compression = archive::Compression::kNone;
@@ -136,7 +243,7 @@ Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
   NEED(archive::pack_layout(dir.get(), output.name(), sink));
   if (const auto finished = sink.finish(); !finished)
     return tl::unexpected<Problem>(finished.error());
-  return packed;
+  return parts.packed;
 }
 
 }  // namespace
@@ -153,7 +260,11 @@ Done export_world(const Store& store, const ExportPlan& plan) {
     packed = done;
   } else {
     TAKE(sink, archive::Sink::make(output.fd(), output.name(), writing));
-    TAKE(done, pack_into(stopped, plan, sink));
+    TAKE(done, packed_with(plan, [&](const archive::Progress& progress) {
+           return plan.format == ExportFormat::kLayer
+                      ? pack_layer(stopped, sink, progress)
+                      : pack_tree(stopped, sink, MeantAs::kTree, progress);
+         }));
     packed = done;
     if (const auto finished = sink.finish(); !finished)
       return tl::unexpected<Problem>(finished.error());

@@ -12,7 +12,8 @@ namespace troot::cli {
 enum class ExportFormat {
   kLayer,   ///< what the world changed: its upper, with the whiteouts of OCI
   kRootfs,  ///< all that it shows
-  kOci      ///< the same as an image of one layer, in a tar that `podman load` takes
+  kOci      ///< an image, in a tar that `podman load` takes: the layers that the world was made of,
+            ///< as they came, and what it changed as one more
 };
 
 struct ExportPlan {
@@ -20,6 +21,7 @@ struct ExportPlan {
   std::string output = "-";  ///< a file, or "-"
   ExportFormat format = ExportFormat::kRootfs;
   archive::Compression compression = archive::Compression::kZstd;
+  bool squash = false;  ///< of an image: all that the world shows as one layer
 };
 
 /// The same world gives the same bytes. What the world keeps for itself (/.troot) is left out, and

@@ -13,8 +13,10 @@
 #include <string_view>
 
 #include "tools/archive/oci/image_reader.h"
+#include "tools/archive/tree/frame.h"
 #include "tools/archive/tree/unpack.h"
 #include "tools/troot/image/beside.h"
+#include "tools/troot/image/frames.h"
 #include "tools/troot/image/world_image.h"
 #include "tools/troot/text/progress.h"
 #include "tools/troot/world/layers.h"
@@ -78,12 +80,20 @@ struct Taken {
   archive::UnpackOptions options;
 };
 
-/// Into a layer that was begun.
+/// Into a layer that was begun, with the frame by which an export makes the same tar again.
 Outcome<Taken> unpack_to(const Layer& made, archive::Source& source, archive::TarKind kind) {
   const Fd root(::open(made.tree().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!root.valid()) return failure_errno(made.tree());
-  const auto options = options_of(kind);
+  const std::string path = frame_path(made);
+  const Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.valid()) return failure_errno(path);
+  TAKE(frame, archive::FrameWriter::make(fd.get(), path));
+  auto options = options_of(kind);
+  options.frame = &frame;
   TAKE(unpacked, archive::unpack(source, root.get(), options));
+  options.frame = nullptr;
+  TAKE(kept, frame.finish());
+  if (!kept && ::unlink(path.c_str()) != 0) return failure_errno(path);
   return Taken{std::move(unpacked), options};
 }
 

@@ -1,21 +1,18 @@
-// The tree that a union shows, as a tar. In this process: through a mount of an ordinary user's,
-// owners that the user namespace does not have would be lost.
+// The tree that a union shows, as a tar.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "fusefs/overlay.h"
-#include "tools/archive/stream/sink.h"
-#include "tools/archive/tree/pack.h"
-#include "tools/troot/text/outcome.h"
+#include "tools/troot/image/union_writer.h"
 
 namespace troot::cli {
 
 struct MergedOptions {
   std::string without;              ///< a name in the root that is left out with all below it
   std::vector<std::string> hollow;  ///< directories in the root that are packed without content
-  archive::Progress progress;       ///< of the data read; there is no total
+  MeantAs meant = MeantAs::kTree;
+  archive::Progress progress;  ///< of the data read; there is no total
 };
 
 /// Finish `sink` after it. The same tree gives the same bytes: names are in order, and nothing of
