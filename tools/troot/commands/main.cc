@@ -94,7 +94,7 @@ int troot_main(int argc, char** argv) {
   app.require_subcommand(1);
   for (const auto add : {&add_create, &add_enter, &add_exec, &add_run, &add_list, &add_status,
                          &add_stop, &add_rm, &add_quota, &add_refresh, &add_flatten, &add_export,
-                         &add_store, &add_doctor, &add_version}) {
+                         &add_import, &add_store, &add_doctor, &add_version}) {
     add(app, typed);
   }
   Words words = cut(app, argc, argv);
