@@ -44,10 +44,20 @@ void limits(std::string_view bytes);
 void options(std::string_view bytes);
 void control(std::string_view bytes);
 void request(std::string_view bytes);
+// ---- tests/fuzz/archive_targets.cc: tools/archive
+void tar_layer(std::string_view bytes);
+void tar_rootfs(std::string_view bytes);
+void frame(std::string_view bytes);
+void image_config(std::string_view bytes);
+void oci_layout(std::string_view bytes);
+void docker_archive(std::string_view bytes);
+void image_tar(std::string_view bytes);
 // ---- tests/fuzz/tool_targets.cc: tools/
 void projects(std::string_view bytes);
 void subids(std::string_view bytes);
 void world(std::string_view bytes);
+void layer(std::string_view bytes);
+void image(std::string_view bytes);
 void mounts(std::string_view bytes);
 void amounts(std::string_view bytes);
 

@@ -2,12 +2,17 @@
 // people type.
 #include <fstream>
 
+#include <nlohmann/json.hpp>
+
 #include "fuzz/target.h"
 #include "tools/quota/client/mounts.h"
 #include "tools/quota/client/projects.h"
 #include "tools/quota/text/amounts.h"
+#include "tools/troot/image/world_image.h"
 #include "tools/troot/sandbox/subid.h"
 #include "tools/troot/text/size.h"
+#include "tools/troot/world/layers.h"
+#include "tools/troot/world/record.h"
 #include "tools/troot/world/store.h"
 #include "unit/scratch.h"
 
@@ -60,6 +65,49 @@ void world(std::string_view bytes) {
   if (!world.save(odd)) return;
   const auto kept = world.load();
   must(kept && kept->base == odd.base);
+}
+
+namespace {
+
+/// The text with the checksum that it would need: what damage alone would seldom come past.
+std::string with_sum(std::string_view bytes) {
+  nlohmann::json keys = nlohmann::json::parse(bytes, nullptr, false);
+  if (!keys.is_object()) return std::string(bytes);
+  keys.erase("sum");
+  return cli::sealed(std::move(keys)).value_or(std::string(bytes));
+}
+
+}  // namespace
+
+void layer(std::string_view bytes) {
+  static const tests::Scratch dir;
+  const std::string id(64, 'a');
+  const cli::Layer layer(id, dir.make(id));
+  for (const std::string& text : {std::string(bytes), with_sum(bytes)}) {
+    std::ofstream(layer.path() + "/layer.json", std::ios::binary | std::ios::trunc) << text;
+    const auto record = layer.load();
+    if (!record) continue;
+    must(record->diff_id == "sha256:" + id);
+    must(layer.save(*record).has_value());
+    const auto again = layer.load();
+    must(again && *again == *record);
+  }
+}
+
+void image(std::string_view bytes) {
+  for (const std::string& text : {std::string(bytes), with_sum(bytes)}) {
+    const auto read = cli::parse_image(text);
+    if (!read || !*read) continue;
+    archive::Image image;
+    image.tag = (*read)->tag;
+    image.digest = (*read)->digest;
+    image.config = (*read)->config;
+    const auto again_text = cli::image_text(image);
+    must(again_text.has_value());
+    const auto again = cli::parse_image(*again_text);
+    must(again && *again && (*again)->diff_ids == (*read)->diff_ids &&
+         (*again)->config.env == image.config.env && (*again)->config.rest == image.config.rest);
+  }
 }
 
 void mounts(std::string_view bytes) { (void)quota_tools::parse_mounts(std::string(bytes)); }
