@@ -20,6 +20,9 @@ struct ImportWords {
 
 /// It holds nothing that an import would take away.
 Done check_unused(const Store& store, const Stopped& stopped) {
+  if (stopped.world.is_temporary())
+    return failure("world '" + stopped.world.name() +
+                   "' goes with the troot run --rm that made it; import under another name");
   bool used = false;
   for (const std::string& id : stopped.settings.layers) {
     TAKE(layer, Layers(store).find(id));
