@@ -48,6 +48,7 @@ def entrypoint(u):
     equal(u.troot(*new, "--entrypoint", "/bin/cat", "--", "/etc/passwd").splitlines()[1], "svc:x:7:8::/:/bin/sh", "another entrypoint")
     check(u.troot(*new, "-u", "0", "--entrypoint", "id").startswith("uid=0"), "an entrypoint alone, found in the image's PATH")
     equal(u.troot(*new, "--entrypoint", "", "--", "/bin/sh", "-c", "echo plain"), "plain\n", "no entrypoint")
+    equal(u.troot(*new, "--entrypoint=", "--", "/bin/sh", "-c", "echo plain"), "plain\n", "no entrypoint, in one word")
     u.refused(125, *new, "--entrypoint", "", says=["no command"])
     u.refused(125, "run", "--rm", "--from", image(u, {}, "bare"), says=["no command", "image"])
     u.refused(125, "run", "--rm", says=["no command"])

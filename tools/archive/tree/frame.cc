@@ -67,7 +67,10 @@ void FrameWriter::take(std::span<const std::byte> bytes) {
   at_ = 0;
   const auto rest = bytes.subspan(of_file);
   kept_.append(reinterpret_cast<const char*>(rest.data()), rest.size());
-  if (kept_.size() <= kMostKept) return;
+  if (kept_.size() > kMostKept) give_up();
+}
+
+void FrameWriter::give_up() {
   given_up_ = true;
   kept_ = std::string();
 }

@@ -29,7 +29,10 @@ class FrameWriter {
   void file(std::uint64_t offset, std::uint64_t length, std::string_view path);
   /// None before `offset` will be said to be a file's any more.
   void passed(std::uint64_t offset);
-  /// False: too much lay between files, so there is no frame. A failed write is told here.
+  /// What was said is not so: there will be no frame.
+  void give_up();
+  /// False: it was given up, or too much lay between files, so there is none. A failed write is
+  /// told here.
   [[nodiscard]] cli::Outcome<bool> finish();
 
  private:

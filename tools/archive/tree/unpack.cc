@@ -24,6 +24,8 @@ std::string joined(const Names& names) {
   return path;
 }
 
+constexpr std::uint64_t kBlock = 512;
+
 class Unpacking {
  public:
   Unpacking(Source& source, const UnpackOptions& options, TreeWriter& tree, Unpacked& result)
@@ -164,6 +166,7 @@ cli::Done Unpacking::write_file(const Entry& entry, int parent, const Names& nam
   TAKE(fd, tree_.file(parent, names));
   const std::uint64_t begin = reader_.position();
   std::uint64_t end = 0;
+  bool framed = false;
   while (entry.size > 0) {
     auto piece = reader_.data();
     reading_failed_ = !piece;
@@ -174,14 +177,19 @@ cli::Done Unpacking::write_file(const Entry& entry, int parent, const Names& nam
       return cli::failure("its data goes beyond its size");
     NEED(count_bytes(piece->bytes.size()));
     // A map of holes lies in front of the data, and is read with it.
-    const bool plain = !entry.sparse && end == 0 && piece->offset == 0;
-    if (options_.frame != nullptr && plain && reader_.position() == begin)
+    if (options_.frame != nullptr && !framed && !entry.sparse && end == 0 && piece->offset == 0 &&
+        reader_.position() == begin) {
+      framed = true;
       options_.frame->file(begin, entry.size, joined(names));
+    }
     const auto n = posix::pwrite(fd.get(), piece->bytes, static_cast<off_t>(piece->offset));
     if (!n) return cli::failure(std::strerror(n.error().value()));
     if (*n < piece->bytes.size()) return cli::failure(std::strerror(ENOSPC));
     end = piece->offset + *n;
   }
+  // Pax records may say a size that the data in the tar has not.
+  const std::uint64_t read = reader_.position() - begin;
+  if (framed && (read < entry.size || read >= entry.size + kBlock)) options_.frame->give_up();
   if (end < entry.size) {
     // A hole at the end.
     const auto cut = posix::truncate(fd.get(), static_cast<off_t>(entry.size));

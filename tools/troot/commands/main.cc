@@ -46,6 +46,16 @@ bool knows(const CLI::App& app, const std::string& command) {
               .empty();
 }
 
+/// `--option=`, which CLI11 would take for one without a value, as two words.
+bool split_empty(const CLI::App& app, const std::string& word, std::vector<std::string>& into) {
+  if (!word.starts_with("--") || word.find('=') != word.size() - 1) return false;
+  const std::string name = word.substr(0, word.size() - 1);
+  if (!takes_value(app, name)) return false;
+  into.push_back(name);
+  into.emplace_back();
+  return true;
+}
+
 Words cut(const CLI::App& app, int argc, char** argv) {
   Words words;
   const CLI::App* current = &app;
@@ -58,6 +68,7 @@ Words cut(const CLI::App& app, int argc, char** argv) {
       words.program.assign(argv + i + (starts ? 0 : 1), argv + argc);
       break;
     }
+    if (option && split_empty(*current, word, words.ours)) continue;
     words.ours.push_back(word);
     if (option) {
       if (takes_value(*current, word) && i + 1 < argc) words.ours.emplace_back(argv[++i]);
