@@ -62,6 +62,21 @@ Parsed set_lowers(MountOptions& o, std::string_view value) {
                std::to_string(kMostLowers) + " can be stacked");
 }
 
+Parsed set_sealed(MountOptions& o, std::string_view value) {
+  const auto number = parse_u32(value);
+  if (!number || *number > kMostLowers)
+    return wrong_value("sealed", value, "write how many of the lowers are sealed layers");
+  o.config.sealed = *number;
+  return {};
+}
+
+Parsed set_charges(MountOptions& o, std::string_view value) {
+  o.config.charges.clear();
+  for (const auto& part : split_escaped(value, ':', Quoting::kNone))
+    o.config.charges.push_back(unescape(part));
+  return {};
+}
+
 Parsed set_quota_errno(MountOptions& o, std::string_view value) {
   if (value != "enospc" && value != "edquot")
     return wrong_value("errno", value, "write enospc or edquot");
@@ -119,13 +134,15 @@ Parsed set_fuse_socket(MountOptions& o, std::string_view value) {
 }
 
 /// An option that takes a value, and what it does with it. The value comes without its escapes, but
-/// for lowerdir, whose escaped colons must be told from those that separate.
+/// for lists, whose escaped colons must be told from those that separate.
 struct Valued {
   std::string_view name;
   Apply apply;
 };
 constexpr std::array kValued{
     Valued{"lowerdir", set_lowers},
+    Valued{"sealed", set_sealed},
+    Valued{"charges", set_charges},
     Valued{"upperdir",
            [](MountOptions& o, std::string_view v) -> Parsed {
              o.config.upper = v;
@@ -272,7 +289,8 @@ Parsed apply_option(MountOptions& o, std::string_view option) {
       return usage(std::string(name) + ": needs a value, as in " + std::string(name) + "=…");
     }
     const auto value = option.substr(equals + 1);
-    return name == "lowerdir" ? valued.apply(o, value) : valued.apply(o, unescape(value));
+    const bool list = name == "lowerdir" || name == "charges";
+    return list ? valued.apply(o, value) : valued.apply(o, unescape(value));
   }
   if (contains(kMountFlags, option)) {
     // libfuse 3.17 knows no name for what is so without a word.

@@ -16,6 +16,9 @@ Mounts a union of directories with exact project quota.
 
 Layers
   lowerdir=A[:B...]      read-only layers, topmost first (at most 500)
+  sealed=N               the first N of them are uppers that a snapshot has sealed: DIR/tree, with
+                         links and index beside it; nothing of them is lost (owners, st_ino, projects)
+  charges=FILE[:FILE...] what sealed layers are charged (DIR/charges), counted to usage
   upperdir=DIR           where changes go; without it the mount is read-only
   workdir=DIR            an empty directory of our own on the upper's file system
   aufs_whiteouts         read .wh.NAME and .wh..wh..opq of lower layers as whiteouts (AUFS, OCI)
