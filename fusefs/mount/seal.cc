@@ -238,8 +238,8 @@ class Sealing {
     if (why == EXDEV) return "not on the file system of the upper";
     if (why == ENOTEMPTY) return "the directory is not empty";
     if (why == EBUSY) {
-      return "a file that was unlinked is in use and has another name, which nobody has looked up; "
-             "try again when it is closed";
+      return "a file that was unlinked is in use and has another name, which a file system without "
+             "birth times cannot tell; try again when it is closed";
     }
     return std::strerror(why.value());
   }

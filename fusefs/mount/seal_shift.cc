@@ -2,7 +2,6 @@
 #include "fusefs/mount/seal_shift.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <utility>
 
 #include "fusefs/disk/object.h"
@@ -10,67 +9,82 @@
 #include "fusefs/tree/hard_links.h"
 #include "fusefs/tree/marks.h"
 #include "fusefs/tree/resolve.h"
+#include "fusefs/upper/account.h"
 #include "fusefs/upper/index.h"
-#include "fusefs/upper/release.h"
+#include "fusefs/upper/staging.h"
 
 namespace troot::fusefs {
 namespace {
 
 bool is_parked_above(const Inode* inode) { return inode->has(Inode::kParked) && inode->in_upper(); }
 
-/// The inode is found by another name from now on, as if it had been looked up by that one.
-void move_to(State& state, Inode* inode, Inode* dir, Name* name) {
-  const CName parked = parked_name(inode);
-  Inode* const old_parent = inode->parent;
-  free_name(inode->name);
-  inode->name = name;
-  inode->parent = dir;
-  pin(dir);
-  inode->clear(Inode::kDetached | Inode::kParked);
-  name->inode.store(inode, std::memory_order_release);
+/// An unlinked file that has other names gets a place in the index, where these find it: so it is
+/// one of several names wherever its layer is.
+Status enter_index(State& state, Inode* inode, const struct statx& sx) {
+  const int parked = state.work.parked.get();
+  const CName id = parked_name(inode);
+  IndexEntry entry = index_entry(sx);
+  // Its links are those names, and the one in the parking place.
+  const IndexRecord record{entry.name, entry.nlink - 1, false};
+  entry.nlink = record.nlink;
+  CHECK_OK(
+      posix::set_xattr(parked, id.get(), state.layout.xattr.index.c_str(), encode_index(record)));
+  CHECK_OK(posix::rename(parked, id.get(), state.work.index.get(), entry.name.c_str(),
+                         RENAME_NOREPLACE));
+  file_data(inode).index = std::make_unique<IndexEntry>(std::move(entry));
+  inode->clear(Inode::kParked);
+  inode->set(Inode::kIndexed);
   state.counts.parked.fetch_sub(1, std::memory_order_relaxed);
-  // Where it stays, the next mount removes it: its object has another link.
-  (void)posix::unlink(state.work.parked.get(), parked.get());
-  unref(state, old_parent, Inode::kPin);
+  return {};
 }
 
-/// Unlinked objects that have a name still, by their numbers.
-using Named = std::unordered_map<std::uint64_t, Inode*>;
+/// A symlink has no part in the index: its names part here.
+Status copy_symlink(State& state, Inode* inode, const struct statx& sx) {
+  const int parked = state.work.parked.get();
+  const CName id = parked_name(inode);
+  TRY(target, posix::readlink_at(parked, id.get()));
+  Staged staged(state);
+  CHECK_OK(posix::symlink(target.c_str(), staged.dirfd(), staged.name()));
+  staged.made();
+  CHECK_OK(posix::chown(staged.dirfd(), staged.name(), sx.stx_uid, sx.stx_gid));
+  CHECK_OK(posix::set_times(staged.dirfd(), staged.name(), time_of(sx.stx_atime),
+                            time_of(sx.stx_mtime)));
+  TRY(made, posix::stat_at(staged.dirfd(), staged.name()));
+  if (const auto record = state.links.get(key_of(sx))) {
+    staged.has_record(key_of(made));
+    CHECK_OK(state.links.put(key_of(made), *record));
+  }
+  // Past limits: it is there, and usage shows it.
+  const LocAlone loc(inode);
+  std::lock_guard io(account_lock(inode));
+  TRY(account, account_held(state, inode, loc));
+  TRY(held, reserve(state, account->project, {account->bytes(), 1}, quota::Enforce::kForce));
+  CHECK_OK(staged.publish(parked, id.get(), 0));
+  held.claim();
+  account->key = key_of(made);
+  record(state, *account);
+  forget_links(state, inode);
+  inode->clear(Inode::kLinked);
+  return {};
+}
 
-Result<Named> find_named(State& state) {
+Status part_from_names(State& state) {
   std::vector<Inode*> parked;
   state.inodes.each([&](Inode* inode) {
     if (is_parked_above(inode) && !inode->is_dir()) parked.push_back(inode);
   });
-  Named named;
   for (Inode* inode : parked) {
     TRY(sx, posix::stat_at(state.work.parked.get(), parked_name(inode).get()));
-    if (sx.stx_nlink > 1) named[sx.stx_ino] = inode;
+    if (sx.stx_nlink == 1) continue;
+    if (inode->is_symlink()) {
+      CHECK_OK(copy_symlink(state, inode, sx));
+    } else if (is_indexable(sx)) {
+      CHECK_OK(enter_index(state, inode, sx));
+    } else {
+      return fail(EBUSY);
+    }
   }
-  return named;
-}
-
-/// Looks for their names where names are known; each is looked at, which is rarely asked for.
-Status unpark_named(State& state) {
-  TRY(named, find_named(state));
-  if (named.empty()) return {};
-  std::vector<Inode*> dirs;
-  state.inodes.each([&](Inode* dir) {
-    if (dir->is_dir() && dir->in_upper() && !dir->has(Inode::kDead)) dirs.push_back(dir);
-  });
-  for (Inode* dir : dirs) {
-    TRY(fd, dir_fd(state, dir, kUpper));
-    dir->dir->names.each([&](Name* name) {
-      if (name->layer != kUpper || name->whiteout() || name->inode.load() != nullptr) return;
-      const auto sx = posix::stat_at(fd->get(), name->text);
-      const auto it = sx ? named.find(sx->stx_ino) : named.end();
-      if (it == named.end()) return;
-      move_to(state, it->second, dir, name);
-      named.erase(it);
-    });
-    if (named.empty()) return {};
-  }
-  return fail(EBUSY);
+  return {};
 }
 
 Status park_all_nameless(State& state) {
@@ -192,7 +206,7 @@ void keep_parked_records(State& state, const LinkStore& sealed) {
 }  // namespace
 
 Status tidy_for_seal(State& state) {
-  CHECK_OK(unpark_named(state));
+  CHECK_OK(part_from_names(state));
   return park_all_nameless(state);
 }
 

@@ -7,9 +7,9 @@
 
 namespace troot::fusefs {
 
-/// Unlinked files that still have a name get that one's place, so that nothing of the upper that is
-/// sealed lies in the parking place too; files whose last name went, and that could not be parked,
-/// are parked. EBUSY: one has a name that nobody has looked up.
+/// Unlinked files that have other names leave the parking place, so that nothing of the upper that
+/// is sealed lies there too; files whose last name went, and that could not be parked, are parked.
+/// EBUSY: a file system without birth times has such a file. Harmless where no snapshot follows.
 [[nodiscard]] Status tidy_for_seal(State& state);
 
 /// The new upper, open.
