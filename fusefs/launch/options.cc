@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fusefs/launch/option_text.h"
+#include "fusefs/launch/option_words.h"
 #include "quota/amounts.h"
 
 namespace troot::fusefs {
@@ -233,42 +234,6 @@ constexpr std::array kWords{
     Word{"allow_other", [](MountOptions& o) { o.allow_other = true; }},
     Word{"allow_root", [](MountOptions& o) { o.allow_root = true; }},
 };
-
-/// Flags of the mount itself, which the kernel and fusermount3 know.
-constexpr std::array<std::string_view, 11> kMountFlags{"dev",     "nodev",  "suid",   "nosuid",
-                                                       "exec",    "noexec", "sync",   "async",
-                                                       "dirsync", "atime",  "noatime"};
-/// What these ask for is what a mount here is anyway, or is for mount(8) and fstab alone.
-constexpr std::array<std::string_view, 20> kAlreadySo{"default_permissions",
-                                                      "fsync=1",
-                                                      "threaded=1",
-                                                      "writeback=0",
-                                                      "noxattrs=0",
-                                                      "index=off",
-                                                      "static_nlink=0",
-                                                      "relatime",
-                                                      "defaults",
-                                                      "auto",
-                                                      "noauto",
-                                                      "user",
-                                                      "nouser",
-                                                      "users",
-                                                      "nofail",
-                                                      "_netdev",
-                                                      "owner",
-                                                      "group",
-                                                      "big_writes",
-                                                      "xattr_permissions=0"};
-/// Words of fuse-overlayfs, overlayfs and mount(8) whose meaning is known but that nothing acts on
-/// yet.
-constexpr std::array<std::string_view, 31> kNotImplemented{
-    "uidmapping",  "gidmapping", "squash_to_uid", "squash_to_gid", "xattr_permissions",
-    "timeout",     "threaded",   "writeback",     "noxattrs",      "static_nlink",
-    "xino",        "ino32_t",    "redirect_dir",  "metacopy",      "index",
-    "nfs_export",  "verity",     "context",       "fscontext",     "defcontext",
-    "rootcontext", "private",    "shared",        "slave",         "fsync",
-    "plugins",     "xdev",       "remount",       "strictatime",   "nodiratime",
-    "lazytime"};
 
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& words, std::string_view word) {

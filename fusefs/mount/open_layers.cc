@@ -175,6 +175,32 @@ void part_layers(State& state) {
 
 namespace {
 
+/// How the upper's file system gives out space, and that it is not read-only.
+Refusal look_at_space(State& state, const struct statx& up) {
+  const Config& c = state.layout.config;
+  struct statfs fs {};
+  const bool known = ::fstatfs(state.work.lock_upper.get(), &fs) == 0;
+  if (known && fs.f_type == XFS_SUPER_MAGIC) state.layout.space = SpaceKind::kGuesses;
+  state.layout.sized_dirs =
+      known && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
+  if (known && fs.f_type == TMPFS_MAGIC) state.layout.space = SpaceKind::kExact;
+  const std::uint64_t cluster = std::max<std::uint64_t>(known ? fs.f_bsize : 0, up.stx_blksize);
+  if (c.quota && cluster > quota::kPageSize &&
+      (state.layout.space != SpaceKind::kAsked || state.layout.sized_dirs)) {
+    spdlog::warn(
+        "upperdir {}: its file system gives out space in pieces of {} KiB; limits count "
+        "pages of 4 KiB, so small files may take up to {} times what they are charged",
+        c.upper, cluster >> 10, cluster / quota::kPageSize);
+  }
+  if (known && (fs.f_flags & ST_RDONLY)) {
+    return refuse(
+        "upperdir " + c.upper +
+            ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
+        EROFS);
+  }
+  return {};
+}
+
 /// A snapshot that was cut off is finished or taken back. What it sealed must be among the lowers.
 Refusal settle(const Config& c) {
   const auto settled = settle_seal(c.upper, c.work);
@@ -216,26 +242,7 @@ Refusal open_upper(State& state) {
                       "; a rename between them must be possible",
                   EXDEV);
   }
-  struct statfs fs {};
-  const bool known = ::fstatfs(state.work.lock_upper.get(), &fs) == 0;
-  if (known && fs.f_type == XFS_SUPER_MAGIC) state.layout.space = SpaceKind::kGuesses;
-  state.layout.sized_dirs =
-      known && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
-  if (known && fs.f_type == TMPFS_MAGIC) state.layout.space = SpaceKind::kExact;
-  const std::uint64_t cluster = std::max<std::uint64_t>(known ? fs.f_bsize : 0, up->stx_blksize);
-  if (c.quota && cluster > quota::kPageSize &&
-      (state.layout.space != SpaceKind::kAsked || state.layout.sized_dirs)) {
-    spdlog::warn(
-        "upperdir {}: its file system gives out space in pieces of {} KiB; limits count "
-        "pages of 4 KiB, so small files may take up to {} times what they are charged",
-        c.upper, cluster >> 10, cluster / quota::kPageSize);
-  }
-  if (known && (fs.f_flags & ST_RDONLY)) {
-    return refuse(
-        "upperdir " + c.upper +
-            ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
-        EROFS);
-  }
+  ACCEPT(look_at_space(state, *up));
   auto troot = work_dir(state.work.lock_work.get(), "troot");
   if (!troot) return refuse_errno("workdir " + c.work, troot.error());
   ACCEPT(settle(c));

@@ -161,6 +161,14 @@ std::uint64_t presented_ino(State& state, std::uint16_t layer, const struct stat
 
 namespace {
 
+/// What a fresh inode of several names has beside others.
+void take_links(State& state, Inode* inode, const Top& top, std::optional<Indexed>& indexed) {
+  if (is_own(state.layout.layers, top.layer)) file_data(inode).account.key = key_of(top.sx);
+  if (!indexed) return;
+  file_data(inode).index = std::make_unique<IndexEntry>(std::move(indexed->entry));
+  inode->set(Inode::kIndexed);
+}
+
 /// As instantiate(). Null: to be tried again.
 Result<Inode*> try_instantiate(State& state, Inode* dir, Name* name,
                                std::optional<struct statx>* sx) {
@@ -198,20 +206,15 @@ Result<Inode*> try_instantiate(State& state, Inode* dir, Name* name,
     indexed = std::move(*found);
   }
   if (indexed) {
-    top = {indexed->layer, index_of(state, indexed->layer).get(), indexed->entry.name.c_str(),
-           indexed->sx};
+    const int index = index_of(state, indexed->layer).get();
+    top = {indexed->layer, index, indexed->entry.name.c_str(), indexed->sx};
     if (indexed->layer != layer) keys[1] = link_key(indexed->sx);
   }
   Fresh fresh(state, state.inodes.allocate());
   Inode* const inode = fresh.get();
   if (auto status = fill(state, inode, dir, name, top); !status) return failed(status.error());
-  if (linked && is_own(state.layout.layers, top.layer))
-    file_data(inode).account.key = key_of(top.sx);
   const bool found_here = !indexed;
-  if (indexed) {
-    file_data(inode).index = std::make_unique<IndexEntry>(std::move(indexed->entry));
-    inode->set(Inode::kIndexed);
-  }
+  if (linked) take_links(state, inode, top, indexed);
   inode->name = name;
   inode->parent = dir;
   inode->refs.store(1, std::memory_order_release);

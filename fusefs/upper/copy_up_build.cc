@@ -94,6 +94,14 @@ Status keep_project(State& state, Inode* inode, const Spot& spot, const struct s
   return state.links.put(key_of(made), record);
 }
 
+/// What is kept of a lower object's project: that of a sealed layer's.
+Result<ProjectAttr> project_below(State& state, const Inode* inode, const Where& at,
+                                  const struct statx& sx) {
+  const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
+  if (!is_own(state.layout.layers, layer)) return ProjectAttr{};
+  return project_on_disk(state, layer, at, sx);
+}
+
 }  // namespace
 
 bool goes_along(const Source& s, const CopyUp& how) {
@@ -130,11 +138,8 @@ Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
            nullptr,
            nullptr};
   if (goes_along(s, how)) take_along(s, how.along->set);
-  const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
-  if (is_own(state.layout.layers, layer)) {
-    TRY(project, project_on_disk(state, layer, s.at, sx));
-    s.project = project;
-  }
+  TRY(project, project_below(state, inode, s.at, sx));
+  s.project = project;
   // Unlinked by the name it is found by, one in an index has other names.
   if (inode->has(Inode::kIndexed) || (inode->has(Inode::kLinked) && !inode->has(Inode::kDetached)))
     s.index = std::make_unique<IndexEntry>(
