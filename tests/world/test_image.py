@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Worlds that consist of an archive's layers and not of the host's tree: what they show, that layers are shared and
 swept, that hostile archives are refused and leave nothing, and what an export brings back."""
+import functools
 import gzip
 import hashlib
 import io
@@ -18,6 +19,7 @@ PROGRAMS = ("sh", "ls", "cat", "id", "stat", "find", "sort", "ln", "mv", "rm", "
 LONG_AGO = 1_000_000_000  # a time of its own for all entries
 
 
+@functools.cache
 def programs():
     """The least that runs the programs, as {path inside: path on the host}."""
     found = {}
@@ -602,4 +604,5 @@ def killed_export(u):
 
 
 if __name__ == "__main__":
+    programs()  # once for all cases, which are processes that begin with what is known here
     main()

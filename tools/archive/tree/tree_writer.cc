@@ -21,7 +21,7 @@ std::string joined(const Names& names) {
   return path;
 }
 
-mode_t type_of(Kind kind) {
+mode_t format_of(Kind kind) {
   switch (kind) {
     case Kind::kDirectory:
       return S_IFDIR;
@@ -289,7 +289,7 @@ cli::Done TreeWriter::dress(int parent, const char* name, const Entry& entry) {
 }
 
 cli::Done TreeWriter::set_owner(int parent, const char* name, const Entry& entry) {
-  const mode_t mode = entry.mode | type_of(entry.kind);
+  const mode_t mode = entry.mode | format_of(entry.kind);
   if (options_.ownership == fusefs::Ownership::kNative) {
     NEED(outcome(posix::chown(parent, name, entry.uid, entry.gid)));
     return S_ISLNK(mode) ? cli::Done() : outcome(posix::chmod(parent, name, entry.mode));
