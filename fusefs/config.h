@@ -41,7 +41,11 @@ enum class Follow {
 /// Overlay::open.
 struct Config {
   std::vector<std::string> lowers;  ///< topmost first; absolute
-  std::string upper;                ///< empty: read-only
+  /// So many of the lowers, from the top, are sealed layers: DIR/tree, with what a snapshot put
+  /// beside it (fusefs/mount/seal.h).
+  std::size_t sealed = 0;
+  std::vector<std::string> charges;  ///< files of sealed layers whose amounts count to usage
+  std::string upper;                 ///< empty: read-only
   std::string work;
   Ownership ownership = Ownership::kPresented;
   XattrSpace xattr_space = XattrSpace::kUser;

@@ -121,6 +121,9 @@ class Overlay {
   /// mount: names, kinds, where things lie. A file that is gone keeps its data for those who read
   /// it lately; a directory that is gone is empty. ECANCELED: see below.
   [[nodiscard]] Result<Refreshed> refresh();
+  /// What lies in the upper becomes a sealed layer in `dir`, and an empty upper takes its place
+  /// (fusefs/mount/seal.h has arguments and errors). The kernel need not be told.
+  [[nodiscard]] tl::expected<Sealed, OpenError> snapshot(const std::string& dir);
   /// A check or refresh under way, and any to come, ends with ECANCELED: the mount is going away.
   void cancel_checks() noexcept;
   /// Makes the upper plain (fusefs/mount/flatten.h). No other call may run.

@@ -117,6 +117,10 @@ struct StaleName {
   NodeId dir = 0;
   std::string name;
 };
+/// What came of a snapshot (Overlay::snapshot).
+struct Sealed {
+  std::uint64_t paused_us = 0;  ///< for so long nobody was served
+};
 /// What a refresh found, and what the kernel must be told is stale.
 struct Refreshed {
   std::uint64_t directories = 0;  ///< known ones, looked at again

@@ -69,6 +69,8 @@ class Books {
   void unsave(std::optional<ProjId> id) EXCLUDES(settle_);
   /// Drops all inode records and sums; what has been noted is dropped too.
   [[nodiscard]] Status begin_recount() EXCLUDES(settle_);
+  /// Flushes; the sums as they are on disk, without what sealed layers count.
+  [[nodiscard]] Result<Charges> recorded() EXCLUDES(settle_);
   /// Flushes, then sums up the inode records on disk. EUCLEAN: they are not what the project
   /// records say.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit() EXCLUDES(settle_);

@@ -1,4 +1,5 @@
 // The sums of quota/books.h compared with the records, and mended.
+#include <algorithm>
 #include <thread>
 #include <unordered_set>
 
@@ -38,7 +39,31 @@ Result<std::vector<ProjectReport>> Books::audit() {
     reports.push_back(report);
   }
   if (!sums.empty()) return fail(EUCLEAN);
+  Charges sealed = tree_.sealed();
+  for (ProjectReport& report : reports) {
+    const auto it = sealed.find(to_u32(report.id));
+    if (it == sealed.end()) continue;
+    report.used = report.used + it->second;
+    sealed.erase(it);
+  }
+  // Nothing of these projects is in the upper, so the ledger does not know them.
+  for (const auto& [id, usage] : sealed) {
+    ProjectReport report;
+    report.id = ProjId{id};
+    report.used = usage;
+    reports.push_back(report);
+  }
+  std::sort(reports.begin(), reports.end(),
+            [](const auto& a, const auto& b) { return to_u32(a.id) < to_u32(b.id); });
   return reports;
+}
+
+Result<Charges> Books::recorded() {
+  MutexLock lock(settle_);
+  CHECK_OK(settle());
+  Charges sums;
+  for (const auto& [id, usage] : own_) sums[id] = usage;
+  return sums;
 }
 
 Books::Deltas Books::off_the_sums() {
@@ -46,6 +71,7 @@ Books::Deltas Books::off_the_sums() {
   if (!settle()) return {};
   Deltas off;
   for (const auto& [id, sum] : own_) off[id] = off[id] - sum;
+  for (const auto& [id, sum] : tree_.sealed()) off[id] = off[id] - sum;
   for (const ProjectState& state : tree_.states()) {
     const std::uint32_t id = to_u32(state.report.id);
     off[id] = off[id] + state.report.used;

@@ -115,6 +115,7 @@ Status Quota::Impl::load_limits(const OpenOptions& options) {
 
 Result<std::unique_ptr<Quota>> Quota::open(OpenOptions options) {
   auto impl = std::make_unique<Impl>(options);
+  impl->tree.seal(options.sealed);
   if (!options.limits_dir.empty()) CHECK_OK(impl->load_limits(options));
   if (!options.dir.empty()) {
     TRY(books, Books::open(options.dir, options.upper_uuid, impl->tree));
@@ -240,6 +241,13 @@ Status Quota::end_recount() {
   (void)::malloc_trim(0);  // what the count took is not needed again
   return {};
 }
+
+Result<Charges> Quota::recorded() {
+  if (!impl_->books) return fail(ENOTSUP);
+  return impl_->books->recorded();
+}
+
+void Quota::seal(const Charges& more) { impl_->tree.seal(more); }
 
 Result<std::vector<ProjectReport>> Quota::audit() {
   if (!impl_->books) return fail(ENOTSUP);

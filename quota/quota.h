@@ -31,6 +31,7 @@
 #include <vector>
 
 #include "quota/base/result.h"
+#include "quota/charges.h"
 #include "quota/events.h"
 #include "quota/journal.h"
 #include "quota/state.h"
@@ -111,6 +112,8 @@ struct OpenOptions {
   /// Names the upper; a ledger with another name is kForeign. Without blanks and control
   /// characters.
   std::string upper_uuid{};
+  /// What sealed layers are charged. It counts to usage as the upper does, and has no records.
+  Charges sealed{};
   int refused_errno = 0;  ///< what a refused charge answers (rule 8); 0: EDQUOT
   bool enforce = true;    ///< false: counting only (rule 13)
   std::int64_t mapping_margin_bytes = 16LL << 20;  ///< of each project (rule 11)
@@ -208,17 +211,24 @@ class Quota {
   /// Why a recount is needed; the file system then calls begin_recount(), count() for every
   /// charged object of the upper, and end_recount(), before it serves.
   [[nodiscard]] Recount recount() const noexcept;
-  /// Drops all inode records and sets every project's usage to 0. Limits, timers, peaks stay. No
-  /// Reservation may be held. Until end_recount() a kill means that the next open counts again.
+  /// Drops all inode records and sets every project's usage to what sealed layers count. Limits,
+  /// timers, peaks stay. No Reservation may be held. Until end_recount() a kill means that the next
+  /// open counts again.
   [[nodiscard]] Status begin_recount();
   /// One charged object found: adds to its project's usage too (unlike record()), past limits. Each
   /// object once. From any number of threads at a time.
   void count(const InodeKey& key, const InodeRecord& record);
   /// As end_recovery(), with all that was counted on disk.
   [[nodiscard]] Status end_recount();
+  /// The own usage of each project by its inode records, with all that was recorded so far: what
+  /// sealed layers count is not in it. ENOTSUP without a ledger.
+  [[nodiscard]] Result<Charges> recorded();
+  /// Objects with records become part of a sealed layer, which is charged `more` for them: usage
+  /// stays. A count of what is left in the upper must follow, from begin_recount() on.
+  void seal(const Charges& more);
   /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk
-  /// (so without the projects below it). Flushes first. Order: ascending id. EUCLEAN: the ledger's
-  /// project records say something else.
+  /// and what sealed layers count (so without the projects below it). Flushes first. Order:
+  /// ascending id. EUCLEAN: the ledger's project records say something else.
   [[nodiscard]] Result<std::vector<ProjectReport>> audit();
 
   // ---- checks ---------------------------------------------------------------------------------

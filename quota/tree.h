@@ -18,6 +18,7 @@
 
 #include "quota/base/mutex.h"
 #include "quota/base/result.h"
+#include "quota/charges.h"
 #include "quota/dquot.h"
 #include "quota/events.h"
 #include "quota/state.h"
@@ -87,12 +88,15 @@ class Tree {
   [[nodiscard]] EventRing& events() noexcept { return events_; }
 
   // ---- what the ledger needs ----
+  /// So much more is counted by sealed layers, from the next load() or clear_usage() on.
+  void seal(const Charges& more) EXCLUDES(shape_);
+  [[nodiscard]] Charges sealed() const EXCLUDES(shape_);
   /// Takes over what a ledger remembers, into a tree that nobody charges yet. A parent that would
   /// close a ring is ignored.
   void load(const ProjectState& total, const std::vector<ProjectRecord>& projects) EXCLUDES(shape_);
   /// Moves the usage of `id` and its ancestors, up by force or down, to what the disk shows.
   void adjust(ProjId id, Usage delta) EXCLUDES(shape_);
-  /// Sets every usage to 0. Nobody charges meanwhile.
+  /// Sets every usage to what sealed layers count. Nobody charges meanwhile.
   void clear_usage() EXCLUDES(shape_);
   /// Makes timers and margins follow from usage, after a load or a recount.
   void settle() EXCLUDES(shape_);
@@ -108,6 +112,9 @@ class Tree {
  private:
   friend class HeldRefusal;
   [[nodiscard]] Terms terms(Ask ask) const;
+  /// Adds to the usage of a project and those above it, without a check.
+  void load_own(Project& project, Usage own) REQUIRES(shape_);
+  void load_sealed() REQUIRES(shape_);
   [[nodiscard]] Project* find(ProjId id) const REQUIRES_SHARED(shape_);
   [[nodiscard]] Project& make(ProjId id) REQUIRES(shape_);
   /// Sees to it that `id` has a node; nodes never go away.
@@ -142,6 +149,7 @@ class Tree {
   mutable SharedMutex shape_;
   Grace grace_ GUARDED_BY(shape_);
   Project total_;
+  Charges sealed_ GUARDED_BY(shape_);
   std::unordered_map<std::uint32_t, std::unique_ptr<Project>> projects_ GUARDED_BY(shape_);
 };
 

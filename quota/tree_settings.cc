@@ -99,6 +99,25 @@ void Tree::set_back(std::optional<ProjId> id, const ProjectState& before) {
   project.dquot_.raise_peak(report.peak);
 }
 
+void Tree::load_own(Project& project, Usage own) {
+  for (Project* node = &project; node != nullptr; node = node->parent_)
+    node->dquot_.load_used(node->dquot_.used() + own);
+}
+
+void Tree::load_sealed() {
+  for (const auto& [id, usage] : sealed_) load_own(make(ProjId{id}), usage);
+}
+
+void Tree::seal(const Charges& more) {
+  WriteLock lock(shape_);
+  add(sealed_, more);
+}
+
+Charges Tree::sealed() const {
+  ReadLock lock(shape_);
+  return sealed_;
+}
+
 void Tree::load(const ProjectState& total, const std::vector<ProjectRecord>& projects) {
   const Terms now = terms(Enforce::kForce);
   WriteLock lock(shape_);
@@ -112,14 +131,8 @@ void Tree::load(const ProjectState& total, const std::vector<ProjectRecord>& pro
     Project& parent = make(*loaded.state.parent);
     if (meeting(&project, &parent) != &project) project.parent_ = &parent;
   }
-  Usage all;
-  for (const ProjectRecord& loaded : projects) {
-    for (Project* node = &make(loaded.state.report.id); node != nullptr; node = node->parent_) {
-      node->dquot_.load_used(node->dquot_.used() + loaded.own);
-    }
-    all = all + loaded.own;
-  }
-  total_.dquot_.load_used(all);
+  for (const ProjectRecord& loaded : projects) load_own(make(loaded.state.report.id), loaded.own);
+  load_sealed();
   const auto finish = [&now](Project& project, const ProjectReport& report) {
     project.dquot_.load_history(report);
     project.dquot_.set_limits(report.limits, now);
@@ -139,6 +152,7 @@ void Tree::clear_usage() {
   WriteLock lock(shape_);
   total_.dquot_.load_used({});
   for (auto& [_, project] : projects_) project->dquot_.load_used({});
+  load_sealed();
 }
 
 void Tree::settle() {

@@ -47,15 +47,12 @@ can_be_root() {
 
 # Prints those of its arguments that dpkg does not have installed.
 missing_packages() {
-  local package
-  for package in "$@"; do
-    # A purely virtual or differently named package counts as there when something provides it.
-    dpkg-query -W -f='${db:Status-Status} ${Package} ${Provides}\n' 2>/dev/null |
-      awk -v p="$package" '
-        $1 == "installed" { if ($2 == p) found = 1
-          for (i = 3; i <= NF; i++) { sub(/,$/, "", $i); if ($i == p) found = 1 } }
-        END { exit !found }' || printf '%s\n' "$package"
-  done
+  # A purely virtual or differently named package counts as there when something provides it.
+  dpkg-query -W -f='${db:Status-Status} ${Package} ${Provides}\n' 2>/dev/null |
+    awk 'BEGIN { for (i = 1; i < ARGC; i++) wanted[i] = ARGV[i]; count = ARGC; ARGC = 1 }
+      $1 == "installed" { has[$2] = 1
+        for (i = 3; i <= NF; i++) { sub(/,$/, "", $i); has[$i] = 1 } }
+      END { for (i = 1; i < count; i++) if (!(wanted[i] in has)) print wanted[i] }' "$@"
 }
 
 # install_missing PACKAGE...: installs what is absent; without root says the one line to paste and ends.

@@ -32,6 +32,7 @@ enum class Verb {
   kWatch,
   kEnforce,
   kRefresh,
+  kSnapshot,
   kSync,
   kRequests,
   kQuit
@@ -54,7 +55,7 @@ struct VerbGrammar {
 };
 
 /// A name may stand here twice: the first line that takes all words of a request is meant.
-inline constexpr std::array<VerbGrammar, 17> kVerbs{{
+inline constexpr std::array<VerbGrammar, 18> kVerbs{{
     {Verb::kStatus, "status", "",
      "[used_bytes, limit_bytes, soft_bytes, used_inodes, limit_inodes, limit_inodes_derived, "
      "peak_bytes, failcnt,] pid, inodes, names, open_files, parked, copied_up, ring_requests, "
@@ -103,6 +104,9 @@ inline constexpr std::array<VerbGrammar, 17> kVerbs{{
     {Verb::kRefresh, "refresh", "", "directories, names, failed", Needs::kNothing, Pace::kWalk,
      "looks again at lowers that were changed below the mount; after it the kernel has dropped "
      "what it cached of them"},
+    {Verb::kSnapshot, "snapshot", "dir=PATH", "paused_us", Needs::kQuota, Pace::kWalk,
+     "makes the upper a sealed layer in an empty directory beside it, with an empty upper on top; "
+     "programs go on"},
     {Verb::kSync, "sync", "", "", Needs::kQuota, Pace::kSoon, "answers once the ledger is on disk"},
     {Verb::kRequests, "requests", "", "{NAME}", Needs::kNothing, Pace::kSoon,
      "shows how many requests of each kind the kernel has sent since the mount"},

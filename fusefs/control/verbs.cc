@@ -86,6 +86,17 @@ Answer refresh(const ControlSubject& subject) {
   return std::move(lines).ok();
 }
 
+Answer snapshot(const ControlSubject& subject, Request request) {
+  const std::string dir = request.take("dir").value_or("");
+  if (!dir.starts_with('/')) return refuse(EINVAL, "snapshot wants dir=, an absolute path");
+  if (const std::string bad = request.complaint(); !bad.empty()) return refuse(EINVAL, bad);
+  const auto sealed = subject.overlay.snapshot(dir);
+  if (!sealed) return refuse(sealed.error().error, sealed.error().message);
+  Lines lines;
+  lines.line("paused_us", sealed->paused_us);
+  return std::move(lines).ok();
+}
+
 Answer requests(const RequestCounts& counts) {
   Lines lines;
   for (const auto& [name, count] : counts.list()) lines.line(name.c_str(), count);
@@ -118,6 +129,8 @@ Answer answer_known(const ControlSubject& subject, const VerbGrammar& grammar,
       return check_objects(subject, arguments);
     case Verb::kRefresh:
       return refresh(subject);
+    case Verb::kSnapshot:
+      return snapshot(subject, request);
     case Verb::kRequests:
       return requests(subject.requests);
     case Verb::kQuit:

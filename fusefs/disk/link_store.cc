@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include "fusefs/base/escape.h"
@@ -68,7 +69,7 @@ std::optional<quota::InodeKey> LinkStore::take(const std::string& name) {
   return key;
 }
 
-Status LinkStore::open(Fd dir) {
+Result<std::vector<std::string>> LinkStore::load(Fd dir) {
   dir_ = std::move(dir);
   std::vector<std::string> names;
   CHECK_OK(posix::list(dir_.get(), [&](const DirName& d) {
@@ -76,12 +77,33 @@ Status LinkStore::open(Fd dir) {
     return true;
   }));
   MutexLock lock(mutex_);
-  for (const std::string& name : names) {
-    if (take(name)) continue;
+  std::erase_if(
+      names, [this](const std::string& name) REQUIRES(mutex_) { return take(name).has_value(); });
+  return names;
+}
+
+Status LinkStore::open(Fd dir) {
+  TRY(garbage, load(std::move(dir)));
+  for (const std::string& name : garbage) {
     spdlog::warn("work/troot/links/{}: not a record of a symlink; removed", escape_value(name));
     remove_tree(dir_.get(), name.c_str());
   }
   return {};
+}
+
+Status LinkStore::read(Fd dir) {
+  TRY(garbage, load(std::move(dir)));
+  for (const std::string& name : garbage)
+    spdlog::warn("links/{} of a sealed layer: not a record of a symlink", escape_value(name));
+  return {};
+}
+
+void LinkStore::hand_over(LinkStore& to) {
+  MutexLock lock(mutex_);
+  MutexLock other(to.mutex_);
+  to.dir_ = std::move(dir_);
+  to.records_ = std::exchange(records_, {});
+  to.donor_ = std::exchange(donor_, std::nullopt);
 }
 
 std::optional<LinkRecord> LinkStore::get(const quota::InodeKey& key) const {

@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "fusefs/base/posix.h"
 #include "fusefs/disk/format.h"
@@ -22,6 +23,10 @@ class LinkStore {
   /// `dir`: work/troot/links, open for reading. Unreadable records are dropped, with a line in the
   /// log.
   [[nodiscard]] Status open(Fd dir);
+  /// The same of a directory in which nothing changes any more, and nothing is dropped.
+  [[nodiscard]] Status read(Fd dir);
+  /// Gives all of it, with the directory, to an empty one, and is empty.
+  void hand_over(LinkStore& to);
   [[nodiscard]] std::optional<LinkRecord> get(const quota::InodeKey& key) const;
   /// Replaces the record on disk and in memory.
   [[nodiscard]] Status put(const quota::InodeKey& key, const LinkRecord& record);
@@ -35,6 +40,8 @@ class LinkStore {
     LinkRecord record;
     std::string name;  ///< without a comma: a file of an earlier version, with the record in it
   };
+  /// Takes what all names say; returns those that are no records.
+  [[nodiscard]] Result<std::vector<std::string>> load(Fd dir);
   /// Takes what a name in the directory says. Absent: it is no record.
   [[nodiscard]] std::optional<quota::InodeKey> take(const std::string& name) REQUIRES(mutex_);
   /// Makes the name of a record.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fusefs/launch/option_text.h"
+#include "fusefs/launch/option_words.h"
 #include "quota/amounts.h"
 
 namespace troot::fusefs {
@@ -60,6 +61,21 @@ Parsed set_lowers(MountOptions& o, std::string_view value) {
   if (o.config.lowers.size() <= kMostLowers) return {};
   return usage("lowerdir: " + std::to_string(o.config.lowers.size()) + " layers; at most " +
                std::to_string(kMostLowers) + " can be stacked");
+}
+
+Parsed set_sealed(MountOptions& o, std::string_view value) {
+  const auto number = parse_u32(value);
+  if (!number || *number > kMostLowers)
+    return wrong_value("sealed", value, "write how many of the lowers are sealed layers");
+  o.config.sealed = *number;
+  return {};
+}
+
+Parsed set_charges(MountOptions& o, std::string_view value) {
+  o.config.charges.clear();
+  for (const auto& part : split_escaped(value, ':', Quoting::kNone))
+    o.config.charges.push_back(unescape(part));
+  return {};
 }
 
 Parsed set_quota_errno(MountOptions& o, std::string_view value) {
@@ -119,13 +135,15 @@ Parsed set_fuse_socket(MountOptions& o, std::string_view value) {
 }
 
 /// An option that takes a value, and what it does with it. The value comes without its escapes, but
-/// for lowerdir, whose escaped colons must be told from those that separate.
+/// for lists, whose escaped colons must be told from those that separate.
 struct Valued {
   std::string_view name;
   Apply apply;
 };
 constexpr std::array kValued{
     Valued{"lowerdir", set_lowers},
+    Valued{"sealed", set_sealed},
+    Valued{"charges", set_charges},
     Valued{"upperdir",
            [](MountOptions& o, std::string_view v) -> Parsed {
              o.config.upper = v;
@@ -217,42 +235,6 @@ constexpr std::array kWords{
     Word{"allow_root", [](MountOptions& o) { o.allow_root = true; }},
 };
 
-/// Flags of the mount itself, which the kernel and fusermount3 know.
-constexpr std::array<std::string_view, 11> kMountFlags{"dev",     "nodev",  "suid",   "nosuid",
-                                                       "exec",    "noexec", "sync",   "async",
-                                                       "dirsync", "atime",  "noatime"};
-/// What these ask for is what a mount here is anyway, or is for mount(8) and fstab alone.
-constexpr std::array<std::string_view, 20> kAlreadySo{"default_permissions",
-                                                      "fsync=1",
-                                                      "threaded=1",
-                                                      "writeback=0",
-                                                      "noxattrs=0",
-                                                      "index=off",
-                                                      "static_nlink=0",
-                                                      "relatime",
-                                                      "defaults",
-                                                      "auto",
-                                                      "noauto",
-                                                      "user",
-                                                      "nouser",
-                                                      "users",
-                                                      "nofail",
-                                                      "_netdev",
-                                                      "owner",
-                                                      "group",
-                                                      "big_writes",
-                                                      "xattr_permissions=0"};
-/// Words of fuse-overlayfs, overlayfs and mount(8) whose meaning is known but that nothing acts on
-/// yet.
-constexpr std::array<std::string_view, 31> kNotImplemented{
-    "uidmapping",  "gidmapping", "squash_to_uid", "squash_to_gid", "xattr_permissions",
-    "timeout",     "threaded",   "writeback",     "noxattrs",      "static_nlink",
-    "xino",        "ino32_t",    "redirect_dir",  "metacopy",      "index",
-    "nfs_export",  "verity",     "context",       "fscontext",     "defcontext",
-    "rootcontext", "private",    "shared",        "slave",         "fsync",
-    "plugins",     "xdev",       "remount",       "strictatime",   "nodiratime",
-    "lazytime"};
-
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
@@ -272,7 +254,8 @@ Parsed apply_option(MountOptions& o, std::string_view option) {
       return usage(std::string(name) + ": needs a value, as in " + std::string(name) + "=…");
     }
     const auto value = option.substr(equals + 1);
-    return name == "lowerdir" ? valued.apply(o, value) : valued.apply(o, unescape(value));
+    const bool list = name == "lowerdir" || name == "charges";
+    return list ? valued.apply(o, value) : valued.apply(o, unescape(value));
   }
   if (contains(kMountFlags, option)) {
     // libfuse 3.17 knows no name for what is so without a word.

@@ -16,6 +16,8 @@ Mounts a union of directories with exact project quota.
 
 Layers
   lowerdir=A[:B...]      read-only layers, topmost first (at most 500)
+  sealed=N               the first N of these are DIR/tree of layers that snapshots have sealed
+  charges=FILE[:FILE...] what such layers are charged (DIR/charges), counted to usage
   upperdir=DIR           where changes go; without it the mount is read-only
   workdir=DIR            an empty directory of our own on the upper's file system
   aufs_whiteouts         read .wh.NAME and .wh..wh..opq of lower layers as whiteouts (AUFS, OCI)
@@ -23,8 +25,8 @@ Layers
                          where a layer's root has it, and not with ownership=native
   hide=PATH              never show what is there (repeatable)
   ro, rw
-  An upper inside a lower is refused, unless that lower is /, or hide= covers upper and work, or the
-  mount is handed over by fuse_socket=; upper, work and mount point are then hidden by themselves.
+  An upper inside a lower is refused, unless that lower is /, hide= covers upper and work, or the mount
+  is handed over by fuse_socket=; upper, work and mount point are then hidden by themselves.
 
 Limits
   size=N, inodes=N       the total of the mount, kept over remounts; K M G T are powers of 1024; 0: none.

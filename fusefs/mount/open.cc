@@ -75,7 +75,8 @@ void mark_root(State& state, std::uint16_t first) {
   state.layout.layers[kUpper].overridden = state.layout.ids.presented();
   for (std::uint16_t layer = first; layer < state.layout.layers.size(); ++layer) {
     Layer& one = state.layout.layers[layer];
-    if (layer != kUpper) one.overridden = is_overridden(state, one);
+    if (layer != kUpper)
+      one.overridden = one.sealed ? state.layout.ids.presented() : is_overridden(state, one);
     one.xattr_whiteouts = opaque_mark(state, layer, one.root->get(), ".") != 0;
     if (one.xattr_whiteouts) marked->push_back(layer);
   }
@@ -145,6 +146,11 @@ Status make_root(State& state) {
   const int fd = state.layout.layers[first].root->get();
   TRY(sx, posix::stat_at(fd, "."));
   root->ino = presented_ino(state, first, sx, fd, ".");
+  if (is_own(state.layout.layers, first)) {
+    // The number that it had before a snapshot.
+    const auto text = posix::get_xattr(fd, ".", state.layout.xattr.origin.c_str());
+    if (const auto known = text ? parse_u64(*text) : std::nullopt) root->ino = *known;
+  }
   mark_root(state, first);
   if (state.layout.read_only) return {};
   TRY(list, posix::list_xattr(fd, "."));

@@ -17,6 +17,7 @@
 #include "fusefs/mount/layer_locks.h"
 #include "fusefs/mount/recovery.h"
 #include "fusefs/mount/refusal.h"
+#include "fusefs/mount/seal.h"
 #include "fusefs/tree/birth.h"
 #include "fusefs/tree/marks.h"
 #include "fusefs/tree/state.h"
@@ -48,6 +49,28 @@ Result<Fd> work_dir(int parent, const char* name) {
   if (auto made = posix::mkdir(parent, name, 0700); !made && !(made.error() == EEXIST))
     return fail(made.error());
   return posix::open_at(parent, name, O_RDONLY | O_DIRECTORY);
+}
+
+/// What lies beside the tree of a sealed layer.
+Refusal open_sealed(Layer& layer) {
+  const std::string what = "lowerdir " + layer.path;
+  constexpr std::string_view kTree = "/tree";
+  if (!layer.path.ends_with(kTree))
+    return refuse(what + ": a sealed layer is named by its directory tree", EINVAL);
+  const std::string dir = layer.path.substr(0, layer.path.size() - kTree.size());
+  for (const char* name : {"/index", "/links"}) {
+    Fd fd(::open((dir + name).c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd.valid()) return refuse_errno(what + ": " + dir + name, Errno(errno));
+    if (name == std::string_view("/index")) {
+      layer.index = std::move(fd);
+      continue;
+    }
+    layer.links = std::make_unique<LinkStore>();
+    if (auto s = layer.links->read(std::move(fd)); !s)
+      return refuse_errno(what + ": " + dir + name, s.error());
+  }
+  layer.sealed = true;
+  return {};
 }
 
 /// What the union needs of the upper's file system, each tried for real in the stage.
@@ -117,8 +140,14 @@ Refusal open_lowers(State& state) {
                       " layers; at most 500 are merged",
                   EINVAL);
   }
-  for (const std::string& path : state.layout.config.lowers)
-    ACCEPT(open_layer(state, "lowerdir", path));
+  const std::size_t sealed = state.layout.config.sealed;
+  if (sealed > state.layout.config.lowers.size()) {
+    return refuse("sealed=" + std::to_string(sealed) + ": there are not so many lowers", EINVAL);
+  }
+  for (std::size_t i = 0; i < state.layout.config.lowers.size(); ++i) {
+    ACCEPT(open_layer(state, "lowerdir", state.layout.config.lowers[i]));
+    if (i < sealed) ACCEPT(open_sealed(state.layout.layers.back()));
+  }
   return {};
 }
 
@@ -131,15 +160,68 @@ void part_layers(State& state) {
     return !lines[other].empty() && std::find(lines[one].begin(), lines[one].end(),
                                               lines[other].front()) != lines[one].end();
   };
+  // Numbers of a sealed layer are those of the upper that it was.
   for (std::size_t i = 2; i < state.layout.layers.size(); ++i) {
+    if (state.layout.layers[i].sealed) continue;
     for (std::size_t j = 1; j < i && state.layout.layers[i].apart == 0; ++j) {
       if (state.layout.layers[i].dev != state.layout.layers[j].dev) continue;
+      if (state.layout.layers[j].sealed) continue;
       const bool same = within(i, j) || within(j, i);
       if (same || state.layout.layers[i].mount != state.layout.layers[j].mount)
         state.layout.layers[i].apart = i;
     }
   }
 }
+
+namespace {
+
+/// How the upper's file system gives out space, and that it is not read-only.
+Refusal look_at_space(State& state, const struct statx& up) {
+  const Config& c = state.layout.config;
+  struct statfs fs {};
+  const bool known = ::fstatfs(state.work.lock_upper.get(), &fs) == 0;
+  if (known && fs.f_type == XFS_SUPER_MAGIC) state.layout.space = SpaceKind::kGuesses;
+  state.layout.sized_dirs =
+      known && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
+  if (known && fs.f_type == TMPFS_MAGIC) state.layout.space = SpaceKind::kExact;
+  const std::uint64_t cluster = std::max<std::uint64_t>(known ? fs.f_bsize : 0, up.stx_blksize);
+  if (c.quota && cluster > quota::kPageSize &&
+      (state.layout.space != SpaceKind::kAsked || state.layout.sized_dirs)) {
+    spdlog::warn(
+        "upperdir {}: its file system gives out space in pieces of {} KiB; limits count "
+        "pages of 4 KiB, so small files may take up to {} times what they are charged",
+        c.upper, cluster >> 10, cluster / quota::kPageSize);
+  }
+  if (known && (fs.f_flags & ST_RDONLY)) {
+    return refuse(
+        "upperdir " + c.upper +
+            ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
+        EROFS);
+  }
+  return {};
+}
+
+/// A snapshot that was cut off is finished or taken back. What it sealed must be among the lowers.
+Refusal settle(const Config& c) {
+  const auto settled = settle_seal(c.upper, c.work);
+  const std::string what = "workdir " + c.work + "/troot/sealing: ";
+  if (!settled && settled.error() == EUCLEAN) {
+    return refuse(what +
+                      "a snapshot was cut off, and what it had begun is not as it left it; put "
+                      "the upper and the layer back as they were, or remove the file where the "
+                      "upper is whole",
+                  EUCLEAN);
+  }
+  if (!settled) return refuse_errno(what + "a snapshot that was cut off", settled.error());
+  if (settled->outcome != SealOutcome::kTaken) return {};
+  const std::string tree = settled->dir + "/tree";
+  if (std::find(c.lowers.begin(), c.lowers.end(), tree) != c.lowers.end()) return {};
+  return refuse("upperdir " + c.upper + ": a snapshot was cut off; what was in it lies in " + tree +
+                    " now: mount that as the topmost lowerdir, with sealed= one more",
+                ESTALE);
+}
+
+}  // namespace
 
 Refusal open_upper(State& state) {
   const Config& c = state.layout.config;
@@ -160,28 +242,10 @@ Refusal open_upper(State& state) {
                       "; a rename between them must be possible",
                   EXDEV);
   }
-  struct statfs fs {};
-  const bool known = ::fstatfs(state.work.lock_upper.get(), &fs) == 0;
-  if (known && fs.f_type == XFS_SUPER_MAGIC) state.layout.space = SpaceKind::kGuesses;
-  state.layout.sized_dirs =
-      known && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
-  if (known && fs.f_type == TMPFS_MAGIC) state.layout.space = SpaceKind::kExact;
-  const std::uint64_t cluster = std::max<std::uint64_t>(known ? fs.f_bsize : 0, up->stx_blksize);
-  if (c.quota && cluster > quota::kPageSize &&
-      (state.layout.space != SpaceKind::kAsked || state.layout.sized_dirs)) {
-    spdlog::warn(
-        "upperdir {}: its file system gives out space in pieces of {} KiB; limits count "
-        "pages of 4 KiB, so small files may take up to {} times what they are charged",
-        c.upper, cluster >> 10, cluster / quota::kPageSize);
-  }
-  if (known && (fs.f_flags & ST_RDONLY)) {
-    return refuse(
-        "upperdir " + c.upper +
-            ": its file system is read-only; leave upperdir and workdir out for a read-only mount",
-        EROFS);
-  }
+  ACCEPT(look_at_space(state, *up));
   auto troot = work_dir(state.work.lock_work.get(), "troot");
   if (!troot) return refuse_errno("workdir " + c.work, troot.error());
+  ACCEPT(settle(c));
   auto stage = work_dir(troot->get(), "stage"), parked = work_dir(troot->get(), "parked"),
        links = work_dir(troot->get(), "links"), index = work_dir(troot->get(), "index");
   for (const auto* dir : {&stage, &parked, &links, &index}) {

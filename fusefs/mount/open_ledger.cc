@@ -115,6 +115,20 @@ Refusal open_quota(State& state, const Progress& progress) {
     return refuse_ledger(dir, s.error());
   }
   o.upper_uuid = *uuid;
+  for (const std::string& path : c.charges) {
+    const auto charges = quota::read_charges(path);
+    if (!charges) return refuse_errno("charges " + path, charges.error());
+    if (*charges) {
+      quota::add(o.sealed, **charges);
+      continue;
+    }
+    spdlog::warn("charges {}: missing or damaged; the layer is counted again", path);
+    const auto counted = count_sealed(state, path.substr(0, path.rfind('/')), progress);
+    if (!counted) return refuse_errno("charges " + path, counted.error());
+    quota::add(o.sealed, *counted);
+    if (auto s = quota::write_charges(path, *counted); !s)
+      spdlog::warn("charges {}: {}", path, std::strerror(s.error().value()));
+  }
   o.refused_errno = c.quota_errno;
   o.enforce = c.enforce;
   const Refusal opened = open_ledger(state, o, progress);

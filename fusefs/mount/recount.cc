@@ -61,9 +61,18 @@ class Position {
   Fd fd_;
 };
 
+/// What is counted, and who hears of each object, from several threads at a time.
+struct Counted {
+  int tree;
+  int index;
+  const LinkStore* links;  ///< null: the upper's
+  std::function<void(const Account&)> hear;
+};
+
 class Counter {
  public:
-  explicit Counter(State& state) : state_(state), upper_(state.layout.layers[kUpper].root->get()) {}
+  Counter(State& state, Counted counted)
+      : state_(state), counted_(std::move(counted)), upper_(counted_.tree) {}
 
   Status run(const std::function<void(std::uint64_t)>& progress) {
     TRY(sx, posix::stat_at(upper_, "."));
@@ -161,7 +170,7 @@ class Counter {
 
   /// Objects in the index whose every name lies below have no place in the upper.
   Status count_index() {
-    TRY(fd, posix::open_at(state_.work.index.get(), ".", O_RDONLY | O_DIRECTORY));
+    TRY(fd, posix::open_at(counted_.index, ".", O_RDONLY | O_DIRECTORY));
     Status status;
     CHECK_OK(posix::list(fd.get(), [&](const DirName& d) {
       const CName name(d.name);
@@ -177,14 +186,15 @@ class Counter {
       MutexLock lock(seen_mutex_);
       if (!seen_.insert(sx.stx_ino).second) return {};
     }
-    TRY(e, examine(state_, dirfd, name, sx));
+    TRY(e, examine(state_, dirfd, name, sx, counted_.links));
     if (is_upper_whiteout(state_, dirfd, name, sx, e.flags)) return {};
-    state_.quota->count(e.account.key, e.account.record());
+    counted_.hear(e.account);
     objects_.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
 
   State& state_;
+  const Counted counted_;
   const int upper_;
   std::atomic<std::uint64_t> objects_{0};
   Mutex mutex_;
@@ -201,10 +211,34 @@ class Counter {
 
 Result<std::uint64_t> recount(State& state, const std::function<void(std::uint64_t)>& progress) {
   CHECK_OK(state.quota->begin_recount());
-  Counter counter(state);
+  Counter counter(state, {state.layout.layers[kUpper].root->get(), state.work.index.get(), nullptr,
+                          [&state](const Account& account) {
+                            state.quota->count(account.key, account.record());
+                          }});
   CHECK_OK(counter.run(progress));
   CHECK_OK(state.quota->end_recount());
   return counter.objects();
+}
+
+Result<quota::Charges> count_sealed(State& state, const std::string& dir,
+                                    const std::function<void(std::uint64_t)>& progress) {
+  const auto open = [&dir](const char* name) {
+    return posix::open_at(AT_FDCWD, (dir + name).c_str(), O_RDONLY | O_DIRECTORY);
+  };
+  TRY(tree, open("/tree"));
+  TRY(index, open("/index"));
+  TRY(records, open("/links"));
+  LinkStore links;
+  CHECK_OK(links.read(std::move(records)));
+  Mutex mutex;
+  quota::Charges charges;
+  Counter counter(state, {tree.get(), index.get(), &links, [&](const Account& account) {
+                            MutexLock lock(mutex);
+                            quota::Usage& sum = charges[quota::to_u32(account.project)];
+                            sum = sum + quota::Usage{account.bytes(), 1};
+                          }});
+  CHECK_OK(counter.run(progress));
+  return charges;
 }
 
 }  // namespace troot::fusefs

@@ -29,6 +29,10 @@ struct Leftovers {
 [[nodiscard]] Result<std::uint64_t> recount(State& state,
                                             const std::function<void(std::uint64_t)>& progress);
 
+/// What a sealed layer is charged, counted anew: `dir` has tree, index and links.
+[[nodiscard]] Result<quota::Charges> count_sealed(
+    State& state, const std::string& dir, const std::function<void(std::uint64_t)>& progress);
+
 /// Leaves stage and parking place empty and the ledger, if there is one, right. `why`: of a count.
 [[nodiscard]] Status recover(State& state, const std::function<void(std::uint64_t)>& progress);
 /// At the end of a mount: what is parked goes, with its charge.

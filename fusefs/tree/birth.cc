@@ -58,7 +58,7 @@ struct Top {
 /// The kind of an object with an override_stat: placeholders of other kinds are regular files.
 Result<mode_t> shown_type(State& state, const Top& top) {
   const mode_t type = top.sx.stx_mode & S_IFMT;
-  TRY(value, get_override(top.dirfd, top.text, top.layer));
+  TRY(value, get_override(state, top.dirfd, top.text, top.layer));
   const auto o = parse_override(value);
   if (!o) {
     state.complaints.say(state.layout.layers[top.layer].path + ": an object named " +
@@ -80,10 +80,11 @@ Status fill(State& state, Inode* inode, Inode* dir, const Name* name, const Top&
   inode->ino = presented_ino(state, layer, sx, dirfd, text);
   mode_t type = sx.stx_mode & S_IFMT;
   std::uint32_t flags = 0;
-  if (layer == kUpper && S_ISLNK(type)) {
-    if (const auto record = state.links.get(key_of(sx)); record && record->origin)
+  const bool own = is_own(state.layout.layers, layer);
+  if (own && S_ISLNK(type)) {
+    if (const auto record = link_record(state, layer, sx); record && record->origin)
       inode->ino = *record->origin;
-  } else if (layer == kUpper) {
+  } else if (own) {
     TRY(list, posix::list_xattr(dirfd, text));
     flags = believed_flags(state, xattr_flags(state, list, layer), layer, sx) | Inode::kXattrsKnown;
     if (flags & Inode::kSeenOrigin) {
@@ -100,7 +101,7 @@ Status fill(State& state, Inode* inode, Inode* dir, const Name* name, const Top&
     flags |=
         believed_flags(state, xattr_flags(state, list, layer), layer, sx) & Inode::kSeenMetacopy;
   }
-  if (layer != kUpper && state.layout.layers[layer].overridden && !S_ISLNK(type)) {
+  if (!own && state.layout.layers[layer].overridden && !S_ISLNK(type)) {
     TRY(list, posix::list_xattr(dirfd, text));
     flags |= xattr_flags(state, list, layer) & Inode::kOverride;
   }
@@ -128,11 +129,10 @@ Status fill(State& state, Inode* inode, Inode* dir, const Name* name, const Top&
   return {};
 }
 
-/// The upper object in the index that stands for what was found, if it has several names.
+/// The object in an index that stands for what was found, if it has several names.
 Result<std::optional<Indexed>> find_indexed(State& state, const Top& top) {
-  if (top.layer != kUpper) return find_index(state, top.sx);
   if (S_ISLNK(top.sx.stx_mode)) return std::optional<Indexed>();
-  return find_index(state, top.dirfd, top.text, top.sx);
+  return find_index(state, top.layer, {top.dirfd, top.text}, top.sx);
 }
 
 }  // namespace
@@ -143,7 +143,7 @@ std::uint64_t presented_ino(State& state, std::uint16_t layer, const struct stat
   std::uint64_t place = 0;
   // One with several names is one inode wherever they are, also after a change.
   const bool linked = sx.stx_nlink > 1 && !S_ISDIR(sx.stx_mode) && is_indexable(sx);
-  if (layer != kUpper && !linked) {
+  if (!is_own(state.layout.layers, layer) && !linked) {
     constexpr unsigned kApartShift = 48;
     place = state.layout.layers[layer].apart << kApartShift;
     if (is_foreign(state, layer, sx)) place |= sx.stx_mnt_id;
@@ -160,6 +160,14 @@ std::uint64_t presented_ino(State& state, std::uint16_t layer, const struct stat
 }
 
 namespace {
+
+/// What a fresh inode of several names has beside others.
+void take_links(State& state, Inode* inode, const Top& top, std::optional<Indexed>& indexed) {
+  if (is_own(state.layout.layers, top.layer)) file_data(inode).account.key = key_of(top.sx);
+  if (!indexed) return;
+  file_data(inode).index = std::make_unique<IndexEntry>(std::move(indexed->entry));
+  inode->set(Inode::kIndexed);
+}
 
 /// As instantiate(). Null: to be tried again.
 Result<Inode*> try_instantiate(State& state, Inode* dir, Name* name,
@@ -198,18 +206,15 @@ Result<Inode*> try_instantiate(State& state, Inode* dir, Name* name,
     indexed = std::move(*found);
   }
   if (indexed) {
-    top = {kUpper, state.work.index.get(), indexed->entry.name.c_str(), indexed->sx};
-    if (layer != kUpper) keys[1] = link_key(indexed->sx);
+    const int index = index_of(state, indexed->layer).get();
+    top = {indexed->layer, index, indexed->entry.name.c_str(), indexed->sx};
+    if (indexed->layer != layer) keys[1] = link_key(indexed->sx);
   }
   Fresh fresh(state, state.inodes.allocate());
   Inode* const inode = fresh.get();
   if (auto status = fill(state, inode, dir, name, top); !status) return failed(status.error());
-  if (linked && top.layer == kUpper) file_data(inode).account.key = key_of(top.sx);
   const bool found_here = !indexed;
-  if (indexed) {
-    file_data(inode).index = std::make_unique<IndexEntry>(std::move(indexed->entry));
-    inode->set(Inode::kIndexed);
-  }
+  if (linked) take_links(state, inode, top, indexed);
   inode->name = name;
   inode->parent = dir;
   inode->refs.store(1, std::memory_order_release);

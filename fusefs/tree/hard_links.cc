@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "fusefs/disk/object.h"
 #include "fusefs/tree/state.h"
 
@@ -83,9 +85,8 @@ Inode* publish_linked(State& state, Name* name, Inode* inode, const std::array<L
   inode->set(Inode::kLinked);
   Inode* winner = publish(name, inode);
   if (winner != inode) return winner;
-  data.links = keys;
   for (const LinkKey& key : keys) {
-    if (key.ino != 0) state.linked.table.emplace(key, inode);
+    if (key.ino != 0 && state.linked.table.emplace(key, inode).second) data.links.push_back(key);
   }
   return inode;
 }
@@ -101,45 +102,74 @@ void add_link_key(State& state, Inode* inode, const LinkKey& key) {
   FileData& data = file_data(inode);
   MutexLock lock(state.linked.mutex);
   inode->set(Inode::kLinked);
-  for (LinkKey& slot : data.links) {
-    if (slot == key) return;
-    if (slot.ino != 0) continue;
-    slot = key;
-    state.linked.table.emplace(key, inode);
-    return;
-  }
+  if (std::find(data.links.begin(), data.links.end(), key) != data.links.end()) return;
+  data.links.push_back(key);
+  state.linked.table.emplace(key, inode);
 }
 
-IndexEntry index_entry(const struct statx& lower) {
+IndexEntry index_entry(const struct statx& lower, const IndexEntry* known) {
+  if (known != nullptr) return *known;
   return {entry_name(lower), static_cast<std::int64_t>(lower.stx_nlink)};
 }
 
-Result<std::optional<Indexed>> find_index(State& state, const struct statx& lower) {
-  if (!state.work.index.valid() || !is_indexable(lower)) return std::optional<Indexed>();
-  const std::string name = entry_name(lower);
-  const auto sx = posix::stat_at(state.work.index.get(), name.c_str());
+namespace {
+
+/// What the index of a layer of ours has under a name.
+Result<std::optional<Indexed>> look_up(State& state, std::uint16_t layer, const std::string& name) {
+  const Fd& index = index_of(state, layer);
+  if (!index.valid()) return std::optional<Indexed>();
+  const auto sx = posix::stat_at(index.get(), name.c_str());
   if (!sx) {
     if (sx.error() == ENOENT) return std::optional<Indexed>();
     return fail(sx.error());
   }
-  TRY(record, read_record(state, state.work.index.get(), name.c_str()));
-  if (record && record->name == name) return indexed(*record, *sx);
-  spdlog::warn("work/troot/index/{}: not an entry of the index; passed over", name);
-  return std::optional<Indexed>();
+  TRY(record, read_record(state, index.get(), name.c_str()));
+  if (!record || record->name != name) {
+    spdlog::warn("{}: index/{}: not an entry of the index; passed over",
+                 state.layout.layers[layer].path, name);
+    return std::optional<Indexed>();
+  }
+  auto found = indexed(*record, *sx);
+  found->layer = layer;
+  return found;
 }
 
-Result<std::optional<Indexed>> find_index(State& state, int dirfd, const char* name,
-                                          const struct statx& upper) {
-  TRY(record, read_record(state, dirfd, name));
+/// What an object of a layer of ours says itself.
+Result<std::optional<Indexed>> own_entry(State& state, std::uint16_t layer, const Spotted& found,
+                                         const struct statx& sx) {
+  TRY(record, read_record(state, found.dirfd, found.name));
   if (!record) return std::optional<Indexed>();
-  const auto sx = posix::stat_at(state.work.index.get(), record->name.c_str());
+  TRY(entry, look_up(state, layer, record->name));
   // Without its entry, in another work directory, it is an object like any other.
-  if (!sx || sx->stx_ino != upper.stx_ino) return std::optional<Indexed>();
-  return indexed(*record, *sx);
+  if (entry && entry->sx.stx_ino != sx.stx_ino) entry.reset();
+  return entry;
+}
+
+}  // namespace
+
+Result<std::optional<Indexed>> find_index(State& state, std::uint16_t layer, const Spotted& found,
+                                          const struct statx& sx) {
+  std::optional<Indexed> own;
+  if (is_own(state.layout.layers, layer)) {
+    TRY(entry, own_entry(state, layer, found, sx));
+    own = std::move(entry);
+  }
+  if (layer == kUpper || !is_indexable(sx)) return own;
+  const std::string name = own ? own->entry.name : entry_name(sx);
+  for (std::uint16_t above = kUpper; above < layer; ++above) {
+    if (!is_own(state.layout.layers, above)) break;
+    TRY(entry, look_up(state, above, name));
+    if (entry) return entry;
+  }
+  return own;
+}
+
+bool is_indexed_above(const Inode* inode) {
+  return inode->has(Inode::kIndexed) && inode->in_upper();
 }
 
 bool is_nameless(Inode* inode) {
-  return inode->has(Inode::kIndexed) && file_data(inode).index->nlink <= 0;
+  return is_indexed_above(inode) && file_data(inode).index->nlink <= 0;
 }
 
 }  // namespace troot::fusefs

@@ -13,21 +13,30 @@ namespace troot::fusefs {
 /// The upper object of a lower one with several names, if there is one yet.
 struct Indexed {
   IndexEntry entry;
+  std::uint16_t layer = kUpper;  ///< in whose index it was found
   struct statx sx {};
 };
+/// An object as it was found.
+struct Spotted {
+  int dirfd;
+  const char* name;
+};
 
-[[nodiscard]] Result<std::optional<Indexed>> find_index(State& state, const struct statx& lower);
-/// The same for an object of the upper that has the index xattr.
-[[nodiscard]] Result<std::optional<Indexed>> find_index(State& state, int dirfd, const char* name,
-                                                        const struct statx& upper);
-/// What the entry of a lower object will be.
-[[nodiscard]] IndexEntry index_entry(const struct statx& lower);
+/// The topmost object that stands for one with several names: by an entry that is called after it,
+/// in the index of the upper or of a sealed layer above it, or by the entry that it says itself.
+[[nodiscard]] Result<std::optional<Indexed>> find_index(State& state, std::uint16_t layer,
+                                                        const Spotted& found,
+                                                        const struct statx& sx);
+/// What the entry of a lower object will be. `known`: that of one in the index of a sealed layer.
+[[nodiscard]] IndexEntry index_entry(const struct statx& lower, const IndexEntry* known = nullptr);
+/// Whether an upper object lies in the index.
+[[nodiscard]] bool is_indexed_above(const Inode* inode);
 /// Whether an object has no name any more, and still lies in the index: it could not be parked.
 [[nodiscard]] bool is_nameless(Inode* inode);
 [[nodiscard]] LinkKey link_key(const struct statx& sx);
 /// Takes an inode out of the table of links: other names of its object will not find it.
 void forget_links(State& state, Inode* inode);
-/// The object is found under this key too from now on; at most two.
+/// The object is found under this key too from now on.
 void add_link_key(State& state, Inode* inode, const LinkKey& key);
 /// One more lookup on the known inode of an object with several names; null: there is none.
 [[nodiscard]] Inode* find_linked(State& state, const struct statx& sx);

@@ -22,6 +22,11 @@ void LayerList::push_front(std::uint16_t layer) {
   *this = std::move(longer);
 }
 
+void LayerList::shift() {
+  for (std::size_t i = 0; i < count_ && i < kInline; ++i) ++near_[i];
+  for (std::size_t i = kInline; i < count_; ++i) ++(*far_)[i - kInline];
+}
+
 InodeTable::InodeTable()
     : chunks_(
           static_cast<std::atomic<Chunk*>*>(std::calloc(kMaxChunks, sizeof(std::atomic<Chunk*>)))) {

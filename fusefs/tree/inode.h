@@ -78,9 +78,10 @@ struct LinkKeyHash {
   }
 };
 
-/// Of an upper object that stands for a lower one with several names (fusefs/upper/index.h).
+/// Of an object of the upper, or of a sealed layer, that stands for a lower one with several names
+/// (fusefs/upper/index.h).
 struct IndexEntry {
-  std::string name;        ///< in work/troot/index
+  std::string name;        ///< in work/troot/index, or in a sealed layer's index
   std::int64_t nlink = 0;  ///< names in the union
 };
 
@@ -92,7 +93,7 @@ struct FileData {
   off_t size = 0;  ///< of the upper file; valid when account.loaded
   std::unique_ptr<std::vector<PageRange>> preallocated;  ///< null: none
   std::unique_ptr<IndexEntry> index;  ///< guarded by the inode's loc; there while kIndexed
-  std::array<LinkKey, 2> links;      ///< guarded by LinkedInodes::mutex: the keys it is found under
+  std::vector<LinkKey> links;        ///< guarded by LinkedInodes::mutex: the keys it is found under
   std::unique_ptr<DataBelow> below;  ///< guarded by the inode's loc; there while kMetacopy
   std::shared_ptr<const Fd> kept;    ///< likewise; with kGone: of the data, if it was in use
   std::atomic<int> ahead_error{0};   ///< of write-back: the next fsync says it
@@ -108,6 +109,8 @@ class LayerList {
   [[nodiscard]] std::uint16_t top() const { return near_[0]; }
   void push_back(std::uint16_t layer);
   void push_front(std::uint16_t layer);
+  /// One more layer lies on top: every number moves.
+  void shift();
   [[nodiscard]] bool pure_upper() const { return count_ == 1 && near_[0] == kUpper; }
 
  private:
@@ -149,7 +152,7 @@ struct Inode {
     kDetached = 1 << 0,     ///< unlinked: `name` belongs to the inode, no table has it
     kParked = 1 << 1,       ///< its object is work/troot/parked/SLOT
     kDead = 1 << 2,         ///< a removed directory
-    kOverride = 1 << 3,     ///< the upper object has an override_stat
+    kOverride = 1 << 3,     ///< the object has an override_stat
     kUserXattrs = 1 << 4,   ///< the object may have xattrs that are shown
     kXattrsKnown = 1 << 5,  ///< kUserXattrs says the truth
     kSparse = 1 << 6,       ///< the upper file has the alloc xattr
@@ -160,7 +163,7 @@ struct Inode {
     kMetacopy = 1 << 11,    ///< the topmost object has no data of its own: FileData::below
     kAccessAcl = 1 << 12,   ///< an upper object whose mode an ACL says that we keep
     kDefaultAcl = 1 << 13,  ///< a directory of the upper with a default ACL
-    kIndexed = 1 << 14,     ///< an upper object found in the index: FileData::index
+    kIndexed = 1 << 14,     ///< an object found in an index of ours: FileData::index
     kGone = 1 << 15,        ///< its lower object left the layers: FileData::kept is what remains
     kPassed = 1 << 16,      ///< the kernel may have written to it by itself: its size is on disk
     kMapped = 1 << 17,      ///< it may be mapped past the kernel's eyes: its times are on disk
@@ -223,6 +226,17 @@ class InodeTable {
   [[nodiscard]] Inode* allocate();
   /// Gives it back; nobody may use it any more. Frees what hangs on it.
   void free(Inode* inode) noexcept;
+  /// Calls `visit` for every inode that is in use. Nobody allocates or frees meanwhile.
+  template <typename F>
+  void each(F&& visit) const {
+    for (std::uint32_t i = 0; i < kMaxChunks; ++i) {
+      Chunk* const chunk = chunks_[i].load(std::memory_order_acquire);
+      if (chunk == nullptr) return;
+      for (Inode& inode : *chunk) {
+        if (inode.refs.load(std::memory_order_acquire) != 0) visit(&inode);
+      }
+    }
+  }
   /// Null when the id was never given out or was forgotten.
   [[nodiscard]] Inode* find(NodeId id) const noexcept;
   [[nodiscard]] std::uint64_t live() const noexcept {

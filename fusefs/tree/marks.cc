@@ -19,7 +19,7 @@ namespace {
 bool is_heeded(const State& state, std::uint16_t layer, std::string_view xattr) {
   if (xattr.starts_with(state.layout.xattr.prefix) || xattr.starts_with(kForeignPrefix))
     return true;
-  return layer != kUpper && xattr.starts_with("trusted.");
+  return !is_own(state.layout.layers, layer) && xattr.starts_with("trusted.");
 }
 
 }  // namespace
@@ -72,12 +72,12 @@ bool has_aufs_whiteout(int dirfd, std::string_view name) {
 bool is_aufs_opaque(int dirfd) { return posix::stat_at(dirfd, ".wh..wh..opq").has_value(); }
 
 std::uint32_t xattr_flags(const State& state, const std::string& list, std::uint16_t layer) {
+  const bool own = is_own(state.layout.layers, layer);
   std::uint32_t flags = 0;
   for (std::size_t at = 0; at < list.size();) {
     const std::string_view name(list.c_str() + at);
     at += name.size() + 1;
-    const bool override_stat =
-        name == kOverrideStat || (name == kForeignOverrideStat && layer != kUpper);
+    const bool override_stat = name == kOverrideStat || (name == kForeignOverrideStat && !own);
     if (override_stat && state.layout.layers[layer].overridden) {
       flags |= Inode::kOverride;
     } else if (name == state.layout.xattr.alloc) {
@@ -96,7 +96,7 @@ std::uint32_t xattr_flags(const State& state, const std::string& list, std::uint
       flags |= Inode::kSeenWhiteout;
     } else if (const auto shown = xattr_from_disk(state, name, layer)) {
       flags |= Inode::kUserXattrs;
-      if (layer == kUpper && *shown == kDefaultAcl) flags |= Inode::kDefaultAcl;
+      if (own && *shown == kDefaultAcl) flags |= Inode::kDefaultAcl;
       if (name == state.layout.xattr.access_acl && state.layout.ids.presented())
         flags |= Inode::kAccessAcl;
       if (name.ends_with("security.capability")) flags |= Inode::kCaps;
@@ -108,7 +108,7 @@ std::uint32_t xattr_flags(const State& state, const std::string& list, std::uint
 std::uint32_t believed_flags(const State& state, std::uint32_t flags, std::uint16_t layer,
                              const struct statx& sx) {
   // Where ownership is native, objects of an upper of root's belong to whoever made them.
-  const bool own_upper = layer == kUpper && !state.layout.ids.presented() &&
+  const bool own_upper = is_own(state.layout.layers, layer) && !state.layout.ids.presented() &&
                          state.layout.layers[layer].owner == state.layout.disk_uid;
   const bool believed = state.layout.disk_uid != 0 || own_upper ||
                         sx.stx_uid == state.layout.disk_uid ||
@@ -116,10 +116,18 @@ std::uint32_t believed_flags(const State& state, std::uint32_t flags, std::uint1
   return believed ? flags : flags & ~(Inode::kSeenMetacopy | Inode::kSeenRedirect);
 }
 
-Result<std::string> get_override(int dirfd, const char* name, std::uint16_t layer) {
+Result<std::string> get_override(const State& state, int dirfd, const char* name,
+                                 std::uint16_t layer) {
   auto text = posix::get_xattr(dirfd, name, kOverrideStat);
-  if (text || layer == kUpper || !(text.error() == ENODATA)) return text;
+  if (text || is_own(state.layout.layers, layer) || !(text.error() == ENODATA)) return text;
   return posix::get_xattr(dirfd, name, kForeignOverrideStat);
+}
+
+std::optional<LinkRecord> link_record(const State& state, std::uint16_t layer,
+                                      const struct statx& sx) {
+  if (layer == kUpper) return state.links.get(key_of(sx));
+  const LinkStore* const links = state.layout.layers[layer].links.get();
+  return links == nullptr ? std::nullopt : links->get(key_of(sx));
 }
 
 bool is_foreign(const State& state, std::uint16_t layer, const struct statx& sx) {

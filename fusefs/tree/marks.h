@@ -42,7 +42,11 @@ enum class AufsName {
 [[nodiscard]] std::uint32_t believed_flags(const State& state, std::uint32_t flags,
                                            std::uint16_t layer, const struct statx& sx);
 /// The override_stat of an object of a layer. ENODATA: it has none.
-[[nodiscard]] Result<std::string> get_override(int dirfd, const char* name, std::uint16_t layer);
+[[nodiscard]] Result<std::string> get_override(const State& state, int dirfd, const char* name,
+                                               std::uint16_t layer);
+/// The record of a symlink of a layer of ours.
+[[nodiscard]] std::optional<LinkRecord> link_record(const State& state, std::uint16_t layer,
+                                                    const struct statx& sx);
 /// Whether an object of a lower layer lies in another mount than the layer's root.
 [[nodiscard]] bool is_foreign(const State& state, std::uint16_t layer, const struct statx& sx);
 

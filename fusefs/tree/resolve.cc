@@ -186,7 +186,8 @@ Result<Where> where(State& state, Inode* inode, const LocHeld& loc) {
     return Where{std::move(fd), CName(".")};
   }
   if (inode->has(Inode::kIndexed)) {
-    return Where{FdHandle(FdHandle(), &state.work.index), CName(file_data(inode).index->name)};
+    return Where{FdHandle(FdHandle(), &index_of(state, layer)),
+                 CName(file_data(inode).index->name)};
   }
   if (inode->has(Inode::kParked)) {
     // The parked directory outlives every inode: a handle that does not own it.

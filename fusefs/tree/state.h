@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fusefs/base/complaints.h"
+#include "fusefs/base/gate.h"
 #include "fusefs/base/posix.h"
 #include "fusefs/config.h"
 #include "fusefs/disk/ids.h"
@@ -39,7 +40,16 @@ struct Layer {
   /// Its root says that it has whiteouts in the form of xattrs, though nothing lies below it.
   bool xattr_whiteouts = false;
   bool overridden = false;  ///< its objects are shown as their override_stat says
+  /// An upper of ours that a snapshot has sealed: what is read in an upper is read in it.
+  bool sealed = false;
+  Fd index;                          ///< of a sealed one: its index of hard links
+  std::unique_ptr<LinkStore> links;  ///< likewise: its records of symlinks
 };
+
+/// Whether a layer is ours: the upper, or one that was an upper and is sealed.
+[[nodiscard]] inline bool is_own(const std::vector<Layer>& layers, std::uint16_t layer) {
+  return layer == kUpper || layers[layer].sealed;
+}
 
 /// What a whiteout is that the union makes.
 enum class WhiteoutForm {
@@ -135,9 +145,18 @@ struct State {
   std::atomic<bool> checks_cancelled{false};
   std::atomic<bool> cannot_clone{false};  ///< the upper's file system has no reflinks
 
+  /// Every operation of the facade is inside it; shut while a snapshot moves everything.
+  Gate gate;
+  std::mutex sealing;  ///< one snapshot at a time; before the gate
+
   /// Shared by every operation that changes names; alone by one that moves a directory or works on
   /// two directories.
   std::shared_mutex rename;
 };
+
+/// The index of hard links of a layer of ours.
+[[nodiscard]] inline const Fd& index_of(const State& state, std::uint16_t layer) {
+  return layer == kUpper ? state.work.index : state.layout.layers[layer].index;
+}
 
 }  // namespace troot::fusefs

@@ -32,7 +32,7 @@ std::optional<std::string> xattr_from_disk(const State& state, std::string_view 
     return shown;
   }
   // On an upper whose ownership is presented a native ACL is the host's: its store's default.
-  const bool hosts = state.layout.ids.presented() && layer == kUpper;
+  const bool hosts = state.layout.ids.presented() && is_own(state.layout.layers, layer);
   if (is_acl(disk) && (hosts || !keeps_acls(state))) return std::nullopt;
   if (disk == kOverrideStat && state.layout.layers[layer].overridden) return std::nullopt;
   if (disk.starts_with(kForeignPrefix)) return std::nullopt;

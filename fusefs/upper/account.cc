@@ -59,14 +59,16 @@ Result<std::int64_t> user_xattr_bytes(State& state, int dirfd, const char* name,
   return bytes;
 }
 
-Result<Examined> examine(State& state, int dirfd, const char* name, const struct statx& sx) {
+Result<Examined> examine(State& state, int dirfd, const char* name, const struct statx& sx,
+                         const LinkStore* links) {
   Examined e;
   e.account.key = key_of(sx);
   e.account.loaded = true;
   e.size = static_cast<off_t>(sx.stx_size);
   if (S_ISLNK(sx.stx_mode)) {
     e.account.data_bytes = quota::symlink_charge(e.size);
-    if (const auto record = state.links.get(e.account.key); record && record->project) {
+    const LinkStore& store = links == nullptr ? state.links : *links;
+    if (const auto record = store.get(e.account.key); record && record->project) {
       e.account.project = record->project->project;
     }
     return e;
@@ -106,7 +108,8 @@ Result<Account*> account_held(State& state, Inode* inode, const LocHeld& loc) {
   if (account.loaded && !inode->has(Inode::kPassed)) return &account;
   TRY(at, where(state, inode, loc));
   TRY(sx, posix::stat_at(at.fd(), at.text()));
-  TRY(e, examine(state, at.fd(), at.text(), sx));
+  const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
+  TRY(e, examine(state, at.fd(), at.text(), sx, state.layout.layers[layer].links.get()));
   if (!inode->is_dir()) {
     FileData& data = file_data(inode);
     data.size = e.size;
@@ -120,6 +123,17 @@ Result<Account*> account_held(State& state, Inode* inode, const LocHeld& loc) {
   }
   account = e.account;
   return &account;
+}
+
+Result<ProjectAttr> project_on_disk(State& state, std::uint16_t layer, const Where& at,
+                                    const struct statx& sx) {
+  if (S_ISLNK(sx.stx_mode)) {
+    const auto record = link_record(state, layer, sx);
+    return record && record->project ? *record->project : ProjectAttr{};
+  }
+  const auto text = posix::get_xattr(at.fd(), at.text(), state.layout.xattr.project.c_str());
+  if (!text && !(text.error() == ENODATA)) return fail(text.error());
+  return text ? parse_project(*text).value_or(ProjectAttr{}) : ProjectAttr{};
 }
 
 Result<ProjectAttr> inherited(State& state, Inode* dir) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "fusefs/tree/resolve.h"
 #include "fusefs/tree/state.h"
 
 namespace troot::fusefs {
@@ -17,15 +18,19 @@ struct Examined {
   std::uint32_t flags = 0;  ///< Inode::Flag bits
 };
 
-/// Looks at one upper object: its charge by the unit, its project. What a recount and a first use
-/// both ask.
+/// Looks at one object of the upper, or of a sealed layer with these records of symlinks: its
+/// charge by the unit, its project. What a recount and a first use both ask.
 [[nodiscard]] Result<Examined> examine(State& state, int dirfd, const char* name,
-                                       const struct statx& sx);
-/// The account of an upper object, loaded. The caller holds account_lock.
+                                       const struct statx& sx, const LinkStore* links = nullptr);
+/// The account of an upper object, loaded. Of an object of a sealed layer it is what its layer
+/// counts for it. The caller holds account_lock.
 [[nodiscard]] Result<Account*> account_held(State& state, Inode* inode, const LocHeld& loc);
 /// The charge of the user's xattrs of an object. `upper`: whether ours are escaped there.
 [[nodiscard]] Result<std::int64_t> user_xattr_bytes(State& state, int dirfd, const char* name,
                                                     const std::string& list);
+/// The project of an object of a layer of ours, as the disk says.
+[[nodiscard]] Result<ProjectAttr> project_on_disk(State& state, std::uint16_t layer,
+                                                  const Where& at, const struct statx& sx);
 /// The project that a child of `dir` gets (rule 1). Takes loc of dir, shared. The
 /// directory is in the upper.
 [[nodiscard]] Result<ProjectAttr> inherited(State& state, Inode* dir);

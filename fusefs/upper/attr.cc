@@ -24,9 +24,16 @@ blkcnt_t blocks_below(Inode* inode, const struct statx& sx) {
                   quota::dense_charge(static_cast<std::int64_t>(sx.stx_size)) / 512);
 }
 
-/// st_blocks of an upper object: what it is charged, and the pages of data that lies below.
-Result<blkcnt_t> upper_blocks(State& state, Inode* inode, const struct statx& sx,
-                              const LocHeld& loc) {
+/// Whether the links of a directory on disk are those that the union shows.
+bool lies_in_one_of_ours(const State& state, const Inode* inode) {
+  const LayerList& layers = inode->dir->layers;
+  return layers.size() == 1 && is_own(state.layout.layers, layers.top());
+}
+
+/// st_blocks of an object of a layer of ours: what it is charged, and the pages of data that lies
+/// below.
+Result<blkcnt_t> own_blocks(State& state, Inode* inode, const struct statx& sx,
+                            const LocHeld& loc) {
   if (inode->is_dir()) {
     std::lock_guard charge(account_lock(inode));
     TRY(account, account_held(state, inode, loc));
@@ -71,20 +78,22 @@ Result<struct stat> attr_held(State& state, Inode* inode, const Where& at, const
   }
   // A merged directory does not count its children's "..": 1 says so, as the kernel's overlayfs
   // does.
-  if (inode->is_dir() && !inode->dir->layers.pure_upper()) st.st_nlink = 1;
+  if (inode->is_dir() && !lies_in_one_of_ours(state, inode)) st.st_nlink = 1;
   if (inode->has(Inode::kIndexed))
     st.st_nlink = static_cast<nlink_t>(file_data(inode).index->nlink);
   if (inode->has(Inode::kParked) && st.st_nlink > 0) --st.st_nlink;
-  if (inode->in_upper()) {
-    TRY(blocks, upper_blocks(state, inode, sx, loc));
+  if (is_own(state.layout.layers, inode->layer.load(std::memory_order_acquire))) {
+    TRY(blocks, own_blocks(state, inode, sx, loc));
     st.st_blocks = blocks;
   } else if (is_shown_empty(state, inode)) {
     st.st_size = 0;
     st.st_blocks = 0;
   } else {
     st.st_blocks = inode->has(Inode::kMetacopy) ? blocks_below(inode, sx) : lower_blocks(sx);
-    if (inode->has(Inode::kDetached)) st.st_nlink = 0;
   }
+  // One in an index may have other names.
+  const bool nameless = inode->has(Inode::kDetached) && !inode->has(Inode::kIndexed);
+  if (!inode->in_upper() && nameless) st.st_nlink = 0;
   return st;
 }
 

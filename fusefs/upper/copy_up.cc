@@ -88,6 +88,7 @@ Status put_in_place(State& state, Inode* inode, const Source& s, Staged& staged,
 /// Publishes beside the siblings; the parent's times stay what they were. The caller holds a Place;
 /// who sets the parent's times takes its `charge`.
 Status publish(State& state, Inode* inode, const Source& s, Staged& staged) {
+  if (inode->has(Inode::kDetached) && s.index) return enter_index(state, staged, *s.index);
   if (inode->has(Inode::kDetached)) {
     CHECK_OK(staged.publish(state.work.parked.get(), parked_name(inode).get(), 0));
     inode->set(Inode::kParked);
@@ -122,18 +123,22 @@ void take_over(State& state, const Place& place, Inode* inode, Source& s, const 
     std::lock_guard io(data.io);
     data.account = b.account;
     data.size = s.size;
+    data.preallocated.reset();
     state.fds.files.drop(FdCache::key(inode->slot, data_layer(inode)));
     inode->clear(Inode::kMetacopy);
     data.below = std::move(s.below);
     data.index = std::move(s.index);
     data.kept.reset();
+    inode->clear(Inode::kIndexed);
     if (data.index) {
       inode->set(Inode::kIndexed);
       add_link_key(state, inode, link_key(b.sx));
     }
     if (!b.keeps_ino) inode->ino = presented_ino(state, kUpper, b.sx, state.work.stage.get(), ".");
   }
-  inode->clear(Inode::kOverride | Inode::kGone);
+  // What was said of a sealed layer's object is said anew of this one.
+  inode->clear(Inode::kOverride | Inode::kGone | Inode::kSparse | Inode::kAccessAcl |
+               Inode::kDefaultAcl);
   // A directory's part below is as unreadable as it was.
   if (!inode->is_dir()) inode->clear(Inode::kUnreadable | Inode::kProgram);
   inode->set(b.flags);
@@ -145,12 +150,12 @@ void take_over(State& state, const Place& place, Inode* inode, Source& s, const 
 Status copy_up(State& state, const Caller& caller, Inode* inode, const CopyUp& how) {
   TRY(source, look(state, inode, how));
   const std::int64_t bytes = charge_of(inode, source);
-  TRY(reservation, reserve(state, quota::kDefaultProject, {bytes, 1}, caller.ask(how.enforce)));
+  TRY(reservation, reserve(state, source.project.project, {bytes, 1}, caller.ask(how.enforce)));
   Staged staged(state);
   TRY(opened, build(state, caller, inode, source, staged));
   TRY(built, dress(state, inode, source, staged, opened));
   const std::int64_t data_bytes = std::min(bytes, built.account.data_bytes);
-  TRY(more, reserve(state, quota::kDefaultProject, {built.account.bytes() - data_bytes, 0},
+  TRY(more, reserve(state, source.project.project, {built.account.bytes() - data_bytes, 0},
                     caller.ask(how.enforce)));
   // Data that was safe below must be safe above before it takes the other's place.
   if (source.fd && !state.layout.config.volatile_upper) CHECK_OK(posix::fsync(opened.get(), true));

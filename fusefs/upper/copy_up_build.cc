@@ -81,6 +81,27 @@ Status keep_origin(State& state, Inode* inode, const Spot& spot, const struct st
   return state.links.put(key_of(made), record);
 }
 
+/// Keeps the project of an object of a sealed layer.
+Status keep_project(State& state, Inode* inode, const Spot& spot, const struct statx& made,
+                    const ProjectAttr& project) {
+  if (project.project == quota::kDefaultProject && !project.inherit) return {};
+  if (!inode->is_symlink()) {
+    return posix::set_xattr(spot.fd, spot.name, state.layout.xattr.project.c_str(),
+                            encode_project(project));
+  }
+  LinkRecord record = state.links.get(key_of(made)).value_or(LinkRecord{});
+  record.project = project;
+  return state.links.put(key_of(made), record);
+}
+
+/// What is kept of a lower object's project: that of a sealed layer's.
+Result<ProjectAttr> project_below(State& state, const Inode* inode, const Where& at,
+                                  const struct statx& sx) {
+  const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
+  if (!is_own(state.layout.layers, layer)) return ProjectAttr{};
+  return project_on_disk(state, layer, at, sx);
+}
+
 }  // namespace
 
 bool goes_along(const Source& s, const CopyUp& how) {
@@ -117,15 +138,19 @@ Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
            nullptr,
            nullptr};
   if (goes_along(s, how)) take_along(s, how.along->set);
-  if (inode->has(Inode::kLinked) && !inode->has(Inode::kDetached))
-    s.index = std::make_unique<IndexEntry>(index_entry(sx));
+  TRY(project, project_below(state, inode, s.at, sx));
+  s.project = project;
+  // Unlinked by the name it is found by, one in an index has other names.
+  if (inode->has(Inode::kIndexed) || (inode->has(Inode::kLinked) && !inode->has(Inode::kDetached)))
+    s.index = std::make_unique<IndexEntry>(
+        index_entry(sx, inode->has(Inode::kIndexed) ? file_data(inode).index.get() : nullptr));
   if (!inode->is_file()) return s;
   s.size = std::min(static_cast<off_t>(sx.stx_size), how.keep);
   if (s.size == 0) return s;
   // Shown as empty it may be, but what holds data is not copied as if it held none.
   if (inode->has(Inode::kUnreadable)) return fail(EACCES);
   if (how.bring == Bring::kMetadata && state.layout.config.metacopy &&
-      !inode->has(Inode::kDetached)) {
+      !inode->has(Inode::kDetached | Inode::kIndexed)) {
     s.below = std::make_unique<DataBelow>(data_below(state, inode, sx));
     // Each of several names would look beside itself.
     const bool said = !s.index || s.below->merged.size() + 1 <= kMaxRedirect;
@@ -208,6 +233,9 @@ Result<Built> dress(State& state, Inode* inode, const Source& s, Staged& staged,
     }
   }
   CHECK_OK(keep_origin(state, inode, spot, made, b.keeps_ino));
+  CHECK_OK(keep_project(state, inode, spot, made, s.project));
+  b.account.project = s.project.project;
+  b.account.inherit = s.project.inherit;
   CHECK_OK(posix::set_times(spot.fd, spot.name, s.atime, s.mtime));
   b.account.loaded = true;
   b.account.key = key_of(made);

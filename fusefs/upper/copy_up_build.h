@@ -31,6 +31,7 @@ struct Source {
   std::vector<PageRange> parts;       ///< of a sparse file, what is copied
   std::unique_ptr<DataBelow> below;   ///< the data stays where it is
   std::unique_ptr<IndexEntry> index;  ///< it has several names
+  ProjectAttr project{};              ///< that it had in a sealed layer
   [[nodiscard]] bool sparse() const { return pages < quota::pages_of(size); }
   [[nodiscard]] DataSource data(State& state) const {
     return {state.cannot_clone, fd ? fd->get() : -1, size, size == whole,

@@ -84,17 +84,21 @@ Status add_alias(State& state, const LocAlone& loc, Inode* dir, int dirfd, Name*
 
 void drop_alias(State& state, Inode* inode, const LocAlone& loc) noexcept {
   loc.check(inode);
-  FileData& data = file_data(inode);
-  if (--data.index->nlink > 0) return;
+  if (--file_data(inode).index->nlink > 0) return;
   // What cannot be parked now goes from there when it is forgotten.
-  if (!posix::rename(state.work.index.get(), data.index->name.c_str(), state.work.parked.get(),
-                     parked_name(inode).get())) {
-    return;
-  }
+  (void)park_indexed(state, inode, loc);
+}
+
+Status park_indexed(State& state, Inode* inode, const LocAlone& loc) noexcept {
+  loc.check(inode);
+  FileData& data = file_data(inode);
+  CHECK_OK(posix::rename(state.work.index.get(), data.index->name.c_str(), state.work.parked.get(),
+                         parked_name(inode).get()));
   inode->clear(Inode::kIndexed);
   inode->set(Inode::kParked);
   data.index.reset();
   state.counts.parked.fetch_add(1, std::memory_order_relaxed);
+  return {};
 }
 
 Status park_nameless(State& state) {

@@ -35,6 +35,8 @@ enum class NlinkBase {
 /// A name is gone from the union, and its link from the upper. With the last one the object is
 /// parked.
 void drop_alias(State& state, Inode* inode, const LocAlone& loc) noexcept;
+/// An object whose last name is gone leaves the index for the parking place.
+[[nodiscard]] Status park_indexed(State& state, Inode* inode, const LocAlone& loc) noexcept;
 /// At the beginning of a mount: objects without a name are parked, to be removed with the others.
 [[nodiscard]] Status park_nameless(State& state);
 /// At its end: entries whose every name is in the upper are not needed any more.

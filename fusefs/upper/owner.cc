@@ -57,21 +57,20 @@ Result<Override> owner_of(State& state, Inode* inode, const Where& at, const str
   const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
   if (!state.layout.layers[layer].overridden) return disk;
   // What has no record is as it was when its layer was an upper of ours.
-  if (layer == kUpper || sx.stx_uid == state.layout.disk_uid) {
+  if (is_own(state.layout.layers, layer) || sx.stx_uid == state.layout.disk_uid) {
     const Override own = state.layout.ids.from_disk(sx.stx_uid, sx.stx_gid, sx.stx_mode);
     disk.uid = own.uid;
     disk.gid = own.gid;
   }
   if (inode->is_symlink()) {
-    if (layer != kUpper) return disk;
-    if (const auto record = state.links.get(key_of(sx)); record && record->has_owner) {
+    if (const auto record = link_record(state, layer, sx); record && record->has_owner) {
       disk.uid = record->owner.uid;
       disk.gid = record->owner.gid;
     }
     return disk;
   }
   if (inode->has(Inode::kOverride)) {
-    auto text = get_override(at.fd(), at.text(), layer);
+    auto text = get_override(state, at.fd(), at.text(), layer);
     if (!text && !(text.error() == ENODATA)) return fail(text.error());
     // A value that cannot be read is bad data on disk: the object shows what the disk alone says.
     auto o = text ? parse_override(*text) : std::nullopt;

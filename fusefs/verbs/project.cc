@@ -52,8 +52,8 @@ Status change_project(State& state, Inode* inode, const ProjectAttr& next, quota
 
 Result<ProjectAttr> verbs::project(State& state, NodeId id) {
   TRY(inode, find(state, id));
-  if (!inode->in_upper()) return ProjectAttr{};
   LocShared loc(inode);
+  if (!is_own(state.layout.layers, inode->layer.load())) return ProjectAttr{};
   if (inode->has(Inode::kDead)) return ProjectAttr{};
   std::lock_guard charge(account_lock(inode));
   TRY(account, account_held(state, inode, loc));

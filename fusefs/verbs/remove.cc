@@ -7,6 +7,7 @@
 #include <dirent.h>
 
 #include "fusefs/tree/birth.h"
+#include "fusefs/tree/hard_links.h"
 #include "fusefs/tree/merge.h"
 #include "fusefs/tree/resolve.h"
 #include "fusefs/tree/state.h"
@@ -58,7 +59,7 @@ Status take_out(State& state, int dirfd, const Name* name, int to_dirfd, const c
 /// Takes the name off the disk. The inode's object is parked if this was the name it was found by.
 Status take_off(State& state, Inode* inode, int dirfd, const Name* name, const LocAlone& loc) {
   loc.check(inode);
-  if (inode->has(Inode::kIndexed)) {
+  if (is_indexed_above(inode)) {
     CHECK_OK(say_nlink(state, inode, NlinkBase::kLinks, loc));
     CHECK_OK(remove_link(state, dirfd, name));
     drop_alias(state, inode, loc);
@@ -84,7 +85,7 @@ struct NameAt {
 /// The same, with what the name is charged in its directory.
 Status unlink_object(State& state, Inode* inode, const NameAt& at, const LocAlone& loc) {
   const auto [dir, dirfd, name] = at;
-  if (inode->has(Inode::kIndexed) && name->layer != kUpper)
+  if (is_indexed_above(inode) && name->layer != kUpper)
     CHECK_OK(add_alias(state, loc, dir, dirfd, name));
   Intent intent(state);
   NameCharge charge(state);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 
 #include "fusefs/tree/birth.h"
+#include "fusefs/tree/hard_links.h"
 #include "fusefs/tree/merge.h"
 #include "fusefs/tree/resolve.h"
 #include "fusefs/tree/state.h"
@@ -82,7 +83,7 @@ Result<bool> Rename::move_on_disk(const LocPair& locs) {
     return leave_whiteout || !posix::unlink(from_.fd->get(), from);
   }
   // The victim stays readable for those who have it open: a second link waits in the parking place.
-  const bool indexed = to_.inode != nullptr && to_.inode->has(Inode::kIndexed);
+  const bool indexed = to_.inode != nullptr && is_indexed_above(to_.inode);
   if (indexed) CHECK_OK(say_nlink(state_, to_.inode, NlinkBase::kLinks, locs.of(to_.inode)));
   const bool park = to_.inode != nullptr && !to_.inode->is_dir() && to_.inode->in_upper() &&
                     to_.inode->name == to_.name && !indexed;

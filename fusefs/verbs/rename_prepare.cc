@@ -3,6 +3,7 @@
 #include <dirent.h>
 
 #include "fusefs/tree/birth.h"
+#include "fusefs/tree/hard_links.h"
 #include "fusefs/tree/merge.h"
 #include "fusefs/tree/resolve.h"
 #include "fusefs/tree/state.h"
@@ -50,9 +51,9 @@ Status Rename::look(End& end) {
 
 /// Links an indexed object to a name that lies below only, so that the name can go or move.
 Status Rename::fit_links(End& end) {
-  if (end.inode == nullptr || !end.inode->has(Inode::kIndexed)) return {};
+  if (end.inode == nullptr || !is_indexed_above(end.inode)) return {};
   LocAlone loc(end.inode);
-  if (!end.inode->has(Inode::kIndexed) || end.name->layer == kUpper) return {};
+  if (!is_indexed_above(end.inode) || end.name->layer == kUpper) return {};
   return add_alias(state_, loc, end.dir, end.fd->get(), end.name);
 }
 

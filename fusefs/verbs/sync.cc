@@ -82,7 +82,9 @@ void begin_next(State& state) {
 Status verbs::fsync(State& state, NodeId id, bool data_only) {
   TRY(inode, find(state, id));
   if (inode->is_dir()) return fail(EISDIR);
-  if (!inode->in_upper() || state.layout.config.volatile_upper) return {};
+  // What was written before a snapshot lies in a sealed layer now, and is synced there.
+  if (!is_own(state.layout.layers, inode->layer.load()) || state.layout.config.volatile_upper)
+    return {};
   FileData& data = file_data(inode);
   auto [fd, sequence] = state.ahead.syncing(inode, data);
   if (sequence) begin_next(state);
@@ -105,9 +107,11 @@ Status verbs::fsync(State& state, NodeId id, bool data_only) {
 
 Status verbs::fsyncdir(State& state, NodeId id, bool data_only) {
   TRY(inode, find(state, id));
-  if (!inode->in_upper() || state.layout.config.volatile_upper || inode->has(Inode::kDead))
+  const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
+  if (!is_own(state.layout.layers, layer) || state.layout.config.volatile_upper ||
+      inode->has(Inode::kDead))
     return {};
-  TRY(dir, dir_fd(state, inode, kUpper));
+  TRY(dir, dir_fd(state, inode, layer));
   TRY(fd, posix::open_at(dir->get(), ".", O_RDONLY | O_DIRECTORY));
   return posix::fsync(fd.get(), data_only);
 }

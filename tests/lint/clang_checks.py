@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 
-from headers import Content, Texts, build_flags
+import precompiled
+from headers import MANY, Content, Texts, build_flags
 from lint import tracked
 
 GROUP = 8
@@ -75,12 +76,26 @@ def program_of(name):
     return path, version.group()
 
 
+def read_all(name, program, flags, texts, paths, within):
+    """{path: complaints} of all. For the locks, what their libraries have in common is precompiled."""
+    check = CHECKS[name][0]
+    with precompiled.Precompiled(program, True, flags, within) as libraries:
+        if name == "locks" and len(paths) >= MANY:
+            libraries.prepare_common({p: precompiled.atoms(texts, os.path.join(texts.top, p)) for p in paths})
+        said = {}
+        with concurrent.futures.ThreadPoolExecutor(precompiled.processors()) as pool:
+            more = [*flags, *libraries.arguments(frozenset())]
+            for each in pool.map(lambda group: read(check, program, more, texts.top, group), groups(paths)):
+                said.update(each)
+    return said
+
+
 def main():
     if len(sys.argv) != 3 or sys.argv[2] not in CHECKS:
         sys.exit(__doc__)
     build, name = os.path.abspath(sys.argv[1]), sys.argv[2]
     top = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    check, folders = CHECKS[name]
+    _, folders = CHECKS[name]
     program, version = program_of(name)
     if not program:
         print(f"1..0 # SKIP {version}")
@@ -93,10 +108,8 @@ def main():
     marks = {p: hashlib.sha256(f"{version} {flags} {rules} {p} {texts.digest(os.path.join(top, p))}".encode()).hexdigest()
              for p in paths}
     rest = [p for p in paths if marks[p] not in content.before]
-    wrong = {}
-    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for said in pool.map(lambda group: read(check, program, flags, top, group), groups(rest)):
-            wrong.update({path: lines for path, lines in said.items() if lines})
+    said = read_all(name, program, flags, texts, rest, build)
+    wrong = {path: lines for path, lines in said.items() if lines}
     content.keep(marks[p] for p in paths if p not in wrong)
     print(f"1..1\n{'not ok' if wrong else 'ok'} 1 - {name}: {len(paths)} sources, {len(rest)} of them read anew")
     for line in sorted({line for lines in wrong.values() for line in lines}):

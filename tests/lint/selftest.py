@@ -10,7 +10,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import calls
 import clang_checks
 import control_grammar
+import headers
 import lint
+import precompiled
 import references
 import shapes
 
@@ -106,6 +108,32 @@ def planted_grammar(number):
     return not good
 
 
+def planted_headers(number):
+    """A header that forgot <string>, among others that have it precompiled; ways in which one may name what it needs."""
+    texts = {f"good{i}.h": "#include <string>\n#include <vector>\nstd::vector<std::string> f();\n" for i in range(4)}
+    texts["through.h"] = '#include "good1.h"\nstd::string g();\n'
+    texts["late.h"] = "int a;\n#include <string>\nstd::string g();\n"
+    texts["forgot.h"] = "#include <vector>\nstd::vector<std::string> h();\n"
+    texts["order.h"] = "#include <vector>\nstd::string h();\n#include <string>\n"
+    least, headers.MANY = headers.MANY, 1
+    try:
+        with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
+            for name, text in texts.items():
+                with open(os.path.join(top, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            read = headers.Texts(top, [])
+            brings = {name: precompiled.atoms(read, os.path.join(top, name)) for name in texts}
+            version, compiler = next(iter(headers.compilers("c++", []).items()))
+            said = headers.compile_all(compiler, version, ["-std=c++20"], read, list(texts), top)
+    finally:
+        headers.MANY = least
+    both = frozenset(("<string>", "<vector>"))
+    good = (brings["through.h"], brings["late.h"], brings["forgot.h"]) == (both, frozenset(), frozenset(("<vector>",)))
+    good = good and {name for name, text in said.items() if text} == {"forgot.h", "order.h"}
+    print(f"{'ok' if good else 'not ok'} {number} - headers: one that forgot what others have precompiled is caught")
+    return not good
+
+
 def planted_locks(number):
     """A field that is read without its lock, and one that is read under it."""
     compiler, why = clang_checks.program_of("locks")
@@ -152,7 +180,7 @@ def planted_tidy(number):
 
 def main():
     failed = 0
-    print(f"1..{len(CASES) + 6}")
+    print(f"1..{len(CASES) + 7}")
     for number, (rule, path, offence, innocent) in enumerate(CASES, 1):
         caught, spared = complaints(rule, path, offence), innocent is None or not complaints(rule, path, innocent)
         good = caught and spared
@@ -161,7 +189,7 @@ def main():
         failed += not good
     failed += planted_calls(len(CASES) + 2)
     failed += planted_grammar(len(CASES) + 4) + planted_locks(len(CASES) + 5)
-    failed += planted_tidy(len(CASES) + 6)
+    failed += planted_tidy(len(CASES) + 6) + planted_headers(len(CASES) + 7)
     with tempfile.TemporaryDirectory(prefix="troot-lint-") as top:
         os.mkdir(os.path.join(top, "quota"))
         with open(os.path.join(top, "quota", "a.cc"), "w", encoding="utf-8") as file:

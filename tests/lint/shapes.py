@@ -8,8 +8,7 @@ MAX_PARAMETERS = 5
 
 # (file, function): its lines. Of the cases of a test file the longest counts.
 LONG_FUNCTIONS = {
-    ("fusefs/launch/options_help.cc", "help_text"): 66,  # the text of --help, as it is shown
-    ("fusefs/mount/open_layers.cc", "open_upper"): 61,
+    ("fusefs/launch/options_help.cc", "help_text"): 68,  # the text of --help, as it is shown
     ("tests/fault/scenario.cc", "make"): 274,  # a table of scenarios
     ("tests/unit/mount/check_test.cc", "TEST_CASE"): 61,
     ("tests/unit/mount/layers_test.cc", "TEST_CASE"): 61,

@@ -46,6 +46,23 @@ class Model : public TreeUser {
     open();
   }
 
+  /// With a snapshot now and then, which nobody may notice.
+  void run_with_snapshots(std::uint64_t operations) {
+    // Several names of a symlink part at a snapshot.
+    links_symlinks_ = false;
+    for (std::uint64_t i = 0; i < operations; ++i) {
+      one();
+      if (i % 300 == 299) compare();
+      if (i % 700 == 699) seal();
+      if (i % 2000 == 1999) reopen();
+    }
+    compare();
+    reopen();
+    rig_.check_invariant();
+    open_root();
+    compare();
+  }
+
   void run(std::uint64_t operations) {
     for (std::uint64_t i = 0; i < operations; ++i) {
       one();
@@ -88,6 +105,17 @@ class Model : public TreeUser {
     close();
     rig_.check_work_is_clean();
     open();
+  }
+  void seal() {
+    rig_.seal();
+    for_each(*root_, [](Node& node) {
+      // What is preallocated does not come along when a file is copied up.
+      if (node.allocated) node.pages_known = false;
+    });
+    for (const NodePtr& node : known_) {
+      if (node->allocated) node->pages_known = false;
+    }
+    compare();
   }
   /// As a lower layer the upper has no index: names that lie further down would part from those of
   /// the same inode that are in it. So they go, and all names of a symlink but one, since symlinks
@@ -151,12 +179,20 @@ class Model : public TreeUser {
   Rig& rig_;
 };
 
-void run_as(Kind kind, std::uint64_t seed, std::uint64_t operations) {
+enum class Layers { kRotate, kSeal };
+
+void run_as(Kind kind, std::uint64_t seed, std::uint64_t operations,
+            Layers layers = Layers::kRotate) {
   INFO("TROOT_MODEL_SEED=" << seed << ", kind " << static_cast<int>(kind));
   Rig rig;
   Progress progress;
   try {
-    Model(seed, kind, rig, progress).run(operations);
+    Model model(seed, kind, rig, progress);
+    if (layers == Layers::kSeal) {
+      model.run_with_snapshots(operations);
+    } else {
+      model.run(operations);
+    }
   } catch (const Broken& broken) {
     FAIL("kind " << static_cast<int>(kind) << ": " << broken.what());
   }
@@ -180,6 +216,18 @@ TEST_CASE("the same where no device may be made") {
   } no_devices;
   run_as(Kind::kPlain, number_of("TROOT_MODEL_SEED", seed_of_today()),
          number_of("TROOT_MODEL_OPS", 6500));
+}
+
+TEST_CASE("nobody notices a snapshot") {
+  const std::uint64_t operations = number_of("TROOT_MODEL_OPS", 5000);
+  const std::uint64_t first = number_of("TROOT_MODEL_SEED", seed_of_today());
+  const std::uint64_t seeds = number_of("TROOT_MODEL_SEEDS", 1);
+  for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
+    std::cerr << "TROOT_MODEL_SEED=" << seed << " (snapshots)\n";
+    for (const Kind kind : {Kind::kPresented, Kind::kPlain, Kind::kNative}) {
+      if (kind != Kind::kNative || ::geteuid() == 0) run_as(kind, seed, operations, Layers::kSeal);
+    }
+  }
 }
 
 TEST_CASE("the union does what a plain file system does") {

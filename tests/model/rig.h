@@ -121,6 +121,28 @@ struct Rig {
     lower_print = print_lowers();
   }
 
+  /// The upper becomes a sealed layer while the mount goes on.
+  void seal() {
+    const std::string layer = dir.make("sealed" + std::to_string(++layers_made));
+    const auto sealed = overlay->snapshot(layer);
+    if (!sealed) FAIL(sealed.error().message);
+    config.lowers.insert(config.lowers.begin(), layer + "/tree");
+    ++config.sealed;
+    config.charges.push_back(layer + "/charges");
+    lower_print = print_lowers();
+  }
+  /// What the sealed layers count.
+  [[nodiscard]] quota::Usage sealed_usage() const {
+    quota::Usage sum;
+    for (const std::string& path : config.charges) {
+      const auto charges = quota::read_charges(path);
+      REQUIRE(charges);
+      REQUIRE(*charges);
+      for (const auto& [id, usage] : **charges) sum = sum + usage;
+    }
+    return sum;
+  }
+
   /// The id behind a path, with one lookup on every step; 0 if it is not there.
   NodeId id(const std::string& path) const {
     NodeId at = kRootId;
@@ -154,7 +176,7 @@ struct Rig {
     quota::Usage sum;
     for (const auto& p : *audit) sum = sum + p.used;
     CHECK(sum == total);
-    CHECK(sum_of_blocks() == total);
+    CHECK(sum_of_blocks() + sealed_usage() == total);
     REQUIRE(overlay->close());
     overlay.reset();
     check_work_is_clean();

@@ -123,6 +123,7 @@ void TreeUser::link() {
   const NodePtr node = some_known(), dir = some_dir();
   const std::string name = some_name();
   if (!node->is_dir() && node->nlink == 0 && !node->linkable) return;  // the kernel refuses
+  if (S_ISLNK(node->mode) && !links_symlinks_) return;
   const auto e = overlay_->link(Caller{}, node->id, dir->id, name);
   int wanted = 0;
   if (node->is_dir())

@@ -28,6 +28,7 @@ class TreeUser : public Worker {
  protected:
   Overlay* overlay_ = nullptr;
   const NodePtr root_;
+  bool links_symlinks_ = true;  ///< gives a symlink further names
   std::vector<NodePtr> known_;  ///< what the kernel would know: has lookups. Never empty
 
   void learn(const NodePtr& node, const Entry& e);

@@ -1,4 +1,5 @@
 """Archives and images for the tests of worlds: made entry by entry in memory, and read back. Standard library only."""
+import functools
 import gzip
 import hashlib
 import io
@@ -13,6 +14,7 @@ PROGRAMS = ("sh", "ls", "cat", "id", "stat", "find", "sort", "ln", "mv", "rm", "
 LONG_AGO = 1_000_000_000  # a time of its own for all entries
 
 
+@functools.cache
 def programs():
     """The least that runs the programs, as {path inside: path on the host}."""
     found = {}

@@ -322,7 +322,9 @@ def main():
     binaries = stage_binaries()
     failed = skipped = 0
     for number, (title, function, mode, seconds) in enumerate(cases, 1):
+        begun = time.monotonic()
         verdict = run_case(function, mode, binaries, seconds)
+        took = time.monotonic() - begun
         if verdict.startswith("not ok"):
             failed += 1
             for line in verdict[7:].splitlines():
@@ -330,5 +332,6 @@ def main():
             print(f"not ok {number} - {title}", flush=True)
         else:
             skipped += verdict.startswith("skip")
-            print(f"ok {number} - {title}" + (f" # SKIP {verdict[5:]}" if verdict.startswith("skip") else ""), flush=True)
+            more = f" # SKIP {verdict[5:]}" if verdict.startswith("skip") else f" [{took:.1f} s]" if took > 2 else ""
+            print(f"ok {number} - {title}{more}", flush=True)
     sys.exit(1 if failed else 77 if skipped == len(cases) else 0)

@@ -9,8 +9,8 @@ import signal
 import subprocess
 import tarfile
 
-from archives import (LONG_AGO, Archive, Layout, bootable, closed_root, digest, exported, furnished, layers, left, put, three_layers,
-                      told, tool)
+from archives import (LONG_AGO, Archive, Layout, bootable, closed_root, digest, exported, furnished, layers, left, programs, put,
+                      three_layers, told, tool)
 from bed import MIB, Skip, case, check, equal, main, wait_until
 
 EVERY = ("one", "range", "root")
@@ -419,4 +419,5 @@ def killed_export(u):
 
 
 if __name__ == "__main__":
+    programs()  # once for all cases, which are processes that begin with what is known here
     main()

@@ -4,7 +4,7 @@ before what."""
 import json
 import os
 
-from archives import Layout, bootable, furnished, left, put
+from archives import Layout, bootable, furnished, left, programs, put
 from bed import case, check, equal, main
 
 EVERY = ("one", "range", "root")
@@ -150,4 +150,5 @@ def nul(u):
 
 
 if __name__ == "__main__":
+    programs()  # once for all cases
     main()

@@ -8,8 +8,8 @@ import os
 import shutil
 import tarfile
 
-from archives import (LONG_AGO, Archive, Layout, bootable, closed_root, digest, exported, furnished, layers, put, three_layers, told,
-                      tool)
+from archives import (LONG_AGO, Archive, Layout, bootable, closed_root, digest, exported, furnished, layers, programs, put,
+                      three_layers, told, tool)
 from bed import Skip, case, check, equal, main
 
 EVERY = ("one", "range", "root")
@@ -260,4 +260,5 @@ def others(u):
 
 
 if __name__ == "__main__":
+    programs()  # once for all cases
     main()

@@ -2,7 +2,7 @@
 """`troot import`: an archive becomes a new world, or takes the place of what a world was made of that nobody has used."""
 import os
 
-from archives import Archive, Layout, bootable, furnished, layers, put, three_layers
+from archives import Archive, Layout, bootable, furnished, layers, programs, put, three_layers
 from bed import MIB, case, check, equal, main, wait_until
 
 EVERY = ("one", "range", "root")
@@ -56,4 +56,5 @@ def import_refused(u):
 
 
 if __name__ == "__main__":
+    programs()  # once for all cases
     main()

@@ -243,6 +243,7 @@ TEST_CASE("each request of the grammar is answered as the grammar says") {
   const Served served;
   CHECK(served.ask("limit project=7 bhard=4096").error == 0);
   CHECK(served.ask("parent project=8 parent=7").error == 0);
+  std::filesystem::create_directory(served.top + "/s");
   const std::map<Verb, std::string> samples{{Verb::kStatus, "status"},
                                             {Verb::kReport, "report"},
                                             {Verb::kState, "state"},
@@ -256,6 +257,7 @@ TEST_CASE("each request of the grammar is answered as the grammar says") {
                                             {Verb::kNewProject, "new-project first=100"},
                                             {Verb::kEnforce, "enforce on"},
                                             {Verb::kRefresh, "refresh"},
+                                            {Verb::kSnapshot, "snapshot dir=" + served.top + "/s"},
                                             {Verb::kSync, "sync"},
                                             {Verb::kRequests, "requests"},
                                             {Verb::kQuit, "quit"}};

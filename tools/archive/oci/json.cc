@@ -6,12 +6,12 @@ namespace troot::archive {
 using nlohmann::json;
 
 cli::Outcome<json> parse_object(const std::string& text, const std::string& name) {
-  constexpr int kMostDepth = 64;
+  constexpr int kMostNested = 64;
   bool deep = false;
   json value = json::parse(
       text,
       [&deep](int depth, json::parse_event_t, json&) {
-        deep = deep || depth > kMostDepth;
+        deep = deep || depth > kMostNested;
         return !deep;
       },
       false);

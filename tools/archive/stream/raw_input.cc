@@ -11,7 +11,7 @@
 namespace troot::archive {
 namespace {
 
-constexpr std::size_t kBuffer = 512 * 1024;
+constexpr std::size_t kInputBuffer = 512 * 1024;
 constexpr std::size_t kTelling = 8;  ///< bytes that tell a compression
 
 std::optional<std::uint64_t> length_of(int fd, const std::optional<Range>& range) {
@@ -30,7 +30,7 @@ RawInput::RawInput(Fd fd, std::string name, std::optional<Range> range)
       name_(std::move(name)),
       range_(range),
       total_(length_of(fd_.get(), range)),
-      buffer_(kBuffer) {
+      buffer_(kInputBuffer) {
   (void)::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
 }
 

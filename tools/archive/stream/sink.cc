@@ -15,7 +15,7 @@ namespace troot::archive {
 namespace {
 
 constexpr int kZstdLevel = 1, kGzipLevel = 6;
-constexpr int kBlock = 256 * 1024;
+constexpr int kSinkBlock = 256 * 1024;
 
 struct EntryFree {
   void operator()(archive_entry* entry) const { archive_entry_free(entry); }
@@ -90,7 +90,7 @@ cli::Done Sink::Output::open(const SinkOptions& options) {
   } else {
     good = good && archive_write_set_filter_option(of, filter, "timestamp", nullptr) == ARCHIVE_OK;
   }
-  good = good && archive_write_set_bytes_per_block(of, kBlock) == ARCHIVE_OK &&
+  good = good && archive_write_set_bytes_per_block(of, kSinkBlock) == ARCHIVE_OK &&
          archive_write_set_bytes_in_last_block(of, 1) == ARCHIVE_OK &&
          archive_write_open(of, this, nullptr, &Output::put_block, nullptr) == ARCHIVE_OK;
   if (!good) return failed();

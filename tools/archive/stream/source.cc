@@ -22,7 +22,7 @@ constexpr std::size_t kPiece = 512 * 1024;
 constexpr std::size_t kAhead = 6;  ///< pieces that wait for the reader at most
 constexpr std::uint64_t kRatioFrom = std::uint64_t{64} << 20;
 
-using Piece = std::vector<std::byte>;
+using Chunk = std::vector<std::byte>;
 
 bool starts(std::span<const std::byte> bytes, std::string_view with) {
   return bytes.size() >= with.size() && std::memcmp(bytes.data(), with.data(), with.size()) == 0;
@@ -72,7 +72,7 @@ class Source::Pump {
   void run();
   [[nodiscard]] cli::Done produce(Decoder& decoder);
   [[nodiscard]] cli::Done drain();
-  [[nodiscard]] bool hand_over(Piece&& piece);
+  [[nodiscard]] bool hand_over(Chunk&& piece);
   [[nodiscard]] cli::Done check_ratio(std::uint64_t tar_bytes) const;
   void stop();
 
@@ -83,15 +83,15 @@ class Source::Pump {
   std::optional<Sha256> tar_sum_;
   Digests digests_;
   // Of the reader.
-  Piece current_;
+  Chunk current_;
   bool at_end_ = false;
   std::function<void(std::span<const std::byte>)> hears_;
 
   std::thread thread_;
   Mutex mutex_;
   CondVar changed_;
-  std::deque<Piece> ready_ GUARDED_BY(mutex_);
-  std::vector<Piece> spent_ GUARDED_BY(mutex_);
+  std::deque<Chunk> ready_ GUARDED_BY(mutex_);
+  std::vector<Chunk> spent_ GUARDED_BY(mutex_);
   std::optional<cli::Problem> problem_ GUARDED_BY(mutex_);
   bool ended_ GUARDED_BY(mutex_) = false;
   bool stopped_ GUARDED_BY(mutex_) = false;
@@ -126,7 +126,7 @@ void Source::Pump::run() {
 }
 
 cli::Done Source::Pump::produce(Decoder& decoder) {
-  Piece piece;
+  Chunk piece;
   piece.reserve(kPiece);
   for (;;) {
     TAKE(bytes, decoder.next());
@@ -170,12 +170,12 @@ cli::Done Source::Pump::check_ratio(std::uint64_t tar_bytes) const {
                       "does; if you trust it, give it decompressed");
 }
 
-bool Source::Pump::hand_over(Piece&& piece) {
+bool Source::Pump::hand_over(Chunk&& piece) {
   MutexLock lock(mutex_);
   while (ready_.size() >= kAhead && !stopped_) changed_.wait(mutex_);
   if (stopped_) return false;
   ready_.push_back(std::move(piece));
-  piece = Piece();
+  piece = Chunk();
   changed_.notify_all();
   return true;
 }
@@ -184,7 +184,7 @@ cli::Outcome<std::span<const std::byte>> Source::Pump::read() {
   {
     MutexLock lock(mutex_);
     if (current_.capacity() != 0) spent_.push_back(std::move(current_));
-    current_ = Piece();
+    current_ = Chunk();
     while (ready_.empty() && !ended_) changed_.wait(mutex_);
     if (!ready_.empty()) {
       current_ = std::move(ready_.front());

@@ -18,7 +18,7 @@
 namespace troot::archive {
 namespace {
 
-constexpr std::uint64_t kBlock = 512;
+constexpr std::uint64_t kTarUnit = 512;
 constexpr std::size_t kFileBlock = 64 * 1024;
 constexpr long kSecond = 1'000'000'000;
 
@@ -180,7 +180,7 @@ cli::Outcome<const Entry*> TarReader::next() {
   r.entry_end = r.position();
   const int rc = archive_read_next_header(r.of, &r.current);
   if (rc == ARCHIVE_EOF) {
-    r.marked = r.position() >= r.entry_end + kBlock;
+    r.marked = r.position() >= r.entry_end + kTarUnit;
     r.current = nullptr;
     return nullptr;
   }

@@ -16,7 +16,7 @@
 namespace troot::archive {
 namespace {
 
-constexpr int kBlock = 256 * 1024;
+constexpr int kTarBlock = 256 * 1024;
 constexpr std::size_t kZeros = std::size_t{1} << 20;
 
 mode_t type_of(Kind kind) {
@@ -74,7 +74,7 @@ struct TarWriter::Writer {
     opened = true;
     if (of == nullptr || entry == nullptr || archive_write_set_format_pax(of) != ARCHIVE_OK ||
         archive_write_set_format_option(of, "pax", "xattrheader", "SCHILY") != ARCHIVE_OK ||
-        archive_write_set_bytes_per_block(of, kBlock) != ARCHIVE_OK ||
+        archive_write_set_bytes_per_block(of, kTarBlock) != ARCHIVE_OK ||
         archive_write_set_bytes_in_last_block(of, 1) != ARCHIVE_OK ||
         archive_write_open(of, this, nullptr, &Writer::put, nullptr) != ARCHIVE_OK) {
       return failed();

@@ -27,6 +27,12 @@ tl::expected<std::vector<std::string_view>, std::string> parts_of(std::string_vi
   return parts;
 }
 
+std::string joined_path(const std::vector<std::string_view>& names) {
+  std::string path;
+  for (const std::string_view name : names) (path += path.empty() ? "" : "/") += name;
+  return path;
+}
+
 LayerName layer_name(std::string_view name) {
   if (!name.starts_with(kWhiteoutPrefix)) return LayerName::kPlain;
   if (name == kOpaqueName) return LayerName::kOpaque;

@@ -23,6 +23,9 @@ enum class Absolute {
 [[nodiscard]] tl::expected<std::vector<std::string_view>, std::string> parts_of(
     std::string_view path, Absolute absolute);
 
+/// Names with slashes between them.
+[[nodiscard]] std::string joined_path(const std::vector<std::string_view>& names);
+
 /// What the last name of an entry of an OCI layer means.
 enum class LayerName {
   kPlain,

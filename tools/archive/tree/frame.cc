@@ -17,8 +17,8 @@ namespace {
 
 namespace posix = fusefs::posix;
 
-constexpr std::string_view kFirstLine = "troot-frame 1\n";
-constexpr char kBytes = 'b', kFile = 'f', kEnd = 'e';
+constexpr std::string_view kFrameLine = "troot-frame 1\n";
+constexpr char kBytesRecord = 'b', kFileRecord = 'f', kEndRecord = 'e';
 constexpr std::size_t kLengthBytes = 8, kPathBytes = 4;
 /// A path of as many directories as an entry may lie in.
 constexpr std::uint64_t kMostPath = kMostDepth * 256;
@@ -26,15 +26,15 @@ constexpr std::uint64_t kMostPath = kMostDepth * 256;
 constexpr std::size_t kEnough = std::size_t{1} << 20;
 /// What is passed over with more than this behind it has no frame: data of what was left out.
 constexpr std::size_t kMostKept = std::size_t{64} << 20;
-constexpr std::size_t kBuffer = std::size_t{256} << 10;
+constexpr std::size_t kFrameBuffer = std::size_t{256} << 10;
 
-std::string encoded(std::uint64_t number, std::size_t bytes) {
+std::string number_bytes(std::uint64_t number, std::size_t bytes) {
   std::string text;
   for (std::size_t i = 0; i < bytes; ++i) text += static_cast<char>((number >> (8 * i)) & 0xff);
   return text;
 }
 
-std::uint64_t decoded(std::string_view text) {
+std::uint64_t number_from(std::string_view text) {
   std::uint64_t number = 0;
   for (std::size_t i = text.size(); i > 0; --i)
     number = number << 8 | static_cast<unsigned char>(text[i - 1]);
@@ -46,7 +46,7 @@ std::uint64_t decoded(std::string_view text) {
 cli::Outcome<FrameWriter> FrameWriter::make(int fd, std::string name) {
   TAKE(sink, Sink::make(fd, std::move(name), {}));
   FrameWriter frame(std::move(sink));
-  frame.put(kFirstLine);
+  frame.put(kFrameLine);
   return frame;
 }
 
@@ -55,7 +55,7 @@ void FrameWriter::put(std::string_view bytes) {
 }
 
 void FrameWriter::put_head(char kind, std::uint64_t length) {
-  put(std::string(1, kind) + encoded(length, kLengthBytes));
+  put(std::string(1, kind) + number_bytes(length, kLengthBytes));
 }
 
 void FrameWriter::take(std::span<const std::byte> bytes) {
@@ -83,7 +83,7 @@ void FrameWriter::drop(std::uint64_t bytes) {
 void FrameWriter::write_until(std::uint64_t offset) {
   const std::uint64_t length = offset <= start_ ? 0 : std::min(offset - start_, left());
   if (length == 0) return;
-  put_head(kBytes, length);
+  put_head(kBytesRecord, length);
   put(std::string_view(kept_).substr(at_, length));
   drop(length);
 }
@@ -96,8 +96,8 @@ void FrameWriter::file(std::uint64_t offset, std::uint64_t length, std::string_v
   // What is not heard in order is no file's, but bytes.
   if (given_up_ || length == 0 || offset < start_ || offset > start_ + left()) return;
   write_until(offset);
-  put_head(kFile, length);
-  put(encoded(path.size(), kPathBytes) + std::string(path));
+  put_head(kFileRecord, length);
+  put(number_bytes(path.size(), kPathBytes) + std::string(path));
   const std::uint64_t here = std::min(length, left());
   drop(here);
   skip_ = length - here;
@@ -106,7 +106,7 @@ void FrameWriter::file(std::uint64_t offset, std::uint64_t length, std::string_v
 cli::Outcome<bool> FrameWriter::finish() {
   if (given_up_) return false;
   write_until(start_ + left());
-  put(std::string(1, kEnd));
+  put(std::string(1, kEndRecord));
   NEED(written_);
   NEED(sink_.finish());
   return true;
@@ -117,7 +117,7 @@ namespace {
 class Rebuilding {
  public:
   Rebuilding(int tree, Source& frame, Sink& sink)
-      : frame_(frame), sink_(sink), chain_(tree), buffer_(kBuffer) {}
+      : frame_(frame), sink_(sink), chain_(tree), buffer_(kFrameBuffer) {}
 
   [[nodiscard]] cli::Done run();
 
@@ -181,7 +181,7 @@ cli::Done Rebuilding::copy_file(const std::string& path, std::uint64_t length) {
       static_cast<std::uint64_t>(st.st_size) < length)
     return cli::failure(shown(path) + ": it is not the file that was unpacked");
   for (std::uint64_t at = 0; at < length;) {
-    const auto room = std::span(buffer_).first(std::min<std::uint64_t>(kBuffer, length - at));
+    const auto room = std::span(buffer_).first(std::min<std::uint64_t>(kFrameBuffer, length - at));
     const auto n = posix::pread(fd->get(), room, static_cast<off_t>(at));
     if (!n) return cli::failure(shown(path) + ": " + std::strerror(n.error().value()));
     if (*n == 0) return cli::failure(shown(path) + ": it was cut while it was read");
@@ -192,21 +192,21 @@ cli::Done Rebuilding::copy_file(const std::string& path, std::uint64_t length) {
 }
 
 cli::Done Rebuilding::run() {
-  TAKE(first, text(kFirstLine.size()));
-  if (first != kFirstLine) return damaged();
+  TAKE(first, text(kFrameLine.size()));
+  if (first != kFrameLine) return damaged();
   for (;;) {
     TAKE(kind, text(1));
-    if (kind[0] == kEnd) break;
+    if (kind[0] == kEndRecord) break;
     TAKE(length, text(kLengthBytes));
-    if (kind[0] == kBytes) {
-      NEED(copy(decoded(length)));
+    if (kind[0] == kBytesRecord) {
+      NEED(copy(number_from(length)));
       continue;
     }
-    if (kind[0] != kFile) return damaged();
+    if (kind[0] != kFileRecord) return damaged();
     TAKE(path_length, text(kPathBytes));
-    if (decoded(path_length) > kMostPath) return damaged();
-    TAKE(path, text(decoded(path_length)));
-    NEED(copy_file(path, decoded(length)));
+    if (number_from(path_length) > kMostPath) return damaged();
+    TAKE(path, text(number_from(path_length)));
+    NEED(copy_file(path, number_from(length)));
   }
   NEED(frame_.finish());
   return {};

@@ -19,7 +19,7 @@ namespace troot::archive {
 namespace {
 
 namespace posix = fusefs::posix;
-constexpr std::size_t kBuffer = 512 * 1024;
+constexpr std::size_t kPackBuffer = 512 * 1024;
 constexpr std::uint64_t kSector = 512;
 
 /// A directory on the way down.
@@ -37,7 +37,7 @@ class Packing {
         reader_(options),
         writer_(sink),
         chain_(root),
-        buffer_(kBuffer) {}
+        buffer_(kPackBuffer) {}
 
   [[nodiscard]] cli::Outcome<Packed> run();
 
@@ -211,7 +211,7 @@ cli::Done Packing::put_data(int fd, const Entry& entry) {
   for (const Extent& extent : entry.data.empty() ? whole : entry.data) {
     const std::uint64_t end = extent.offset + extent.length;
     for (std::uint64_t at = extent.offset; at < end;) {
-      const auto room = std::span(buffer_).first(std::min<std::uint64_t>(kBuffer, end - at));
+      const auto room = std::span(buffer_).first(std::min<std::uint64_t>(kPackBuffer, end - at));
       const auto n = posix::pread(fd, room, static_cast<off_t>(at));
       if (!n) return cli::failure(shown(entry.path) + ": " + std::strerror(n.error().value()));
       if (*n == 0)

@@ -18,13 +18,7 @@ using Names = TreeWriter::Names;
 /// them through.
 constexpr std::uint64_t kMostSize = std::uint64_t{1} << 44;
 
-std::string joined(const Names& names) {
-  std::string path;
-  for (const std::string_view name : names) (path += path.empty() ? "" : "/") += name;
-  return path;
-}
-
-constexpr std::uint64_t kBlock = 512;
+constexpr std::uint64_t kTarPadding = 512;
 
 class Unpacking {
  public:
@@ -180,7 +174,7 @@ cli::Done Unpacking::write_file(const Entry& entry, int parent, const Names& nam
     if (options_.frame != nullptr && !framed && !entry.sparse && end == 0 && piece->offset == 0 &&
         reader_.position() == begin) {
       framed = true;
-      options_.frame->file(begin, entry.size, joined(names));
+      options_.frame->file(begin, entry.size, joined_path(names));
     }
     const auto n = posix::pwrite(fd.get(), piece->bytes, static_cast<off_t>(piece->offset));
     if (!n) return cli::failure(std::strerror(n.error().value()));
@@ -189,7 +183,7 @@ cli::Done Unpacking::write_file(const Entry& entry, int parent, const Names& nam
   }
   // Pax records may say a size that the data in the tar has not.
   const std::uint64_t read = reader_.position() - begin;
-  if (framed && (read < entry.size || read >= entry.size + kBlock)) options_.frame->give_up();
+  if (framed && (read < entry.size || read >= entry.size + kTarPadding)) options_.frame->give_up();
   if (end < entry.size) {
     // A hole at the end.
     const auto cut = posix::truncate(fd.get(), static_cast<off_t>(entry.size));

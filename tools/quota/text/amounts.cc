@@ -26,12 +26,12 @@ std::uint64_t power(std::uint64_t base, std::size_t times) {
   return value;
 }
 
-struct Parsed {
+struct ParsedAmount {
   std::uint64_t number = 0;
   std::string_view suffix;
 };
-std::optional<Parsed> parse_leading(const std::string& text) {
-  Parsed parsed;
+std::optional<ParsedAmount> parse_leading(const std::string& text) {
+  ParsedAmount parsed;
   const char* const end = text.data() + text.size();
   const auto [at, error] = std::from_chars(text.data(), end, parsed.number);
   if (text.empty() || error != std::errc{}) return std::nullopt;

@@ -9,7 +9,7 @@
 namespace troot::quota_tools {
 namespace {
 
-constexpr const char* kHelp =
+constexpr const char* kQuotaHelp =
     "Usage: quota -P [-qsvwp] [-f MNT]... PROJECT...\n"
     "  -f, --filesystem  only this mount (all of trootfs otherwise)\n"
     "  -q  only what is over a limit                    -s[=UNITS]  numbers for people\n"
@@ -29,7 +29,7 @@ cli::Outcome<int> quota(const Call& call) {
   bool resolve = false;
   TAKE(
       words,
-      parse_tool(call, kHelp,
+      parse_tool(call, kQuotaHelp,
                  {flag('q', "quiet", options.quiet),
                   flag('v', "verbose", options.verbose),
                   flag('w', "no-wrap", options.one_line),

@@ -8,7 +8,7 @@
 namespace troot::quota_tools {
 namespace {
 
-constexpr const char* kHelp =
+constexpr const char* kQuotaonHelp =
     "Usage: quotaon|quotaoff -P [-fvp] (-a | MNT...)\n"
     "  -p  say whether limits are enforced; exit code 1 where they are   -v  say what was done\n"
     "  -a  all mounts of trootfs                                         -f  off, as quotaoff\n"
@@ -26,7 +26,7 @@ cli::Done take_xfs_command(const std::string& command) {
 cli::Outcome<int> quotaon(const Call& call) {
   bool off = call.tool == "quotaoff";
   bool all = false, print = false, verbose = false;
-  TAKE(words, parse_tool(call, kHelp,
+  TAKE(words, parse_tool(call, kQuotaonHelp,
                          {flag('a', "all", all),
                           flag('f', "off", off),
                           flag('p', "print-state", print),

@@ -9,7 +9,7 @@
 namespace troot::quota_tools {
 namespace {
 
-constexpr const char* kHelp =
+constexpr const char* kRepquotaHelp =
     "Usage: repquota -P [-vnstp] [-c|-C] [-O default|csv|xml] (-a | MNT...)\n"
     "  -v  rows without usage too          -s[=UNITS]  numbers for people, or in units like m,k\n"
     "  -n  ids instead of names            -t  names cut to 9 characters\n"
@@ -29,7 +29,7 @@ cli::Outcome<int> repquota(const Call& call) {
   ReportOptions options;
   bool all = false;
   TAKE(words,
-       parse_tool(call, kHelp,
+       parse_tool(call, kRepquotaHelp,
                   {flag('a', "all", all),
                    flag('v', "verbose", options.verbose),
                    flag('t', "truncate-names", options.truncate),

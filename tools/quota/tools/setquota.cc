@@ -15,7 +15,7 @@ namespace {
 
 using cli::failure;
 
-constexpr const char* kHelp =
+constexpr const char* kSetquotaHelp =
     "Usage: setquota -P PROJECT BSOFT BHARD ISOFT IHARD MNT...\n"
     "       setquota -P -p PROTOTYPE PROJECT MNT...\n"
     "       setquota -P -b [-c] MNT...       lines of PROJECT BSOFT BHARD ISOFT IHARD on stdin\n"
@@ -194,7 +194,7 @@ cli::Outcome<int> setquota(const Call& call) {
               return {};
             }};
   };
-  TAKE(words, parse_tool(call, kHelp,
+  TAKE(words, parse_tool(call, kSetquotaHelp,
                          {flag('a', "all", options.all),
                           flag('c', "continue-batch", options.go_on),
                           flag(0, "always-resolve", options.resolve),

@@ -39,7 +39,7 @@ Done check_unused(const Store& store, const Stopped& stopped) {
 }
 
 /// The limits that are said, else those that it had.
-Outcome<Settings> settings_of(const ImportWords& words, const Stopped& stopped) {
+Outcome<Settings> settings_in_place(const ImportWords& words, const Stopped& stopped) {
   TAKE(settings, limits_of(words.world));
   const WorldView before = view(stopped.world);
   if (words.world.limit.empty())
@@ -54,7 +54,7 @@ Outcome<Settings> settings_of(const ImportWords& words, const Stopped& stopped) 
 Outcome<int> import_into(const Store& store, const ImportWords& words) {
   TAKE(stopped, take_stopped(store, words.name));
   NEED(check_unused(store, stopped));
-  TAKE(settings, settings_of(words, stopped));
+  TAKE(settings, settings_in_place(words, stopped));
   TAKE(imported, import_archive(store, words.world.from));
   settings.layers = std::move(imported.layers);
   NEED(store.create(words.name, settings, Lifetime::kInPlace, imported.image_json));

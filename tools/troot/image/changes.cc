@@ -17,7 +17,7 @@ namespace troot::cli {
 namespace {
 
 namespace posix = fusefs::posix;
-using archive::Kind, archive::TreeReader;
+using archive::TreeReader;
 
 /// One of the upper directories.
 struct Upper {
@@ -26,15 +26,15 @@ struct Upper {
 };
 
 /// What is said of a directory's content.
-enum class Extent {
+enum class Reach {
   kChanges,  ///< what the uppers have of it
   kAll       ///< all that the union shows: nothing of what lies below shows through
 };
 
-struct Level {
+struct ChangedDir {
   UnionNode node;
   std::string path;  ///< with a slash at its end; empty: the root
-  Extent extent = Extent::kAll;
+  Reach reach = Reach::kAll;
   std::vector<std::size_t> uppers;  ///< kChanges: those that have the directory, topmost first
   std::vector<std::pair<std::string, bool>> names;  ///< in order; true: it is to be hidden
   std::size_t next = 0;
@@ -55,7 +55,7 @@ class Changes {
   /// What the uppers have under a name.
   struct Found {
     bool changed = false;
-    Extent extent = Extent::kChanges;
+    Reach reach = Reach::kChanges;
     std::vector<std::size_t> uppers;  ///< those that have a directory there
   };
   static archive::PackOptions pack_options(const ChangesOptions& options) {
@@ -66,11 +66,11 @@ class Changes {
   }
   [[nodiscard]] Done open_uppers();
   [[nodiscard]] Done walk();
-  [[nodiscard]] Done step(Level& level);
+  [[nodiscard]] Done step(ChangedDir& level);
   [[nodiscard]] Done enter(UnionNode node, std::string path, const Found& found);
   /// Names in an upper that hide what lies below.
   [[nodiscard]] Done add_whiteouts(std::size_t upper, std::map<std::string, bool>& names);
-  [[nodiscard]] Found look(const Level& level, const std::string& name, bool is_directory);
+  [[nodiscard]] Found look(const ChangedDir& level, const std::string& name, bool is_directory);
   [[nodiscard]] bool hides_all_below(int dir, const char* name) const;
   [[nodiscard]] TreeReader::Whiteouts whiteouts_in(int dir, const char* name) const {
     return reader_.opaque(dir, name) != 0 ? TreeReader::Whiteouts::kXattrsToo
@@ -85,7 +85,7 @@ class Changes {
   [[nodiscard]] Done put_directory(const UnionNode& node, const std::string& path);
   /// Names of changed files where no upper has the directory.
   [[nodiscard]] Done put_other_names();
-  [[nodiscard]] Done put_if_missing(const std::vector<Level>& levels, const UnionNode& node,
+  [[nodiscard]] Done put_if_missing(const std::vector<ChangedDir>& levels, const UnionNode& node,
                                     const std::string& path);
 
   fusefs::Overlay& overlay_;
@@ -95,7 +95,7 @@ class Changes {
   UnionWriter writer_;
   std::vector<Upper> uppers_;
   std::vector<std::string> way_;
-  std::vector<Level> levels_;
+  std::vector<ChangedDir> levels_;
   std::set<std::string> directories_;  ///< that were written
   bool begun_ = false;
 };
@@ -123,7 +123,7 @@ Outcome<archive::Packed> Changes::run() {
 
 Done Changes::walk() {
   while (!levels_.empty()) {
-    Level& level = levels_.back();
+    ChangedDir& level = levels_.back();
     if (level.next == level.names.size()) {
       levels_.pop_back();
       if (!way_.empty()) way_.pop_back();
@@ -136,13 +136,13 @@ Done Changes::walk() {
 
 Done Changes::enter(UnionNode node, std::string path, const Found& found) {
   std::map<std::string, bool> names;
-  if (found.extent == Extent::kChanges) {
+  if (found.reach == Reach::kChanges) {
     for (const std::size_t upper : found.uppers) NEED(add_whiteouts(upper, names));
   }
   TAKE(shown, node.names(path));
   for (std::string& name : shown) names[std::move(name)] = false;
   levels_.push_back(
-      {std::move(node), std::move(path), found.extent, found.uppers, {names.begin(), names.end()}});
+      {std::move(node), std::move(path), found.reach, found.uppers, {names.begin(), names.end()}});
   return {};
 }
 
@@ -168,7 +168,7 @@ bool Changes::hides_all_below(int dir, const char* name) const {
          posix::get_xattr(dir, name, names.redirect.c_str()).has_value();
 }
 
-Changes::Found Changes::look(const Level& level, const std::string& name, bool is_directory) {
+Changes::Found Changes::look(const ChangedDir& level, const std::string& name, bool is_directory) {
   Found found;
   for (const std::size_t upper : level.uppers) {
     const auto reached = here(upper);
@@ -180,14 +180,14 @@ Changes::Found Changes::look(const Level& level, const std::string& name, bool i
     if (directory && is_directory) found.uppers.push_back(upper);
     // What it lies over, this upper's or one's further down, does not show.
     if (!directory || hides_all_below(reached.fd, name.c_str())) {
-      found.extent = Extent::kAll;
+      found.reach = Reach::kAll;
       break;
     }
   }
   return found;
 }
 
-Done Changes::step(Level& level) {
+Done Changes::step(ChangedDir& level) {
   const auto [name, hidden] = level.names[level.next++];
   const std::string path = level.path + name;
   if (path == options_.without) return {};
@@ -197,8 +197,8 @@ Done Changes::step(Level& level) {
   }
   TAKE(node, UnionNode::find(overlay_, level.node, name, path));
   const bool directory = S_ISDIR(node.attr().st_mode);
-  Found found{true, Extent::kAll, {}};
-  const bool within = level.extent == Extent::kAll;
+  Found found{true, Reach::kAll, {}};
+  const bool within = level.reach == Reach::kAll;
   if (!within) found = look(level, name, directory);
   if (!found.changed) return {};
   NEED(begin());
@@ -207,7 +207,7 @@ Done Changes::step(Level& level) {
     return {};
   }
   NEED(put_directory(node, path));
-  if (!within && found.extent == Extent::kAll)
+  if (!within && found.reach == Reach::kAll)
     NEED(writer_.put_mark(path + "/" + std::string(archive::kOpaqueName)));
   way_.push_back(name);
   return enter(std::move(node), path + "/", found);
@@ -231,18 +231,18 @@ Done Changes::put_other_names() {
   if (std::none_of(links.begin(), links.end(),
                    [](const auto& one) { return one.second.names.size() < one.second.all; }))
     return {};
-  std::vector<Level> levels;
+  std::vector<ChangedDir> levels;
   const auto go_in = [&levels](UnionNode node, std::string path) -> Done {
     TAKE(shown, node.names(path));
     std::vector<std::pair<std::string, bool>> names;
     for (std::string& name : shown) names.emplace_back(std::move(name), false);
-    levels.push_back({std::move(node), std::move(path), Extent::kAll, {}, std::move(names)});
+    levels.push_back({std::move(node), std::move(path), Reach::kAll, {}, std::move(names)});
     return {};
   };
   TAKE(root, UnionNode::root(overlay_));
   NEED(go_in(std::move(root), ""));
   while (!levels.empty()) {
-    Level& level = levels.back();
+    ChangedDir& level = levels.back();
     if (level.next == level.names.size()) {
       levels.pop_back();
       continue;
@@ -259,14 +259,14 @@ Done Changes::put_other_names() {
   return {};
 }
 
-Done Changes::put_if_missing(const std::vector<Level>& levels, const UnionNode& node,
+Done Changes::put_if_missing(const std::vector<ChangedDir>& levels, const UnionNode& node,
                              const std::string& path) {
   const auto it = writer_.links().find(node.attr().st_ino);
   if (it == writer_.links().end()) return {};
   const auto& names = it->second.names;
   if (std::find(names.begin(), names.end(), path) != names.end()) return {};
   // A directory that no entry stands for would lose its owner and mode.
-  for (const Level& level : levels) {
+  for (const ChangedDir& level : levels) {
     const std::string above = level.path.substr(0, level.path.empty() ? 0 : level.path.size() - 1);
     if (!above.empty() && !directories_.contains(above)) NEED(put_directory(level.node, above));
   }

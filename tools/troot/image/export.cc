@@ -92,7 +92,7 @@ Outcome<archive::Packed> with_union(
 Outcome<archive::Packed> pack_tree(const Stopped& stopped, archive::Sink& sink, MeantAs meant,
                                    const archive::Progress& progress) {
   MergedOptions options{kPrivate, {}, meant, progress};
-  if (stopped.settings.layers.empty()) options.hollow = kMounted;
+  if (!stopped.settings.base.empty()) options.hollow = kMounted;
   return with_union(stopped,
                     [&](fusefs::Overlay& overlay) { return pack_merged(overlay, sink, options); });
 }
@@ -127,6 +127,7 @@ std::string tag_of(std::string name) {
 struct ImageParts {
   archive::ImageConfig config;
   std::vector<archive::ImageLayer> layers;  ///< from the lowest up
+  std::vector<std::string> own;  ///< trees below the upper that are the world's, topmost first
   archive::Packed packed;
 };
 
@@ -166,6 +167,7 @@ Done add_changes(archive::LayoutWriter& layout, const Stopped& stopped, const Ex
                  const archive::SinkOptions& writing, ImageParts& parts) {
   ChangesOptions options;
   options.changed = {stopped.config.upper};
+  options.changed.insert(options.changed.end(), parts.own.begin(), parts.own.end());
   options.ownership = stopped.config.ownership;
   options.space = stopped.config.xattr_space;
   options.without = kPrivate;
@@ -208,6 +210,7 @@ Outcome<ImageParts> image_parts(archive::LayoutWriter& layout, const Store& stor
   TAKE(image, load_image(stopped.world));
   parts.config = image ? image->config : plain_config();
   TAKE(base, base_layers(store, stopped.settings, image));
+  for (const std::string& id : base.own) parts.own.push_back(Layers(store).at(id).tree());
   if (plan.squash || base.ids.empty()) {
     NEED(add_squashed(layout, stopped, plan, writing, parts));
     return parts;

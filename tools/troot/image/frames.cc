@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "tools/archive/tree/frame.h"
 
 namespace troot::cli {
@@ -44,11 +46,18 @@ std::vector<std::string> stacked(const Layers& layers, const std::vector<std::st
 
 Outcome<BaseLayers> base_layers(const Store& store, const Settings& settings,
                                 const std::optional<WorldImage>& image) {
-  BaseLayers base{{settings.layers.rbegin(), settings.layers.rend()}, false};
+  const Layers layers(store);
+  BaseLayers base;
+  for (const std::string& id : settings.layers) {
+    TAKE(record, layers.at(id).load());
+    (record.charged ? base.own : base.ids).push_back(id);
+  }
+  std::reverse(base.ids.begin(), base.ids.end());
   if (!image) return base;
   std::vector<std::string> ids;
   for (const std::string& one : image->diff_ids) ids.push_back(one.substr(one.find(':') + 1));
-  if (!ids.empty() && stacked(Layers(store), ids) == base.ids) base = {std::move(ids), true};
+  base.is_image = !ids.empty() && stacked(layers, ids) == base.ids;
+  if (base.is_image) base.ids = std::move(ids);
   return base;
 }
 

@@ -22,9 +22,11 @@ namespace troot::cli {
 /// What a world was made of, as an image has it: from the lowest up, one that comes twice twice.
 struct BaseLayers {
   std::vector<std::string> ids;
+  /// Layers above them that a world wrote itself, topmost first: they belong to what it changed.
+  std::vector<std::string> own;
   bool is_image = false;  ///< they are all those of the world's image, which tells of each
 };
-/// Those of the image, if all are in the store, else those that the world lists. Empty: it is the
+/// Those of the image, if all are in the store, else those that the world lists. No ids: it is the
 /// copy of a directory.
 [[nodiscard]] Outcome<BaseLayers> base_layers(const Store& store, const Settings& settings,
                                               const std::optional<WorldImage>& image);

@@ -11,28 +11,28 @@
 namespace troot::cli {
 namespace {
 
-using archive::Entry, archive::Extent, archive::Kind;
+using archive::Entry, archive::Extent;
 using fusefs::NodeId, fusefs::Overlay;
 
-constexpr std::size_t kBuffer = 512 * 1024;
+constexpr std::size_t kUnionBuffer = 512 * 1024;
 constexpr std::uint64_t kSector = 512;
 
-Kind kind_of(mode_t mode) {
+archive::Kind kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
     case S_IFDIR:
-      return Kind::kDirectory;
+      return archive::Kind::kDirectory;
     case S_IFLNK:
-      return Kind::kSymlink;
+      return archive::Kind::kSymlink;
     case S_IFIFO:
-      return Kind::kFifo;
+      return archive::Kind::kFifo;
     case S_IFCHR:
-      return Kind::kCharacter;
+      return archive::Kind::kCharacter;
     case S_IFBLK:
-      return Kind::kBlock;
+      return archive::Kind::kBlock;
     case S_IFSOCK:
-      return Kind::kSocket;
+      return archive::Kind::kSocket;
     default:
-      return Kind::kFile;
+      return archive::Kind::kFile;
   }
 }
 
@@ -82,31 +82,31 @@ UnionWriter::UnionWriter(Overlay& overlay, archive::Sink& sink, MeantAs meant,
       writer_(sink),
       meant_(meant),
       progress_(std::move(progress)),
-      buffer_(kBuffer) {}
+      buffer_(kUnionBuffer) {}
 
-Outcome<Kind> UnionWriter::put(const UnionNode& node, const std::string& path) {
+Outcome<archive::Kind> UnionWriter::put(const UnionNode& node, const std::string& path) {
   const std::string_view name = std::string_view(path).substr(path.rfind('/') + 1);
   if (meant_ == MeantAs::kLayer && archive::layer_name(name) != archive::LayerName::kPlain)
     return failure(archive::shown(path) +
                    ": its name would be a whiteout's in a layer; rename it, or make the tar of the "
                    "whole tree");
   TAKE(entry, entry_of(node, path));
-  if (entry.kind == Kind::kSocket) {
+  if (entry.kind == archive::Kind::kSocket) {
     ++packed_.sockets;
     return entry.kind;
   }
   ++packed_.entries;
-  if (entry.kind != Kind::kDirectory && node.attr().st_nlink > 1) {
+  if (entry.kind != archive::Kind::kDirectory && node.attr().st_nlink > 1) {
     Linked& linked = links_[node.attr().st_ino];
     linked.all = node.attr().st_nlink;
     linked.names.push_back(path);
     if (linked.names.size() > 1) {
-      entry.kind = Kind::kHardLink;
+      entry.kind = archive::Kind::kHardLink;
       entry.link = linked.names.front();
     }
   }
-  const Kind kind = entry.kind;
-  if (kind != Kind::kFile || entry.size == 0) {
+  const archive::Kind kind = entry.kind;
+  if (kind != archive::Kind::kFile || entry.size == 0) {
     NEED(put_whole(entry));
     return kind;
   }
@@ -150,8 +150,8 @@ Outcome<Entry> UnionWriter::entry_of(const UnionNode& node, const std::string& p
   entry.mode = attr.st_mode & 07777;
   entry.mtime = attr.st_mtim;
   entry.rdev = attr.st_rdev;
-  if (entry.kind == Kind::kFile) entry.size = static_cast<std::uint64_t>(attr.st_size);
-  if (entry.kind == Kind::kSymlink) {
+  if (entry.kind == archive::Kind::kFile) entry.size = static_cast<std::uint64_t>(attr.st_size);
+  if (entry.kind == archive::Kind::kSymlink) {
     const auto target = overlay_.readlink(node.id());
     if (!target) return refuse(path, target.error());
     entry.link = *target;
@@ -202,7 +202,7 @@ Done UnionWriter::put_data(NodeId id, const Entry& entry) {
   for (const Extent& extent : entry.data.empty() ? whole : entry.data) {
     const std::uint64_t end = extent.offset + extent.length;
     for (std::uint64_t at = extent.offset; at < end;) {
-      const auto room = std::span(buffer_).first(std::min<std::uint64_t>(kBuffer, end - at));
+      const auto room = std::span(buffer_).first(std::min<std::uint64_t>(kUnionBuffer, end - at));
       const auto n = overlay_.read(id, static_cast<off_t>(at), room);
       if (!n) return refuse(entry.path, n.error());
       if (*n == 0)

@@ -14,8 +14,8 @@
 namespace troot::cli {
 namespace {
 
-constexpr int kVersion = 1;
-constexpr const char* kFile = "/image.json";
+constexpr int kImageVersion = 1;
+constexpr const char* kImageFile = "/image.json";
 
 bool has_nul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
@@ -35,7 +35,7 @@ Outcome<std::string> image_text(const archive::Image& image) {
     return failure(
         "the image's configuration has a NUL in what it says of the program to run, which no "
         "program can be told");
-  auto text = sealed({{"version", kVersion},
+  auto text = sealed({{"version", kImageVersion},
                       {"tag", image.tag},
                       {"digest", image.digest},
                       {"config", image.config.rest}});
@@ -48,7 +48,7 @@ Outcome<std::optional<WorldImage>> parse_image(const std::string& text) {
   const auto from = Record::parse(text, Unsummed::kDamaged);
   std::uint64_t version = 0;
   if (!from || !from->read("version", version) || version == 0) return none;
-  if (version > kVersion)
+  if (version > kImageVersion)
     return failure("it is of version " + std::to_string(version) +
                    ": this troot is too old for it (install a newer one)");
   WorldImage image;
@@ -68,7 +68,7 @@ Outcome<std::optional<WorldImage>> parse_image(const std::string& text) {
 }
 
 Outcome<std::optional<WorldImage>> load_image(const World& world) {
-  const std::string path = world.path() + kFile;
+  const std::string path = world.path() + kImageFile;
   if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return std::optional<WorldImage>();
   NEED(check_own(path, Kind::kFile));
   auto image = parse_image(read_text(path));

@@ -12,7 +12,8 @@
 namespace troot::cli {
 namespace {
 
-constexpr std::size_t kName = 0, kUid = 2, kGid = 3, kHome = 5, kShell = 6, kMembers = 3;
+constexpr std::size_t kNameField = 0, kUidField = 2, kGidField = 3, kHomeField = 5, kShellField = 6,
+                      kMembersField = 3;
 
 std::vector<std::string> split(const std::string& line, char separator) {
   std::vector<std::string> fields;
@@ -36,9 +37,9 @@ std::optional<std::vector<std::string>> line_of(const std::string& table, const 
   std::istringstream lines(table);
   for (std::string line; std::getline(lines, line);) {
     auto fields = split(line, ':');
-    if (fields.size() <= kUid) continue;
-    const auto number = number_of(fields[kUid]);
-    if (number && (id ? number == id : fields[kName] == word)) return fields;
+    if (fields.size() <= kUidField) continue;
+    const auto number = number_of(fields[kUidField]);
+    if (number && (id ? number == id : fields[kNameField] == word)) return fields;
   }
   return std::nullopt;
 }
@@ -52,8 +53,8 @@ std::vector<gid_t> groups_with(const std::string& member, const std::string& gro
   std::istringstream lines(group);
   for (std::string line; std::getline(lines, line);) {
     const auto fields = split(line, ':');
-    const auto gid = number_of(field(fields, kUid));
-    const auto members = split(field(fields, kMembers), ',');
+    const auto gid = number_of(field(fields, kUidField));
+    const auto members = split(field(fields, kMembersField), ',');
     if (gid && std::find(members.begin(), members.end(), member) != members.end())
       found.push_back(*gid);
   }
@@ -65,11 +66,11 @@ Outcome<Account> user_of(const std::string& said, const std::string& passwd) {
   const auto line = line_of(passwd, said);
   Account account;
   if (line) {
-    account.uid = *number_of((*line)[kUid]);
-    account.gid = number_of(field(*line, kGid)).value_or(0);
-    account.name = (*line)[kName];
-    account.home = field(*line, kHome);
-    account.shell = field(*line, kShell);
+    account.uid = *number_of((*line)[kUidField]);
+    account.gid = number_of(field(*line, kGidField)).value_or(0);
+    account.name = (*line)[kNameField];
+    account.home = field(*line, kHomeField);
+    account.shell = field(*line, kShellField);
   } else if (const auto uid = number_of(said)) {
     account.uid = *uid;
   } else {
@@ -98,7 +99,7 @@ Outcome<Account> account_of(const std::string& said, const std::string& passwd,
     return account;
   }
   const auto line = line_of(group, wanted);
-  const auto gid = line ? number_of((*line)[kUid]) : number_of(wanted);
+  const auto gid = line ? number_of((*line)[kUidField]) : number_of(wanted);
   if (!gid) return failure("the world's /etc/group has no group '" + wanted + "'");
   account.gid = *gid;
   return account;
