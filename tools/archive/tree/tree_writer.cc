@@ -15,7 +15,7 @@ namespace posix = fusefs::posix;
 using fusefs::CName;
 using Names = TreeWriter::Names;
 
-std::string joined(const Names& names) {
+std::string joined_path(const Names& names) {
   std::string path;
   for (const std::string_view name : names) (path += path.empty() ? "" : "/") += name;
   return path;
@@ -74,11 +74,11 @@ cli::Outcome<int> TreeWriter::parent_of(const Names& names) {
     const auto sx = posix::stat_at(reached.fd, name.get());
     if (!sx) return failed(sx.error());
     if (S_ISLNK(sx->stx_mode))
-      return cli::failure("it leads through " + shown(joined(missing)) +
+      return cli::failure("it leads through " + shown(joined_path(missing)) +
                           ", which an earlier entry made a symlink");
     if (S_ISDIR(sx->stx_mode)) return failed(Errno(reached.error));
     if (!is_whiteout(reached.fd, name.get(), *sx))
-      return cli::failure("it leads through " + shown(joined(missing)) +
+      return cli::failure("it leads through " + shown(joined_path(missing)) +
                           ", which an earlier entry made no directory");
     NEED(make_way(reached.fd, missing));
   }
@@ -97,7 +97,7 @@ cli::Done TreeWriter::make_way(int parent, const Names& way) {
   NEED(new_directory(parent, way));
   ++result_.implied_directories;
   Entry entry;
-  entry.path = joined(way);
+  entry.path = joined_path(way);
   entry.kind = Kind::kDirectory;
   entry.mode = kImpliedMode;
   times_[entry.path] = {};
@@ -116,7 +116,7 @@ cli::Outcome<TreeWriter::Was> TreeWriter::clear(int parent, const Names& names, 
   if (to_come == Kind::kDirectory) return Was::kDirectory;
   fusefs::remove_tree(parent, name.get());
   targets_.forget();
-  const std::string path = joined(names);
+  const std::string path = joined_path(names);
   times_.erase(path);
   // '0' is the byte behind '/'.
   times_.erase(times_.lower_bound(path + '/'), times_.lower_bound(path + '0'));
@@ -150,7 +150,7 @@ cli::Done TreeWriter::drop_xattrs(int parent, const char* name) {
 }
 
 cli::Done TreeWriter::directory(const Names& names, const Entry& entry) {
-  times_[joined(names)] = entry.mtime;
+  times_[joined_path(names)] = entry.mtime;
   if (names.empty()) {
     NEED(drop_xattrs(root_, "."));
     return dress(root_, ".", entry);
@@ -187,7 +187,7 @@ cli::Done TreeWriter::symlink(int parent, const Names& names, const Entry& entry
 
 cli::Done TreeWriter::hard_link(const Names& names, const Names& target) {
   TAKE(parent, parent_of(names));
-  const std::string what = "it is a hard link to " + shown(joined(target)) + ", which ";
+  const std::string what = "it is a hard link to " + shown(joined_path(target)) + ", which ";
   const DirChain::Reached reached = targets_.walk({target.begin(), target.end() - 1});
   const CName from(target.back()), name(names.back());
   const auto sx = reached.error == 0 ? posix::stat_at(reached.fd, from.get())
