@@ -119,7 +119,7 @@ struct StaleName {
 };
 /// What came of a snapshot (Overlay::snapshot).
 struct Sealed {
-  std::uint64_t paused_us = 0;  ///< for so long nobody was served
+  std::uint64_t paused_us = 0;  ///< for so long at most nobody was served
 };
 /// What a refresh found, and what the kernel must be told is stale.
 struct Refreshed {

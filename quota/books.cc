@@ -206,6 +206,11 @@ Status Books::settle_noted() {
     log_outcome(status);
     return status;
   }
+  if (restart_due_) {
+    const Status status = restart();
+    if (!status) log_outcome(status);
+    CHECK_OK(status);
+  }
   const bool last_of_epoch = journal_->close_epoch();
   const Noted noted = take();
   if (!noted.empty()) {

@@ -69,6 +69,9 @@ class Books {
   void unsave(std::optional<ProjId> id) EXCLUDES(settle_);
   /// Drops all inode records and sums; what has been noted is dropped too.
   [[nodiscard]] Status begin_recount() EXCLUDES(settle_);
+  /// The same, but for the disk, which the next settle tells: records that are noted from here on
+  /// are all there are. A kill before trust() means a count.
+  void begin_seal() EXCLUDES(settle_);
   /// Flushes; the sums as they are on disk, without what sealed layers count.
   [[nodiscard]] Result<Charges> recorded() EXCLUDES(settle_);
   /// Flushes, then sums up the inode records on disk. EUCLEAN: they are not what the project
@@ -124,6 +127,8 @@ class Books {
   /// Mends the ledger after a write that failed.
   [[nodiscard]] Status mend() REQUIRES(settle_);
   [[nodiscard]] Status settle_noted() REQUIRES(settle_);
+  /// Drops all records and sums on disk.
+  [[nodiscard]] Status restart() REQUIRES(settle_);
   /// Writes `records` and the sums that follow. Returns what the sums moved by.
   [[nodiscard]] Result<Deltas> write(const Noted& records) REQUIRES(settle_);
   [[nodiscard]] Noted take() REQUIRES(settle_);
@@ -166,6 +171,7 @@ class Books {
   std::unordered_map<std::uint32_t, Usage> own_ GUARDED_BY(settle_);
   /// The ledger was begun by this open and has no inodes so far.
   bool fresh_ GUARDED_BY(settle_) = false;
+  bool restart_due_ GUARDED_BY(settle_) = false;  ///< what is on disk is of before begin_seal()
   std::size_t appended_ GUARDED_BY(settle_) = 0;  ///< lines of the dump since it was written whole
 
   Mutex wake_;

@@ -126,11 +126,25 @@ Status Books::begin_recount() {
   own_.clear();
   // One that was begun by this very open, and that nothing was settled into, is empty already.
   if (fresh_) return {};
+  CHECK_OK(restart());
+  lost_.store(false);
+  return {};
+}
+
+void Books::begin_seal() {
+  MutexLock lock(settle_);
+  journal_->invalidate();
+  (void)take();
+  own_.clear();
+  restart_due_ = true;
+}
+
+Status Books::restart() {
   CHECK_OK(ledger_->restart());
   Changes changes = everything();
   changes.meta = ledger_->meta(format::Mark::kOpen);
   CHECK_OK(commit(changes, Durable::kToDisk));
-  lost_.store(false);
+  restart_due_ = false;
   return {};
 }
 

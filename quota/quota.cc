@@ -247,7 +247,13 @@ Result<Charges> Quota::recorded() {
   return impl_->books->recorded();
 }
 
-void Quota::seal(const Charges& more) { impl_->tree.seal(more); }
+void Quota::seal(const Charges& more) {
+  impl_->tree.seal(more);
+  impl_->tree.clear_usage();
+  if (impl_->books) impl_->books->begin_seal();
+}
+
+Status Quota::end_seal() { return impl_->books ? impl_->books->trust() : Status{}; }
 
 Result<std::vector<ProjectReport>> Quota::audit() {
   if (!impl_->books) return fail(ENOTSUP);

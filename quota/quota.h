@@ -224,8 +224,11 @@ class Quota {
   /// sealed layers count is not in it. ENOTSUP without a ledger.
   [[nodiscard]] Result<Charges> recorded();
   /// Objects with records become part of a sealed layer, which is charged `more` for them: usage
-  /// stays. A count of what is left in the upper must follow, from begin_recount() on.
+  /// stays, but for what is left in the upper, for which count() must follow. Waits for no disk.
+  /// Nobody charges meanwhile. Then flush(), and end_seal() while nobody charges again; a kill
+  /// before that means that the next open counts.
   void seal(const Charges& more);
+  [[nodiscard]] Status end_seal();
   /// The ledger's own idea, for checks: usage per project as the sum over its inode records on disk
   /// and what sealed layers count (so without the projects below it). Flushes first. Order:
   /// ascending id. EUCLEAN: the ledger's project records say something else.

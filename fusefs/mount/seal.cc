@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -59,9 +60,16 @@ class Sealing {
       return refused;
     }
     shift_layers(state_, std::move(fresh_));
-    tell_ledger();
+    state_.quota->seal(charges_);
+    for (const auto& [key, record] : remaining_) state_.quota->count(key, record);
     state_.gate.open();
-    const std::uint64_t paused = us_since(shut_);
+    std::uint64_t paused = us_since(shut_);
+    if (auto s = tell_ledger(paused); !s) {
+      spdlog::error(
+          "snapshot {}: the ledger cannot be written: {}; the next mount counts the upper", path_,
+          std::strerror(s.error().value()));
+      state_.quota->distrust();
+    }
     if (auto s = finish(); !s)
       spdlog::warn("snapshot {}: not synced: {}", path_, std::strerror(s.error().value()));
     return Sealed{paused};
@@ -201,19 +209,15 @@ class Sealing {
     return std::pair(e.account.key, e.account.record());
   }
 
-  /// Usage stays what it was, with the new root on top. A ledger that cannot be written counts
-  /// again at the next mount.
-  void tell_ledger() {
-    state_.quota->seal(charges_);
-    if (auto s = state_.quota->begin_recount(); !s) return distrust(s);
-    for (const auto& [key, record] : remaining_) state_.quota->count(key, record);
-    if (auto s = state_.quota->end_recount(); !s) distrust(s);
-  }
-
-  void distrust(const Status& why) {
-    spdlog::error("snapshot {}: the ledger cannot be written: {}; the next mount counts the upper",
-                  path_, std::strerror(why.error().value()));
-    state_.quota->distrust();
+  /// With the gate open: the disk is slow. The journal begins anew in a second, short pause, since
+  /// no operation may be under way then; until that a kill means a count, of an upper that is new.
+  Status tell_ledger(std::uint64_t& paused) {
+    CHECK_OK(state_.quota->flush(quota::Quota::Sync::kToDisk));
+    if (!shut()) return fail(EBUSY);
+    const Status ended = state_.quota->end_seal();
+    state_.gate.open();
+    paused = std::max(paused, us_since(shut_));
+    return ended;
   }
 
   /// With the gate open again: what was done is on disk before the record of it goes.

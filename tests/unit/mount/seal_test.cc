@@ -3,6 +3,8 @@
 #include "fusefs/mount/seal.h"
 
 #include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -18,7 +20,11 @@ namespace {
 struct SealFixture : Fixture {
   int layers = 0;
 
+  SealFixture() = default;
+  explicit SealFixture(const std::string& path) : Fixture(path) {}
   ~SealFixture() { posix::set_hook({}); }
+  SealFixture(const SealFixture&) = delete;
+  SealFixture& operator=(const SealFixture&) = delete;
   std::string next_layer() { return dir.make("layer" + std::to_string(++layers)); }
   /// What the next open is told.
   void add_layer(const std::string& layer) {
@@ -239,6 +245,69 @@ TEST_CASE("a snapshot that fails at any call leaves all as it was") {
     if (!reached) return;
   }
   FAIL("a snapshot takes more calls than this test tries");
+}
+
+namespace {
+
+/// A process that takes a snapshot and ends at its `n`th call. False: it came to its end.
+bool dies_at(int n, const std::string& path, const std::string& layer) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    SealFixture f(path);
+    f.open();
+    const NodeId node = f.id("file");
+    const bool written = f.write(node, 0, "after!").has_value();
+    g_left = n;
+    posix::set_hook([](const char*) {
+      if (--g_left == 0) ::_exit(9);
+      return 0;
+    });
+    const bool taken = f.overlay->snapshot(layer).has_value();
+    posix::set_hook({});
+    ::_exit(written && taken ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  REQUIRE((WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 9));
+  return WEXITSTATUS(status) == 9;
+}
+
+}  // namespace
+
+TEST_CASE("killed at any call, a snapshot was taken or was not") {
+  bool died = true;
+  for (int n = 1; died; ++n) {
+    CAPTURE(n);
+    SealFixture f;
+    put(f.lower + "/a", "two names");
+    REQUIRE(::link((f.lower + "/a").c_str(), (f.lower + "/b").c_str()) == 0);
+    f.open();
+    f.file("file", "before");
+    REQUIRE(f.write(f.id("a"), 0, "TWO"));
+    REQUIRE(f.overlay->symlink(f.caller, kRootId, "link", "target"));
+    REQUIRE(f.overlay->close());
+    f.overlay.reset();
+    const std::string layer = f.next_layer();
+    died = dies_at(n, f.dir.path(), layer);
+    const auto settled = settle_seal(f.upper, f.work);
+    REQUIRE(settled);
+    CHECK(settle_seal(f.upper, f.work)->outcome == SealOutcome::kNone);
+    const bool taken = get(layer + "/tree/file") == "after!";
+    if (settled->outcome != SealOutcome::kNone) {
+      CHECK(settled->dir == layer);
+      CHECK(taken == (settled->outcome == SealOutcome::kTaken));
+    }
+    if (!taken) CHECK(boost::filesystem::is_empty(layer));
+    if (taken) f.add_layer(layer);
+    f.open();
+    CHECK(f.read(f.id("file")) == "after!");
+    CHECK(f.read(f.id("b")) == "TWO names");
+    CHECK(f.overlay->getattr(f.id("link"))->st_uid == 0);
+    REQUIRE(f.write(f.id("file"), 0, "again!"));
+    f.check_recount();
+    REQUIRE(n < 400);
+  }
 }
 
 TEST_CASE("what a kill left of a snapshot is settled by the next mount") {

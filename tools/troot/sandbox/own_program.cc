@@ -29,7 +29,7 @@ namespace troot::cli {
 namespace {
 
 constexpr const char* kSelf = "/proc/self/exe";
-constexpr const char* kName = "troot";
+constexpr const char* kProgramName = "troot";
 /// From the program to its copy, which takes it out of the environment at once.
 constexpr const char* kVariable = "TROOT_PROGRAM";
 constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
@@ -46,9 +46,9 @@ bool is_copy() {
 }
 
 Fd empty_program() {
-  Fd fd(::memfd_create(kName, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
+  Fd fd(::memfd_create(kProgramName, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
   if (!fd.valid() && errno == EINVAL)
-    fd.reset(::memfd_create(kName, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    fd.reset(::memfd_create(kProgramName, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   return fd;
 }
 
@@ -111,7 +111,7 @@ void learn_program() {
   const bool copied = path.rfind("/memfd:", 0) == 0 && is_copy();
   learned() = copied ? text : path;
   // It was named after the descriptor.
-  if (copied) ::prctl(PR_SET_NAME, kName);
+  if (copied) ::prctl(PR_SET_NAME, kProgramName);
 }
 
 const std::string& program_path() { return learned(); }

@@ -16,7 +16,7 @@
 namespace troot::cli {
 namespace {
 
-constexpr int kEndingStep_ms = 500;
+constexpr int kStep_ms = 500;
 /// What init gives the processes inside, and a second for what it writes down after them.
 constexpr int kInit_ms = 8'000;
 /// How long a server may be silent that nothing else waits for any more.
@@ -43,9 +43,9 @@ class Server {
   void rouse() const {
     if (!fusefs::process_is_stopped(pid_)) return;
     signal_to(process_, SIGCONT);
-    for (int waited_ms = 0; waited_ms < kEndingStep_ms; waited_ms += kEndingStep_ms / 10) {
+    for (int waited_ms = 0; waited_ms < kStep_ms; waited_ms += kStep_ms / 10) {
       if (!fusefs::process_is_stopped(pid_)) return;
-      ::usleep(kEndingStep_ms / 10 * 1000);
+      ::usleep(kStep_ms / 10 * 1000);
     }
     signal_to(process_, SIGKILL);
   }
@@ -98,7 +98,7 @@ Done stop_world(const World& world) {
   signal_to(process, SIGCONT);
   if (init.valid() && send_message(init.get(), kWordStop) && !wait_closed(init, kInit_ms)) {
     server.kill_if_silent();
-    if (!wait_closed(init, kEndingStep_ms)) signal_to(process, SIGKILL);
+    if (!wait_closed(init, kStep_ms)) signal_to(process, SIGKILL);
   }
   return wait_for_server(world);
 }

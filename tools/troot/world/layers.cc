@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = boost::filesystem;
 
-constexpr int kLayerVersion = 1;
+constexpr int kVersion = 1;
 constexpr std::string_view kIncoming = ".incoming-";
 constexpr std::string_view kAlgorithm = "sha256:";
 constexpr const char* kNative = "native";
@@ -32,7 +32,7 @@ bool is_digest(const std::string& text) {
   return text.starts_with(kAlgorithm) && is_layer_id(text.substr(kAlgorithm.size()));
 }
 
-tl::unexpected<Problem> damaged_layer(const std::string& path, const std::string& id) {
+tl::unexpected<Problem> damaged(const std::string& path, const std::string& id) {
   return failure(path +
                  "/layer.json is damaged: the layer cannot be used (troot store df tells "
                  "whose it is; create them again from the archive of sha256:" +
@@ -81,10 +81,10 @@ fusefs::XattrSpace xattr_space_here() {
 
 Outcome<LayerRecord> Layer::load() const {
   const auto from = Record::parse(read_text(path_ + "/layer.json"), Unsummed::kDamaged);
-  if (!from) return damaged_layer(path_, id_);
+  if (!from) return damaged(path_, id_);
   std::uint64_t version = 0;
-  if (!from->read("version", version) || version == 0) return damaged_layer(path_, id_);
-  if (version > kLayerVersion)
+  if (!from->read("version", version) || version == 0) return damaged(path_, id_);
+  if (version > kVersion)
     return failure(path_ + "/layer.json is of version " + std::to_string(version) +
                    ": this troot is too old for it (install a newer one)");
   LayerRecord record;
@@ -103,13 +103,13 @@ Outcome<LayerRecord> Layer::load() const {
   if (!alone) record.parent = parent;
   if (native) record.ownership = fusefs::Ownership::kNative;
   if (trusted) record.space = fusefs::XattrSpace::kTrusted;
-  if (!good || !is_sound(record, id_)) return damaged_layer(path_, id_);
+  if (!good || !is_sound(record, id_)) return damaged(path_, id_);
   return record;
 }
 
 Done Layer::save(const LayerRecord& record) const {
   nlohmann::json keys{
-      {"version", kLayerVersion},
+      {"version", kVersion},
       {"kind", record.kind},
       {"digest", record.digest},
       {"diff_id", record.diff_id},

@@ -10,7 +10,7 @@
 namespace troot::cli {
 namespace {
 
-constexpr int kGoneStep_ms = 5;
+constexpr int kStep_ms = 5;
 constexpr int kBeforeHangup_ms = 200;
 constexpr int kAfterKill_ms = 2000;
 
@@ -22,9 +22,9 @@ bool Population::signal(int number) const {
 }
 
 bool Population::wait_empty(int timeout_ms) const {
-  for (int waited_ms = 0; signal(0); waited_ms += kGoneStep_ms) {
+  for (int waited_ms = 0; signal(0); waited_ms += kStep_ms) {
     if (waited_ms >= timeout_ms) return false;
-    ::usleep(kGoneStep_ms * 1000);
+    ::usleep(kStep_ms * 1000);
     while (::waitpid(-1, nullptr, WNOHANG) > 0) {
     }
   }

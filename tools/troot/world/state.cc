@@ -28,7 +28,7 @@ using nlohmann::json;
 constexpr int kAnswer_ms = 2000;
 constexpr int kAnswerStep_ms = 250;
 constexpr std::chrono::milliseconds kStatusPatience{2000};
-constexpr int kStateStep_ms = 5;
+constexpr int kStep_ms = 5;
 constexpr int kLeastStep_us = 250;
 constexpr int kForgotten_ms = 1000;
 constexpr const char* kLastFile = "/last.json";
@@ -196,7 +196,7 @@ Outcome<Fd> take_server_lock(const World& world, int timeout_s) {
                      "' still runs (its log: " + world.run("server.log") + ")");
     }
     // A server that ends takes a few milliseconds, one that writes a lot out takes seconds.
-    const int step_us = std::clamp(waited_us / 4, kLeastStep_us, kStateStep_ms * 1000);
+    const int step_us = std::clamp(waited_us / 4, kLeastStep_us, kStep_ms * 1000);
     ::usleep(static_cast<useconds_t>(step_us));
     waited_us += step_us;
   }
@@ -298,9 +298,9 @@ void remember_usage(const std::string& run_directory) {
   const std::string control = run_directory + kControlFile;
   auto reply = fusefs::control_request(control, "status");
   // What was unlinked is charged until the kernel lets go of it, a moment after the last user has.
-  for (int waited_ms = 0; waited_ms < kForgotten_ms; waited_ms += kStateStep_ms) {
+  for (int waited_ms = 0; waited_ms < kForgotten_ms; waited_ms += kStep_ms) {
     if (!reply || reply->error != 0 || number(reply->value("parked")) == 0) break;
-    ::usleep(kStateStep_ms * 1000);
+    ::usleep(kStep_ms * 1000);
     reply = fusefs::control_request(control, "status");
   }
   if (!reply || reply->error != 0) return;

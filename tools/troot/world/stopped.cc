@@ -10,7 +10,7 @@
 namespace troot::cli {
 namespace {
 
-constexpr int kStoppedEnd_s = 60;
+constexpr int kServerEnd_s = 60;
 
 }  // namespace
 
@@ -20,7 +20,7 @@ Outcome<Stopped> take_stopped(const Store& store, const std::string& name) {
   if (is_running(world))
     return failure("world '" + name + "' is running (troot stop " + name + ")");
   // One that has just ended may still be writing.
-  TAKE(server_lock, take_server_lock(world, kStoppedEnd_s));
+  TAKE(server_lock, take_server_lock(world, kServerEnd_s));
   TAKE(settings, world.load());
   NEED(check_layers(store, world, settings));
   TAKE(config, config_of({server_options(store.path(), world, settings, id_plans().front())}));

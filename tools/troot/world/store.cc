@@ -32,7 +32,7 @@ namespace fs = boost::filesystem;
 
 constexpr const char* kTemporary = "/temporary";
 /// Version 1 had no checksum. Worlds that consist of layers have a version of their own.
-constexpr int kWorldVersion = 2;
+constexpr int kVersion = 2;
 constexpr int kLayersVersion = 3;
 
 Outcome<std::string> home() {
@@ -127,7 +127,7 @@ Outcome<Settings> World::load() const {
   const auto from = Record::parse(read_text(path_ + "/world.json"), Unsummed::kVersion1);
   if (!from) return exists() ? damaged(path_, name_) : unknown(name_);
   const std::string removes = "troot rm --force " + name_ + " removes the world)";
-  std::uint64_t version = kWorldVersion;
+  std::uint64_t version = kVersion;
   Settings settings;
   const bool good = from->read("version", version) && from->read("layers", settings.layers) &&
                     (!settings.layers.empty() || from->read("base", settings.base)) &&
@@ -151,7 +151,7 @@ Outcome<Settings> World::load() const {
 }
 
 Done World::save(const Settings& settings) const {
-  nlohmann::json keys{{"version", kWorldVersion},
+  nlohmann::json keys{{"version", kVersion},
                       {"name", name_},
                       {"base", settings.base},
                       {"created", settings.created_s},
