@@ -53,7 +53,7 @@ CASES = [
     (shapes.function_lengths, "quota/a.h", LONG.format("struct A {\n  void f() const {", "  }", "};"),
      LONG.format("struct A {", "  int a;", "};")),
     (shapes.function_lengths, "quota/a.cc", LONG.format("auto f = [&] {", "", "};"), LONG.format("if (f()) {", "", "}")),
-    (shapes.function_lengths, "fusefs/mount/open_layers.cc", "int f();\n", None),
+    (shapes.function_lengths, "fusefs/launch/options_help.cc", "int f();\n", None),
     (shapes.file_lengths, "tools/a.cc", "\n" * 400, "\n" * 399),
     (shapes.file_lengths, "fusefs/base/posix.cc", "\n" * 499, "\n" * 498),
     (shapes.parameter_lists, "quota/a.h", "int f(int a, int b, int c, A<int, int> d, int e, int g);\n",
