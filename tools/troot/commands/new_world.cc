@@ -3,10 +3,14 @@
 
 #include <sys/stat.h>
 
+#include <optional>
+
 #include <boost/filesystem.hpp>
 
 #include "tools/troot/image/import.h"
 #include "tools/troot/text/size.h"
+#include "tools/troot/world/clone.h"
+#include "tools/troot/world/name.h"
 
 namespace troot::cli {
 
@@ -24,8 +28,10 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
       .add_option(
           "--from", words.from,
           "The directory it is a copy of; or what it consists of: a tar of a root file system "
-          "(- is the standard input), oci:DIR[:TAG], or an image that was saved")
-      ->type_name("DIR|TAR|IMAGE")
+          "(- is the standard input), oci:DIR[:TAG], or an image that was saved; or the world that "
+          "it is a clone of, or NAME@TAG. What is there as a file or directory is that, as it was "
+          "before there was a world of the name: troot clone takes the world")
+      ->type_name("DIR|TAR|IMAGE|WORLD")
       ->capture_default_str();
   command.add_flag("--share-tmp", words.share_tmp,
                    "Show the host's /tmp instead of one of its own");
@@ -33,8 +39,8 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
 
 namespace {
 
-Outcome<Settings> settings_of(const NewWorld& words) {
-  Settings settings;
+/// What was said of limits and /tmp.
+Done add_words(const NewWorld& words, Settings& settings) {
   if (!words.limit.empty()) {
     TAKE(bytes, parse_size("limit", words.limit));
     settings.limit_bytes = bytes;
@@ -43,30 +49,50 @@ Outcome<Settings> settings_of(const NewWorld& words) {
     TAKE(inodes, parse_inodes("inodes", words.inodes));
     settings.say_inodes(inodes.count, inodes.derived);
   }
-  settings.share_tmp = words.share_tmp;
-  if (is_archive(words.from)) {
-    settings.base.clear();
-    return settings;
-  }
+  if (words.share_tmp) settings.share_tmp = true;
+  return {};
+}
+
+Outcome<std::string> base_of(const NewWorld& words) {
   boost::system::error_code error;
   const auto base = boost::filesystem::canonical(words.from, error);
   if (error) return usage("--from " + words.from + ": " + error.message());
   if (!boost::filesystem::is_directory(base, error))
     return usage("--from " + words.from + ": neither a directory nor a file");
-  settings.base = base.string();
-  return settings;
+  return base.string();
+}
+
+/// Nothing lies at that path, and a world has that name.
+std::optional<WorldRef> world_of(const Store& store, const std::string& from) {
+  struct stat st {};
+  if (::stat(from.c_str(), &st) == 0) return std::nullopt;
+  const WorldRef ref = parse_ref(from);
+  if (!check_name(ref.name) || (ref.tag.empty() && !store.find(ref.name))) return std::nullopt;
+  return ref;
 }
 
 }  // namespace
 
 Outcome<Created> create_world(const Store& store, const std::string& name, const NewWorld& words,
                               Lifetime lifetime) {
-  TAKE(settings, settings_of(words));
+  Settings settings;
+  NEED(add_words(words, settings));
+  const auto ref = is_archive(words.from) ? std::nullopt : world_of(store, words.from);
+  if (!is_archive(words.from) && !ref) {
+    TAKE(base, base_of(words));
+    settings.base = base;
+  }
   NEED(store.check_free(name));
+  if (ref) {
+    TAKE(source, clone_source(store, *ref));
+    NEED(add_words(words, source.settings));
+    return store.create(name, source.settings, lifetime, source.limits);
+  }
   Imported imported;
   if (is_archive(words.from)) {
     TAKE(taken, import_archive(store, words.from));
     imported = std::move(taken);
+    settings.base.clear();
     settings.layers = imported.layers;
   }
   return store.create(name, settings, lifetime);

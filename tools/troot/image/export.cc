@@ -38,19 +38,32 @@ Outcome<std::unique_ptr<fusefs::Overlay>> open_union(const fusefs::Config& confi
   return std::move(*overlay);
 }
 
-Outcome<archive::Packed> pack_layer(const Stopped& stopped, archive::Sink& sink,
-                                    const archive::Progress& progress) {
+/// What was an upper, or is one, and the records of its symlinks.
+struct Changes {
+  std::string tree, links;
+};
+
+/// Of a stopped world its upper; of a snapshot what that made read-only.
+Outcome<Changes> changes_of(const Store& store, const Stopped& stopped) {
+  if (stopped.config.upper.empty()) {
+    const Layer top = Layers(store).at(stopped.settings.layers.front());
+    return Changes{top.tree(), top.path() + "/links"};
+  }
   // What a killed server left half is ended first, as the next start would.
   TAKE(overlay, open_union(stopped.config));
   if (const auto closed = overlay->close(); !closed)
     return failure_errno(stopped.config.upper, closed.error().value());
-  overlay.reset();
+  return Changes{stopped.config.upper, stopped.config.work + "/troot/links"};
+}
+
+Outcome<archive::Packed> pack_layer(const Store& store, const Stopped& stopped, archive::Sink& sink,
+                                    const archive::Progress& progress) {
+  TAKE(changes, changes_of(store, stopped));
   auto links = std::make_shared<fusefs::LinkStore>();
-  Fd records(::open((stopped.config.work + "/troot/links").c_str(),
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  Fd records(::open(changes.links.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (records.valid()) {
     if (const auto opened = links->open(std::move(records)); !opened)
-      return failure_errno(stopped.config.work + "/troot/links", opened.error().value());
+      return failure_errno(changes.links, opened.error().value());
   }
   archive::PackOptions options;
   options.kind = archive::TarKind::kLayer;
@@ -63,9 +76,8 @@ Outcome<archive::Packed> pack_layer(const Stopped& stopped, archive::Sink& sink,
     const auto record = links->get(fusefs::key_of(sx));
     return record && record->has_owner ? std::optional(record->owner) : std::nullopt;
   };
-  const Fd root(
-      ::open(stopped.config.upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-  if (!root.valid()) return failure_errno(stopped.config.upper);
+  const Fd root(::open(changes.tree.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!root.valid()) return failure_errno(changes.tree);
   return archive::pack(root.get(), sink, options);
 }
 
@@ -77,7 +89,7 @@ Outcome<archive::Packed> pack_rootfs(const Stopped& stopped, archive::Sink& sink
   config.id_count = 0;
   TAKE(overlay, open_union(config));
   MergedOptions options{kPrivate, {}, progress};
-  if (stopped.settings.layers.empty()) options.hollow = kMounted;
+  if (!stopped.settings.base.empty()) options.hollow = kMounted;
   auto packed = pack_merged(*overlay, sink, options);
   const auto closed = overlay->close();
   if (!packed) return packed;
@@ -85,12 +97,12 @@ Outcome<archive::Packed> pack_rootfs(const Stopped& stopped, archive::Sink& sink
   return packed;
 }
 
-Outcome<archive::Packed> pack_into(const Stopped& stopped, const ExportPlan& plan,
-                                   archive::Sink& sink) {
+Outcome<archive::Packed> pack_into(const Store& store, const Stopped& stopped,
+                                   const ExportPlan& plan, archive::Sink& sink) {
   ProgressLine line("export of " + plan.world);
   const archive::Progress progress =
       [&line](std::uint64_t done, std::optional<std::uint64_t> total) { line.show(done, total); };
-  auto packed = plan.format == ExportFormat::kLayer ? pack_layer(stopped, sink, progress)
+  auto packed = plan.format == ExportFormat::kLayer ? pack_layer(store, stopped, sink, progress)
                                                     : pack_rootfs(stopped, sink, progress);
   if (!packed) return failure("world '" + plan.world + "': " + packed.error().text);
   return packed;
@@ -104,8 +116,9 @@ archive::ImageConfig plain_config() {
   return config;
 }
 
-/// References of images have no capital letters.
+/// References of images have no capital letters, and no @.
 std::string tag_of(std::string name) {
+  std::replace(name.begin(), name.end(), '@', '-');
   std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return name;
@@ -124,7 +137,7 @@ Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
   TAKE(layout, archive::LayoutWriter::open(dir.get(), output.name()));
   archive::Packed packed;
   TAKE(layer, layout.add_layer(writing, [&](archive::Sink& sink) -> Done {
-    TAKE(done, pack_into(stopped, plan, sink));
+    TAKE(done, pack_into(store, stopped, plan, sink));
     packed = done;
     return {};
   }));
@@ -142,6 +155,12 @@ Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
 }  // namespace
 
 Done export_world(const Store& store, const ExportPlan& plan) {
+  std::optional<Fd> held;
+  if (plan.world.find('@') != std::string::npos) {
+    // Its snapshot may be given up meanwhile, and its layers stay as long.
+    TAKE(kept, Layers(store).hold());
+    held = std::move(kept);
+  }
   TAKE(stopped, take_stopped(store, plan.world));
   TAKE(output, Output::open(plan.output));
   archive::SinkOptions writing;
@@ -153,7 +172,7 @@ Done export_world(const Store& store, const ExportPlan& plan) {
     packed = done;
   } else {
     TAKE(sink, archive::Sink::make(output.fd(), output.name(), writing));
-    TAKE(done, pack_into(stopped, plan, sink));
+    TAKE(done, pack_into(store, stopped, plan, sink));
     packed = done;
     if (const auto finished = sink.finish(); !finished)
       return tl::unexpected<Problem>(finished.error());
