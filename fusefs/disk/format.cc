@@ -181,7 +181,7 @@ std::optional<AllocRecord> parse_alloc(std::string_view text) {
 }
 
 std::optional<Redirect> parse_redirect(std::string_view text) {
-  if (text.empty() || text.size() > kMaxRedirect || text.find('\0') != std::string_view::npos) {
+  if (text.empty() || text.size() > kLongRedirect || text.find('\0') != std::string_view::npos) {
     return std::nullopt;
   }
   Redirect r;

@@ -85,9 +85,10 @@ inline constexpr std::size_t kMaxRanges = 128;
 [[nodiscard]] std::optional<AllocRecord> parse_alloc(std::string_view text);
 
 /// The kernel's redirect: a path from the layers' root ("/a/b"), or one name beside the directory
-/// itself ("b"). At most kMaxRedirect bytes; a value with empty, "." or ".." components, or a
+/// itself ("b"). At most kLongRedirect bytes; a value with empty, "." or ".." components, or a
 /// relative one with a slash, is corrupt: nullopt.
-inline constexpr std::size_t kMaxRedirect = 256;
+inline constexpr std::size_t kMaxRedirect = 256;    ///< the kernel's, and what is written
+inline constexpr std::size_t kLongRedirect = 2048;  ///< written where no kernel can read the layers
 struct Redirect {
   bool absolute = false;
   std::string path;  ///< without the leading slash

@@ -154,6 +154,12 @@ struct State {
   std::shared_mutex rename;
 };
 
+/// How long a redirect may be. The kernel could not merge sealed layers, so what lies above them
+/// need not keep to its limit.
+[[nodiscard]] inline std::size_t longest_redirect(const State& state) {
+  return state.layout.config.sealed == 0 ? kMaxRedirect : kLongRedirect;
+}
+
 /// The index of hard links of a layer of ours.
 [[nodiscard]] inline const Fd& index_of(const State& state, std::uint16_t layer) {
   return layer == kUpper ? state.work.index : state.layout.layers[layer].index;

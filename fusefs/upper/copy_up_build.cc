@@ -153,7 +153,7 @@ Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
       !inode->has(Inode::kDetached | Inode::kIndexed)) {
     s.below = std::make_unique<DataBelow>(data_below(state, inode, sx));
     // Each of several names would look beside itself.
-    const bool said = !s.index || s.below->merged.size() + 1 <= kMaxRedirect;
+    const bool said = !s.index || s.below->merged.size() + 1 <= longest_redirect(state);
     if (said) return s;
     s.below.reset();
   }

@@ -89,7 +89,8 @@ Status Rename::prepare() {
     }
     if (end.inode->is_dir()) CHECK_OK(check_seen(state_, end.inode));
     CHECK_OK(ensure_upper(state_, caller_, end.inode, kMetadataOnly));
-    return redirect_too_long(end.inode) ? ensure_upper(state_, caller_, end.inode) : Status{};
+    return redirect_too_long(state_, end.inode) ? ensure_upper(state_, caller_, end.inode)
+                                                : Status{};
   };
   CHECK_OK(bring(from_, true));
   if (noreplace_) {
@@ -134,7 +135,7 @@ Status Rename::check() {
 /// or where it is too long for the kernel, the last name of it, if that is beside. Only within one
 /// directory, since it must be true before the rename too. EXDEV: neither.
 Result<std::string> Rename::redirect_for(const std::string& path, Inode* parent) {
-  if (path.size() + 1 <= kMaxRedirect) return "/" + path;
+  if (path.size() + 1 <= longest_redirect(state_)) return "/" + path;
   const std::size_t slash = path.rfind('/');
   const bool beside = from_.dir == to_.dir && !parent->dir->layers.pure_upper() &&
                       slash != std::string::npos &&

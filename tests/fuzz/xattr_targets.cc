@@ -44,7 +44,7 @@ void ranges(std::string_view bytes) {
 void redirect(std::string_view bytes) {
   const auto read = parse_redirect(bytes);
   if (!read) return;
-  must(!read->path.empty() && read->path.size() <= kMaxRedirect);
+  must(!read->path.empty() && read->path.size() <= kLongRedirect);
   must(read->path.find('\0') == std::string::npos);
   must(read->absolute || read->path.find('/') == std::string::npos);
   must(("/" + read->path + "/").find("/../") == std::string::npos);

@@ -266,6 +266,7 @@ class Bed:
         for path in (*self.lowers, self.upper, self.work, self.mnt):
             os.mkdir(path)
         self.lower = self.lowers[0] if lowers else None
+        self.sealed = []  # layers that snapshots made, topmost first
         self.server = None
         self.options = []
         self.environment = {}  # of the server, beside our own
@@ -284,9 +285,13 @@ class Bed:
     # -- mounting
 
     def layer_options(self):
-        lowers = ":".join(path.replace(":", "\\:") for path in self.lowers)
-        return ",".join(option.replace(",", "\\,") for option in
-                        (f"lowerdir={lowers}", f"upperdir={self.upper}", f"workdir={self.work}"))
+        lowers = [os.path.join(layer, "tree") for layer in self.sealed] + self.lowers
+        options = ["lowerdir=" + ":".join(path.replace(":", "\\:") for path in lowers),
+                   f"upperdir={self.upper}", f"workdir={self.work}"]
+        if self.sealed:
+            options += [f"sealed={len(self.sealed)}",
+                        "charges=" + ":".join(os.path.join(layer, "charges") for layer in self.sealed)]
+        return ",".join(option.replace(",", "\\,") for option in options)
 
     def shim(self, source):
         """A library to preload, made of a C file that lies here."""
@@ -373,6 +378,15 @@ class Bed:
         self.umount()
         if FILE_SYSTEM != "native":
             self.mount(*(options or self.options))
+
+    def snapshot(self):
+        """What lies in the upper becomes a sealed layer; the mount goes on. For how long nobody was served, in
+        microseconds."""
+        layer = os.path.join(self.base, f"sealed{len(self.sealed)}")
+        os.mkdir(layer, 0o700)
+        paused = int(self.control(f"snapshot dir={layer}")[0]["paused_us"])
+        self.sealed.insert(0, layer)
+        return paused
 
     def kill(self):
         """kill -9 of the server, and the dead mount taken away."""

@@ -2,7 +2,7 @@
 """The mount beside a plain directory: two processes make the same random system calls on both; each must
 answer the same, and the trees must be the same. Calls by name and by descriptor, on open and unlinked files, through
 mappings, with locks; POSIX ACLs, and as root other users who try what these allow; listings while their directory
-changes; remounts in mid-sequence.
+changes; remounts in mid-sequence, and snapshots, which nobody notices.
 
 Holes are not compared: tmpfs fills one when a mapping is read.
 
@@ -100,7 +100,11 @@ class Hands:
     def symlink(self, target, path):
         os.symlink(target, self.at(path))
 
+    links_symlinks = True  # several names of one part at a snapshot
+
     def link(self, path, new):
+        if not self.links_symlinks and os.path.islink(self.at(path)):
+            raise OSError(errno.EPERM, "a symlink")
         os.link(self.at(path), self.at(new), follow_symlinks=False)
 
     def unlink(self, path):
@@ -524,7 +528,9 @@ def drop_clashes(lowers):
                         os.unlink(other)
 
 
-def model(m, seed, operations):
+def model(m, seed, operations, snapshots=0):
+    """`snapshots`: one after so many calls."""
+    Hands.links_symlinks = not snapshots
     print(f"# TROOT_MOUNT_SEED={seed}", flush=True)
     plain = os.path.join(m.base, "plain")
     os.mkdir(plain)
@@ -536,20 +542,40 @@ def model(m, seed, operations):
         driver.compare()
         for i in range(operations):
             driver.step()
+            if snapshots and i % snapshots == snapshots - 1:
+                m.snapshot()
             if i % 500 == 499:
                 driver.compare()
             if i % 2000 == 1999:
                 driver.remount()
         driver.remount()
+        if not PASSTHROUGH:
+            check_usage(m)
     finally:
         driver.end()
     check(driver.count == operations, "calls were left out")
+
+
+def check_usage(m):
+    """What is counted from the disk is what was charged."""
+    used = m.status()["used_bytes"], m.status()["used_inodes"]
+    equal(m.control("check objects")[1]["differences"], "0", "differences")
+    m.umount()
+    shutil.rmtree(os.path.join(m.work, "troot", "ledger"))
+    for layer in m.sealed:
+        os.unlink(os.path.join(layer, "charges"))
+    m.mount(*m.options)
+    equal((m.status()["used_bytes"], m.status()["used_inodes"]), used, "usage, counted again")
 
 
 for run_seed, run_operations in RUNS:
     case(f"{run_operations} random calls answer as on a plain directory", lowers=2, on=("trootfs",),
          lower=lambda bed, seed=run_seed: fill(bed, seed), seconds=120 + run_operations // 100)(
         lambda m, seed=run_seed, operations=run_operations: model(m, seed, operations))
+    if not PASSTHROUGH:
+        case(f"{run_operations} random calls answer as on a plain directory while snapshots are taken", lowers=2,
+             on=("trootfs",), lower=lambda bed, seed=run_seed: fill(bed, seed), seconds=120 + run_operations // 100)(
+            lambda m, seed=run_seed, operations=run_operations: model(m, seed, operations, 100))
 
 
 if __name__ == "__main__":
