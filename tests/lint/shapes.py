@@ -48,7 +48,7 @@ BOOLEAN_PARAMETERS = {
     "tools/quota/tools/options.h": "servers_of",
     "tools/troot/sandbox/beneath.h": "above",
     "tools/troot/sandbox/streams.h": "replace",
-    "tools/troot/world/store.h": "say_inodes",
+    "tools/troot/world/settings.h": "say_inodes",
 }
 
 # What opens a block that is no function.

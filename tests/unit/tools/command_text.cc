@@ -181,6 +181,23 @@ TEST_CASE("server options quote what separates, and differ by id mode") {
         common + ",inodes=derived");
 }
 
+TEST_CASE("sealed layers lie above the base, and charges are an option of their own") {
+  Settings settings;
+  settings.new_limit_bytes = false;
+  settings.layers = {std::string(64, '2'), std::string(64, '1')};
+  settings.sealed = 2;
+  settings.charged = {std::string(64, '2')};
+  const World world("w", "/s:/worlds/w");
+  const std::string options = server_options("/s:", world, settings, {IdMode::kRoot, {}, {}});
+  CHECK(options.find("lowerdir=/s\\:/layers/" + std::string(64, '2') + "/tree:/s\\:/layers/" +
+                     std::string(64, '1') + "/tree:/,upperdir=") == 0);
+  CHECK(options.find(",sealed=2") != std::string::npos);
+  CHECK(charges_option("/s:", settings) ==
+        "charges=/s\\:/layers/" + std::string(64, '2') + "/charges");
+  settings.charged.clear();
+  CHECK(charges_option("/s:", settings).empty());
+}
+
 TEST_CASE("trootfs reads from its options each path that it was given, whatever is in the name") {
   constexpr std::string_view kLetters = "\\,:\"= 'a\n";
   constexpr std::size_t kLength = 4;

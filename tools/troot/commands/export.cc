@@ -49,7 +49,9 @@ Outcome<int> run_export(const ExportWords& words) {
 void add_export(CLI::App& app, Invocation& typed) {
   auto* command = app.add_subcommand("export", "Write a stopped world as a tar");
   auto words = std::make_shared<ExportWords>();
-  command->add_option("NAME", words->name, "A world that is stopped")->required();
+  command
+      ->add_option("NAME", words->name, "A world that is stopped, or a snapshot: NAME@TAG, NAME@-1")
+      ->required();
   command
       ->add_option("-o,--output", words->output, "Where to: a file, or - for the standard output")
       ->type_name("FILE")
@@ -57,7 +59,8 @@ void add_export(CLI::App& app, Invocation& typed) {
   command
       ->add_option(
           "--format", words->format,
-          "rootfs: all that it shows; layer: what it changed, with the whiteouts of OCI; "
+          "rootfs: all that it shows; layer: what it changed (since its last snapshot, and of a "
+          "snapshot since the one before), with the whiteouts of OCI; "
           "oci: an image that podman load takes, of the layers that it was made of and one "
           "with what it changed")
       ->check(CLI::IsMember({"rootfs", "layer", "oci"}))

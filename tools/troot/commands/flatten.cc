@@ -139,6 +139,8 @@ Outcome<int> flatten_upper(const fusefs::Config& config, const FlattenWords& wor
 Outcome<int> flatten_world(const FlattenWords& words) {
   TAKE(store, Store::of_user());
   // Of root's worlds too: then troot export can say them as a layer.
+  if (words.name.find('@') != std::string::npos)
+    return usage("flatten: a snapshot is never changed; give the name of a world");
   TAKE(stopped, take_stopped(store, words.name));
   return flatten_upper(stopped.config, words);
 }

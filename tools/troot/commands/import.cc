@@ -23,11 +23,11 @@ Done check_unused(const Store& store, const Stopped& stopped) {
   if (stopped.world.is_temporary())
     return failure("world '" + stopped.world.name() +
                    "' goes with the troot run --rm that made it; import under another name");
-  bool used = false;
+  bool used = !stopped.settings.snapshots.empty();
   for (const std::string& id : stopped.settings.layers) {
     TAKE(layer, Layers(store).find(id));
     TAKE(record, layer.load());
-    used = used || record.charged;
+    used = used || record.is_sealed();
   }
   boost::system::error_code error;
   used = !boost::filesystem::is_empty(stopped.world.upper(), error) || used;
@@ -57,7 +57,7 @@ Outcome<int> import_into(const Store& store, const ImportWords& words) {
   TAKE(settings, settings_in_place(words, stopped));
   TAKE(imported, import_archive(store, words.world.from));
   settings.layers = std::move(imported.layers);
-  NEED(store.create(words.name, settings, Lifetime::kInPlace, imported.image_json));
+  NEED(store.create(words.name, settings, Lifetime::kInPlace, {"", imported.image_json}));
   return 0;
 }
 

@@ -24,7 +24,8 @@ std::string rendered(const std::vector<WorldView>& views, const std::string& cur
     rows.push_back({v.name, v.name == current ? "*" : "-", v.state,
                     format_size(static_cast<std::uint64_t>(v.used_bytes)),
                     format_limit(static_cast<std::uint64_t>(v.limit_bytes)),
-                    std::to_string(v.sessions), format_time(v.created_s)});
+                    std::to_string(v.sessions), std::to_string(v.snapshots.size()),
+                    format_time(v.created_s)});
   }
   return table({{"NAME"},
                 {"IN"},
@@ -32,6 +33,7 @@ std::string rendered(const std::vector<WorldView>& views, const std::string& cur
                 {"USED", Align::kRight},
                 {"LIMIT", Align::kRight},
                 {"SESSIONS", Align::kRight},
+                {"SNAPSHOTS", Align::kRight},
                 {"CREATED"}},
                rows);
 }

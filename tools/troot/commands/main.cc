@@ -1,10 +1,14 @@
 // The command line of troot: finds the command, runs it, turns what went wrong into
 // one line and an exit code: 2 for what was typed, 1 for what happened; 125 for both where the code
 // is otherwise the run command's own.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "tools/quota/tool.h"
 #include "tools/quota/verbs/verbs.h"
@@ -90,8 +94,15 @@ int report(const Problem& problem, bool session) {
   return problem.blame == Blame::kUsage ? 2 : 1;
 }
 
+/// What the union notes while a command uses it in this process goes where messages go: a tar may
+/// go to the standard output.
+void log_to_messages() {
+  spdlog::default_logger()->sinks() = {std::make_shared<spdlog::sinks::stderr_sink_mt>()};
+}
+
 int troot_main(int argc, char** argv) {
   fill_streams();
+  log_to_messages();
   learn_program();
   // Whoever started us may have had it ignored; then nobody's end could be waited for.
   std::signal(SIGCHLD, SIG_DFL);
@@ -103,9 +114,10 @@ int troot_main(int argc, char** argv) {
   app.add_option("--color", color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}));
   app.require_subcommand(1);
-  for (const auto add : {&add_create, &add_enter, &add_exec, &add_run, &add_list, &add_status,
-                         &add_stop, &add_rm, &add_quota, &add_refresh, &add_flatten, &add_export,
-                         &add_import, &add_store, &add_doctor, &add_version}) {
+  for (const auto add :
+       {&add_create, &add_enter, &add_exec, &add_run, &add_list, &add_status, &add_stop, &add_rm,
+        &add_quota, &add_snapshot, &add_rollback, &add_clone, &add_refresh, &add_flatten,
+        &add_export, &add_import, &add_store, &add_doctor, &add_version}) {
     add(app, typed);
   }
   Words words = cut(app, argc, argv);

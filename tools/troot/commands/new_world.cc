@@ -3,10 +3,14 @@
 
 #include <sys/stat.h>
 
+#include <optional>
+
 #include <boost/filesystem.hpp>
 
 #include "tools/troot/image/import.h"
 #include "tools/troot/text/size.h"
+#include "tools/troot/world/clone.h"
+#include "tools/troot/world/name.h"
 
 namespace troot::cli {
 
@@ -30,13 +34,17 @@ void add_new_world_options(CLI::App& command, NewWorld& words) {
       .add_option(
           "--from", words.from,
           "The directory it is a copy of; or what it consists of: a tar of a root file system "
-          "(- is the standard input), oci:DIR[:TAG], or an image that was saved")
-      ->type_name("DIR|TAR|IMAGE")
+          "(- is the standard input), oci:DIR[:TAG], or an image that was saved; or the world that "
+          "it is a clone of, or NAME@TAG. What is there as a file or directory is that, as it was "
+          "before there was a world of the name: troot clone takes the world")
+      ->type_name("DIR|TAR|IMAGE|WORLD")
       ->capture_default_str();
 }
 
-Outcome<Settings> limits_of(const NewWorld& words) {
-  Settings settings;
+namespace {
+
+/// What was said of limits and /tmp.
+Done add_words(const NewWorld& words, Settings& settings) {
   if (!words.limit.empty()) {
     TAKE(bytes, parse_size("limit", words.limit));
     settings.limit_bytes = bytes;
@@ -45,48 +53,69 @@ Outcome<Settings> limits_of(const NewWorld& words) {
     TAKE(inodes, parse_inodes("inodes", words.inodes));
     settings.say_inodes(inodes.count, inodes.derived);
   }
-  settings.share_tmp = words.share_tmp;
-  return settings;
+  if (words.share_tmp) settings.share_tmp = true;
+  return {};
 }
 
-namespace {
-
-Outcome<Settings> settings_of(const NewWorld& words) {
-  TAKE(settings, limits_of(words));
-  if (is_archive(words.from)) {
-    settings.base.clear();
-    return settings;
-  }
+Outcome<std::string> base_of(const NewWorld& words) {
   boost::system::error_code error;
   const auto base = boost::filesystem::canonical(words.from, error);
   if (error) return usage("--from " + words.from + ": " + error.message());
   if (!boost::filesystem::is_directory(base, error))
     return usage("--from " + words.from + ": neither a directory nor a file");
-  settings.base = base.string();
-  return settings;
+  return base.string();
+}
+
+/// Nothing lies at that path, and a world has that name.
+std::optional<WorldRef> world_of(const Store& store, const std::string& from) {
+  struct stat st {};
+  if (::stat(from.c_str(), &st) == 0) return std::nullopt;
+  const WorldRef ref = parse_ref(from);
+  if (!check_name(ref.name) || (ref.tag.empty() && !store.find(ref.name))) return std::nullopt;
+  return ref;
 }
 
 }  // namespace
 
 Outcome<std::optional<WorldImage>> Draft::image() const {
-  if (image_json.empty()) return std::optional<WorldImage>();
-  return parse_image(image_json);
+  if (carried.image_json.empty()) return std::optional<WorldImage>();
+  return parse_image(carried.image_json);
+}
+
+Outcome<Settings> limits_of(const NewWorld& words) {
+  Settings settings;
+  NEED(add_words(words, settings));
+  return settings;
 }
 
 Outcome<Draft> draft_world(const Store& store, const std::string& name, const NewWorld& words) {
-  TAKE(settings, settings_of(words));
+  TAKE(settings, limits_of(words));
+  Draft draft{name, std::move(settings), {}, {}};
+  const bool archive = is_archive(words.from);
+  const auto ref = archive ? std::nullopt : world_of(store, words.from);
+  if (!archive && !ref) {
+    TAKE(base, base_of(words));
+    draft.settings.base = base;
+  }
   NEED(store.check_free(name));
-  Draft draft{name, std::move(settings), "", {}};
-  if (!is_archive(words.from)) return draft;
+  if (ref) {
+    TAKE(source, clone_source(store, *ref));
+    NEED(add_words(words, source.settings));
+    draft.settings = std::move(source.settings);
+    draft.carried = std::move(source.carried);
+    draft.held = std::move(source.held);
+  }
+  if (!archive) return draft;
   TAKE(imported, import_archive(store, words.from));
+  draft.settings.base.clear();
   draft.settings.layers = std::move(imported.layers);
-  draft.image_json = std::move(imported.image_json);
+  draft.carried.image_json = std::move(imported.image_json);
   draft.held = std::move(imported.held);
   return draft;
 }
 
 Outcome<Created> create_world(const Store& store, const Draft& draft, Lifetime lifetime) {
-  return store.create(draft.name, draft.settings, lifetime, draft.image_json);
+  return store.create(draft.name, draft.settings, lifetime, draft.carried);
 }
 
 }  // namespace troot::cli

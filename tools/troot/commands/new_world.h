@@ -13,8 +13,8 @@ namespace troot::cli {
 struct Draft {
   std::string name;
   Settings settings;
-  std::string image_json;  ///< empty: it is made of no image
-  Fd held;                 ///< keeps the layers that nobody refers to yet
+  Carried carried;
+  Fd held;  ///< keeps the layers that nobody refers to yet
 
   /// What the image says, if it is made of one.
   [[nodiscard]] Outcome<std::optional<WorldImage>> image() const;

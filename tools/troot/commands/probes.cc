@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <pwd.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -293,6 +294,22 @@ std::optional<Finding> stale_layers(const std::string& path) {
       "troot store prune"};
 }
 
+/// What a killed troot has begun in a world that nobody uses now.
+void add_pending(const std::string& path, std::vector<Finding>& found) {
+  const Store store(path);
+  for (const World& world : store.worlds()) {
+    const Fd lock(::open((world.path() + "/lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!lock.valid() || ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0) continue;
+    const auto settings = world.load();
+    if (!settings || !settings->pending) continue;
+    found.push_back({"store snapshots", Verdict::kWarn,
+                     "world '" + world.name() + "': a " +
+                         (settings->pending->is_rollback() ? "rollback" : "snapshot") +
+                         " was begun and not ended; the next start does it",
+                     "troot exec " + world.name() + " -- true"});
+  }
+}
+
 std::vector<Finding> store_findings(const std::string& store) {
   const std::string place = existing(store);
   std::string directory = place + "/.troot-doctor.XXXXXX";
@@ -322,6 +339,7 @@ std::vector<Finding> store_findings(const std::string& store) {
                      format_size(free_bytes) + " free", ""});
   }
   if (auto layers = stale_layers(store)) found.push_back(std::move(*layers));
+  add_pending(store, found);
   boost::system::error_code ignored;
   fs::remove_all(directory, ignored);
   return found;

@@ -3,6 +3,7 @@
 
 #include "tools/troot/commands/command.h"
 #include "tools/troot/world/ending.h"
+#include "tools/troot/world/layers.h"
 #include "tools/troot/world/state.h"
 
 namespace troot::cli {
@@ -34,6 +35,8 @@ Outcome<int> rm(const RmWords& words) {
   for (const auto& name : words.names) {
     TAKE(world, store.find(name));
     NEED(remove(world, words.force));
+    // Layers of its snapshots that no clone has go with it.
+    sweep_layers(store);
   }
   return 0;
 }

@@ -37,16 +37,43 @@ std::string count_text(std::uint64_t count) { return std::to_string(count); }
 /// The directory, or the layers by what tells them apart.
 std::string base_text(const WorldView& v) {
   constexpr std::size_t kShown = 12;
+  constexpr std::size_t kMostShown = 6;
   std::string text = v.base;
-  for (const std::string& id : v.layers)
-    text += (text.empty() ? "layer " : ", ") + id.substr(0, kShown);
+  for (std::size_t at = 0; at < v.layers.size() && at < kMostShown; ++at)
+    text += (at == 0 ? (text.empty() ? "layer " : ", under layer ") : ", ") +
+            v.layers[at].substr(0, kShown);
+  if (v.layers.size() > kMostShown)
+    text += " and " + std::to_string(v.layers.size() - kMostShown) + " more";
   return text;
+}
+
+/// How many, and the last ones of them.
+std::string snapshots_text(const WorldView& v) {
+  constexpr std::size_t kMostShown = 5;
+  const std::size_t count = v.snapshots.size();
+  std::string text = std::to_string(count) + ": ";
+  std::size_t at = count > kMostShown ? count - kMostShown : 0;
+  if (at != 0) text += "... ";
+  for (; at < count; ++at) text += v.snapshots[at] + (at + 1 < count ? ", " : "");
+  return text;
+}
+
+/// What of the usage lies in layers, and whose they are.
+std::string layers_text(const WorldView& v) {
+  std::string text;
+  if (v.layers_bytes != 0 || v.layers_inodes != 0)
+    text = format_size(static_cast<std::uint64_t>(v.layers_bytes)) + " and " +
+           std::to_string(v.layers_inodes) + " inodes of it in snapshots and sealed layers";
+  if (v.shared_layers == 0) return text;
+  return text + (text.empty() ? "" : "; ") + std::to_string(v.shared_layers) +
+         (v.shared_layers == 1 ? " layer is" : " layers are") +
+         " shared: it is charged for its own changes only";
 }
 
 std::string rendered(const WorldView& v, const std::string& current) {
   std::string out;
   const auto line = [&out](const std::string& label, const std::string& value) {
-    out += label + std::string(10 - label.size(), ' ') + value + "\n";
+    out += label + std::string(11 - label.size(), ' ') + value + "\n";
   };
   line("name", tinted(Tone::kStrong, v.name) + (v.name == current ? " *" : ""));
   line("state", v.state);
@@ -54,6 +81,8 @@ std::string rendered(const WorldView& v, const std::string& current) {
   line("disk", amount(v.used_bytes, v.limit_bytes, &format_size));
   line("inodes",
        amount(v.used_inodes, v.limit_inodes, &count_text) + (v.inodes_derived ? "  derived" : ""));
+  if (const std::string text = layers_text(v); !text.empty()) line("charged", text);
+  if (!v.snapshots.empty()) line("snapshots", snapshots_text(v));
   line("peak", format_size(static_cast<std::uint64_t>(v.peak_bytes)));
   line("refused", std::to_string(v.failcnt));
   line("sessions", std::to_string(v.sessions));

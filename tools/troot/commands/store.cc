@@ -60,13 +60,14 @@ std::string rendered(const std::vector<Row>& rows) {
   std::uint64_t freeable = 0;
   for (const Row& row : rows) {
     if (row.worlds.empty()) freeable += size_of(row);
-    lines.push_back({row.layer.id().substr(0, kShown),
+    lines.push_back({row.layer.id().substr(0, kShown), row.record ? row.record->kind : "-",
                      row.record ? format_size(size_of(row)) : "damaged",
                      row.record ? std::to_string(row.record->inodes) : "-",
                      row.record ? format_time(row.record->created_s) : "-", names_of(row)});
   }
   if (lines.empty()) return "no layers\n";
   return table({{"LAYER"},
+                {"KIND"},
                 {"SIZE", Align::kRight},
                 {"INODES", Align::kRight},
                 {"CREATED"},
@@ -143,7 +144,8 @@ void add_verb(CLI::App& command, Invocation& typed, const char* name, const char
 }  // namespace
 
 void add_store(CLI::App& app, Invocation& typed) {
-  auto* command = app.add_subcommand("store", "Show and clear the layers that worlds share");
+  auto* command =
+      app.add_subcommand("store", "Show and clear the layers that worlds consist of and share");
   command->require_subcommand(1);
   add_verb(*command, typed, "df", "List the layers, whose they are, and what could be freed", &df);
   add_verb(*command, typed, "prune", "Remove the layers that no world refers to", &prune);

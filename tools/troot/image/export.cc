@@ -43,19 +43,32 @@ Outcome<std::unique_ptr<fusefs::Overlay>> open_union(const fusefs::Config& confi
   return std::move(*overlay);
 }
 
-Outcome<archive::Packed> pack_layer(const Stopped& stopped, archive::Sink& sink,
-                                    const archive::Progress& progress) {
+/// What was an upper, or is one, and the records of its symlinks.
+struct Changes {
+  std::string tree, links;
+};
+
+/// Of a stopped world its upper; of a snapshot what that made read-only.
+Outcome<Changes> changes_of(const Store& store, const Stopped& stopped) {
+  if (stopped.config.upper.empty()) {
+    const Layer top = Layers(store).at(stopped.settings.layers.front());
+    return Changes{top.tree(), top.path() + "/links"};
+  }
   // What a killed server left half is ended first, as the next start would.
   TAKE(overlay, open_union(stopped.config));
   if (const auto closed = overlay->close(); !closed)
     return failure_errno(stopped.config.upper, closed.error().value());
-  overlay.reset();
+  return Changes{stopped.config.upper, stopped.config.work + "/troot/links"};
+}
+
+Outcome<archive::Packed> pack_layer(const Store& store, const Stopped& stopped, archive::Sink& sink,
+                                    const archive::Progress& progress) {
+  TAKE(changes, changes_of(store, stopped));
   auto links = std::make_shared<fusefs::LinkStore>();
-  Fd records(::open((stopped.config.work + "/troot/links").c_str(),
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  Fd records(::open(changes.links.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (records.valid()) {
     if (const auto opened = links->open(std::move(records)); !opened)
-      return failure_errno(stopped.config.work + "/troot/links", opened.error().value());
+      return failure_errno(changes.links, opened.error().value());
   }
   archive::PackOptions options;
   options.kind = archive::TarKind::kLayer;
@@ -68,9 +81,8 @@ Outcome<archive::Packed> pack_layer(const Stopped& stopped, archive::Sink& sink,
     const auto record = links->get(fusefs::key_of(sx));
     return record && record->has_owner ? std::optional(record->owner) : std::nullopt;
   };
-  const Fd root(
-      ::open(stopped.config.upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-  if (!root.valid()) return failure_errno(stopped.config.upper);
+  const Fd root(::open(changes.tree.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!root.valid()) return failure_errno(changes.tree);
   return archive::pack(root.get(), sink, options);
 }
 
@@ -116,8 +128,9 @@ archive::ImageConfig plain_config() {
   return config;
 }
 
-/// References of images have no capital letters.
+/// References of images have no capital letters, and no @.
 std::string tag_of(std::string name) {
+  std::replace(name.begin(), name.end(), '@', '-');
   std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return name;
@@ -166,7 +179,8 @@ Done add_squashed(archive::LayoutWriter& layout, const Stopped& stopped, const E
 Done add_changes(archive::LayoutWriter& layout, const Stopped& stopped, const ExportPlan& plan,
                  const archive::SinkOptions& writing, ImageParts& parts) {
   ChangesOptions options;
-  options.changed = {stopped.config.upper};
+  // A snapshot has no upper any more.
+  if (!stopped.config.upper.empty()) options.changed = {stopped.config.upper};
   options.changed.insert(options.changed.end(), parts.own.begin(), parts.own.end());
   options.ownership = stopped.config.ownership;
   options.space = stopped.config.xattr_space;
@@ -252,6 +266,12 @@ Outcome<archive::Packed> pack_image(const Store& store, const Stopped& stopped,
 }  // namespace
 
 Done export_world(const Store& store, const ExportPlan& plan) {
+  std::optional<Fd> held;
+  if (plan.world.find('@') != std::string::npos) {
+    // Its snapshot may be given up meanwhile, and its layers stay as long.
+    TAKE(kept, Layers(store).hold());
+    held = std::move(kept);
+  }
   TAKE(stopped, take_stopped(store, plan.world));
   TAKE(output, Output::open(plan.output));
   archive::SinkOptions writing;
@@ -265,7 +285,7 @@ Done export_world(const Store& store, const ExportPlan& plan) {
     TAKE(sink, archive::Sink::make(output.fd(), output.name(), writing));
     TAKE(done, packed_with(plan, [&](const archive::Progress& progress) {
            return plan.format == ExportFormat::kLayer
-                      ? pack_layer(stopped, sink, progress)
+                      ? pack_layer(store, stopped, sink, progress)
                       : pack_tree(stopped, sink, MeantAs::kTree, progress);
          }));
     packed = done;

@@ -50,7 +50,7 @@ Outcome<BaseLayers> base_layers(const Store& store, const Settings& settings,
   BaseLayers base;
   for (const std::string& id : settings.layers) {
     TAKE(record, layers.at(id).load());
-    (record.charged ? base.own : base.ids).push_back(id);
+    (record.is_sealed() ? base.own : base.ids).push_back(id);
   }
   std::reverse(base.ids.begin(), base.ids.end());
   if (!image) return base;

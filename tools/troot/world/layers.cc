@@ -20,8 +20,9 @@ namespace {
 
 namespace fs = boost::filesystem;
 
-constexpr int kVersion = 1;
-constexpr std::string_view kIncoming = ".incoming-";
+constexpr int kLayerVersion = 1;
+/// Of sealed layers: who knows none says that it is too old.
+constexpr int kSealedLayerVersion = 2;
 constexpr std::string_view kAlgorithm = "sha256:";
 constexpr const char* kNative = "native";
 constexpr const char* kPresented = "presented";
@@ -32,7 +33,11 @@ bool is_digest(const std::string& text) {
   return text.starts_with(kAlgorithm) && is_layer_id(text.substr(kAlgorithm.size()));
 }
 
-tl::unexpected<Problem> damaged(const std::string& path, const std::string& id) {
+tl::unexpected<Problem> damaged_layer(const std::string& path, const std::string& id) {
+  if (::access((path + "/charges").c_str(), F_OK) == 0)
+    return failure(path +
+                   "/layer.json is damaged: the layer of a snapshot cannot be used (troot store df "
+                   "tells whose it is)");
   return failure(path +
                  "/layer.json is damaged: the layer cannot be used (troot store df tells "
                  "whose it is; create them again from the archive of sha256:" +
@@ -47,6 +52,7 @@ bool take_word(const std::string& word, const char* yes, const char* no, bool& i
 
 /// What the values of one that fits may be.
 bool is_sound(const LayerRecord& record, const std::string& id) {
+  if (record.is_sealed()) return !record.parent || is_layer_id(*record.parent);
   const bool kind = record.kind == "rootfs" || record.kind == "layer";
   return kind && is_digest(record.digest) && record.diff_id == std::string(kAlgorithm) + id &&
          (!record.parent || is_layer_id(*record.parent));
@@ -58,6 +64,12 @@ Done sync_tree(const std::string& path) {
   return {};
 }
 
+Done sync_names(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) return failure_errno("sync " + path);
+  return {};
+}
+
 Outcome<Fd> open_lock(const std::string& path) {
   Fd fd(::open((path + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return failure_errno(path + "/lock");
@@ -65,11 +77,6 @@ Outcome<Fd> open_lock(const std::string& path) {
 }
 
 }  // namespace
-
-bool is_layer_id(const std::string& text) {
-  constexpr std::size_t kDigits = 64;
-  return text.size() == kDigits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
 
 fusefs::Ownership ownership_here() {
   return fusefs::is_real_root() ? fusefs::Ownership::kNative : fusefs::Ownership::kPresented;
@@ -81,10 +88,10 @@ fusefs::XattrSpace xattr_space_here() {
 
 Outcome<LayerRecord> Layer::load() const {
   const auto from = Record::parse(read_text(path_ + "/layer.json"), Unsummed::kDamaged);
-  if (!from) return damaged(path_, id_);
+  if (!from) return damaged_layer(path_, id_);
   std::uint64_t version = 0;
-  if (!from->read("version", version) || version == 0) return damaged(path_, id_);
-  if (version > kVersion)
+  if (!from->read("version", version) || version == 0) return damaged_layer(path_, id_);
+  if (version > kSealedLayerVersion)
     return failure(path_ + "/layer.json is of version " + std::to_string(version) +
                    ": this troot is too old for it (install a newer one)");
   LayerRecord record;
@@ -103,13 +110,13 @@ Outcome<LayerRecord> Layer::load() const {
   if (!alone) record.parent = parent;
   if (native) record.ownership = fusefs::Ownership::kNative;
   if (trusted) record.space = fusefs::XattrSpace::kTrusted;
-  if (!good || !is_sound(record, id_)) return damaged(path_, id_);
+  if (!good || !is_sound(record, id_)) return damaged_layer(path_, id_);
   return record;
 }
 
 Done Layer::save(const LayerRecord& record) const {
   nlohmann::json keys{
-      {"version", kVersion},
+      {"version", record.is_sealed() ? kSealedLayerVersion : kLayerVersion},
       {"kind", record.kind},
       {"digest", record.digest},
       {"diff_id", record.diff_id},
@@ -129,6 +136,8 @@ Done Layer::save(const LayerRecord& record) const {
 }
 
 bool Layer::exists() const { return ::access((path_ + "/layer.json").c_str(), F_OK) == 0; }
+
+bool Layer::is_sealed() const { return ::access(charges().c_str(), F_OK) == 0; }
 
 Done Layer::check_own() const {
   NEED(cli::check_own(path_, Kind::kDirectory));
@@ -184,6 +193,23 @@ Outcome<Layer> Layers::begin() const {
   return made;
 }
 
+Outcome<Layer> Layers::begin_sealing() const {
+  std::string path = path_ + "/" + std::string(kSealing) + "XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr) return failure_errno(path);
+  return Layer("", path);
+}
+
+Outcome<Layer> Layers::publish_sealed(const Layer& made, const std::string& id,
+                                      const LayerRecord& record) const {
+  const Layer layer = at(id);
+  NEED(made.save(record));
+  // Not all of the tree: what was in it is as safe as it was.
+  NEED(sync_names(made.path()));
+  if (::rename(made.path().c_str(), layer.path().c_str()) != 0) return failure_errno(layer.path());
+  NEED(sync_names(path_));
+  return layer;
+}
+
 Outcome<Layer> Layers::publish(const Layer& made, const LayerRecord& record) const {
   const Layer layer = at(record.diff_id.substr(kAlgorithm.size()));
   NEED(made.save(record));
@@ -207,15 +233,12 @@ Done Layers::remove(const Layer& layer) const {
   return remove_directory(doomed);
 }
 
-void Layers::sweep() const {
-  if (const auto alone = take_alone()) remove_incoming();
-}
-
-void Layers::remove_incoming() const {
+void Layers::remove_left(std::string_view prefix, const std::set<std::string>& kept) const {
   boost::system::error_code error;
   for (fs::directory_iterator it(path_, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
     // Best effort: what cannot be removed now is tried again by the next command.
-    if (it->path().filename().string().starts_with(kIncoming))
+    if (name.starts_with(prefix) && kept.count(name) == 0)
       static_cast<void>(remove_directory(it->path().string()));
   }
 }
@@ -225,14 +248,36 @@ Outcome<std::map<std::string, std::vector<std::string>>> referring_worlds(const 
   for (const World& world : store.worlds()) {
     NEED(world.check_own());
     TAKE(settings, world.load());
-    for (const std::string& id : settings.layers) worlds[id].push_back(world.name());
+    for (const std::string& id : settings.listed()) worlds[id].push_back(world.name());
   }
   return worlds;
 }
 
+void sweep_layers(const Store& store) {
+  const Layers layers(store);
+  const auto alone = layers.take_alone();
+  if (!alone) return;
+  layers.remove_left(Layers::kIncoming, {});
+  std::set<std::string> listed, sealing;
+  for (const World& world : store.worlds()) {
+    const auto settings = world.check_own() ? world.load() : failure("");
+    if (!settings) return;
+    listed.merge(settings->listed());
+    if (settings->pending) sealing.insert(settings->pending->incoming);
+  }
+  layers.remove_left(kSealing, sealing);
+  for (const Layer& layer : layers.all()) {
+    // Best effort, as above.
+    if (listed.count(layer.id()) == 0 && layer.is_sealed()) static_cast<void>(layers.remove(layer));
+  }
+}
+
 Done check_layers(const Store& store, const World& world, const Settings& settings) {
   const Layers layers(store);
+  std::size_t sealed_left = settings.sealed;
   for (const std::string& id : settings.layers) {
+    const bool wants_sealed = sealed_left != 0;
+    if (wants_sealed) --sealed_left;
     const auto layer = layers.find(id);
     const auto record = layer ? layer->load() : tl::unexpected<Problem>(layer.error());
     if (!record) return failure("world '" + world.name() + "': " + record.error().text);
@@ -241,6 +286,16 @@ Done check_layers(const Store& store, const World& world, const Settings& settin
                      (record->ownership == fusefs::Ownership::kNative ? "real root"
                                                                       : "who was not real root") +
                      ", whose owners and marks this caller does not have");
+    if (record->is_sealed() != wants_sealed)
+      return failure("world '" + world.name() + "': its layer " + id +
+                     (wants_sealed ? " is none of a snapshot" : " is of a snapshot") +
+                     ", other than its world.json says");
+  }
+  for (const std::string& id : settings.charged) {
+    TAKE(layer, layers.find(id));
+    if (!layer.is_sealed())
+      return failure("world '" + world.name() + "': " + layer.charges() +
+                     " is gone, which says what the layer is charged");
   }
   return {};
 }

@@ -13,6 +13,9 @@ constexpr std::string_view kQuotaVerbs[] = {"set",   "show",    "report",    "li
                                             "watch", "limit",   "state",     "timer", "dump",
                                             "df",    "restore", "reset-peak"};
 
+/// Those that are no verbs of troot quota.
+constexpr std::string_view kSnapshotVerbs[] = {"rm", "squash"};
+
 // Not isalnum: its answer depends on the locale.
 bool is_plain(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -27,14 +30,16 @@ std::string printable(std::string_view text) {
   return out;
 }
 
+bool fits(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxName && is_plain(name.front()) &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) { return is_plain(c) || c == '_' || c == '.' || c == '-'; });
+}
+
 }  // namespace
 
 Done check_name(std::string_view name) {
-  const bool fits = !name.empty() && name.size() <= kMaxName && is_plain(name.front()) &&
-                    std::all_of(name.begin(), name.end(), [](char c) {
-                      return is_plain(c) || c == '_' || c == '.' || c == '-';
-                    });
-  if (fits) return {};
+  if (fits(name)) return {};
   return usage(
       "'" + printable(name) +
       "' cannot be a world's name (a letter or digit, then up to 63 letters, digits, _ . -)");
@@ -46,9 +51,26 @@ bool is_quota_verb(std::string_view word) {
 
 Done check_new_name(std::string_view name) {
   NEED(check_name(name));
-  if (!is_quota_verb(name)) return {};
-  return usage("'" + std::string(name) + "' cannot be a world's name, since troot quota " +
-               std::string(name) + " means something else");
+  const bool of_snapshot = std::find(std::begin(kSnapshotVerbs), std::end(kSnapshotVerbs), name) !=
+                           std::end(kSnapshotVerbs);
+  if (!is_quota_verb(name) && !of_snapshot) return {};
+  return usage("'" + std::string(name) + "' cannot be a world's name, since troot " +
+               (of_snapshot ? "snapshot " : "quota ") + std::string(name) +
+               " means something else");
+}
+
+Done check_tag(std::string_view tag) {
+  if (fits(tag)) return {};
+  return usage(
+      "'" + printable(tag) +
+      "' cannot be a snapshot's name (a letter or digit, then up to 63 letters, digits, _ . -)");
+}
+
+WorldRef parse_ref(const std::string& text) {
+  const std::size_t at = text.find('@');
+  if (at == std::string::npos) return {text, ""};
+  // Behind a lone @ nothing is named.
+  return {text.substr(0, at), at + 1 == text.size() ? "@" : text.substr(at + 1)};
 }
 
 }  // namespace troot::cli

@@ -72,6 +72,24 @@ bool Record::read(const char* key, std::vector<std::string>& into) const {
   return true;
 }
 
+std::optional<Record> Record::read_object(const char* key) const {
+  const auto it = from_.find(key);
+  if (it == from_.end() || !it->is_object()) return std::nullopt;
+  return Record(*it);
+}
+
+std::optional<std::vector<Record>> Record::read_objects(const char* key) const {
+  std::vector<Record> found;
+  const auto it = from_.find(key);
+  if (it == from_.end()) return found;
+  if (!it->is_array()) return std::nullopt;
+  for (const json& item : *it) {
+    if (!item.is_object()) return std::nullopt;
+    found.push_back(Record(item));
+  }
+  return found;
+}
+
 std::optional<std::string> sealed(json keys) {
   try {
     keys["sum"] = crc32_text(keys.dump());

@@ -30,6 +30,10 @@ class Record {
   [[nodiscard]] bool read(const char* key, std::uint64_t& into) const;
   [[nodiscard]] bool read(const char* key, std::int64_t& into) const;
   [[nodiscard]] bool read(const char* key, std::vector<std::string>& into) const;
+  /// The object there; nullopt: there is none, or another type.
+  [[nodiscard]] std::optional<Record> read_object(const char* key) const;
+  /// The objects of the list there, none where the key is missing; nullopt: another type.
+  [[nodiscard]] std::optional<std::vector<Record>> read_objects(const char* key) const;
   [[nodiscard]] bool has(const char* key) const { return from_.contains(key); }
   [[nodiscard]] bool is_null(const char* key) const { return has(key) && from_[key].is_null(); }
 

@@ -37,7 +37,10 @@ std::string quoted(const std::string& path) {
   return out;
 }
 
-[[noreturn]] void become_server(const std::string& program, const std::string& options, int log,
+/// Each a word of its own: a program may be given words of at most 128K.
+using OptionLists = std::vector<std::string>;
+
+[[noreturn]] void become_server(const std::string& program, const OptionLists& options, int log,
                                 int socket, int lock) {
   // A session of its own: the terminal's signals are for what runs in the world.
   ::setsid();
@@ -53,7 +56,12 @@ std::string quoted(const std::string& path) {
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::execl(program.c_str(), kProgram, "-f", "-o", options.c_str(), static_cast<char*>(nullptr));
+  std::vector<const char*> words{kProgram, "-f"};
+  for (const std::string& list : options) {
+    if (!list.empty()) words.insert(words.end(), {"-o", list.c_str()});
+  }
+  words.push_back(nullptr);
+  ::execv(program.c_str(), const_cast<char**>(words.data()));
   const std::string why = std::string(kError) + program + ": " + std::strerror(errno) + "\n";
   static_cast<void>(::send(socket, why.data(), why.size(), MSG_NOSIGNAL));
   ::_exit(127);
@@ -101,11 +109,12 @@ std::string server_options(const std::string& store_path, const World& world,
   std::string lowers;
   for (const std::string& id : settings.layers)
     lowers += (lowers.empty() ? "" : ":") + quoted(store_path + "/layers/" + id + "/tree");
-  if (settings.layers.empty()) lowers = quoted(settings.base);
+  if (!settings.base.empty()) lowers += (lowers.empty() ? "" : ":") + quoted(settings.base);
   std::string options = "lowerdir=" + lowers + ",upperdir=" + quoted(world.upper()) +
                         ",workdir=" + quoted(world.work()) +
                         ",control=" + quoted(world.run("control")) + ",hide=" + quoted(store_path) +
                         ",log=" + quoted(world.run("server.log")) + ",unreadable=empty";
+  if (settings.sealed != 0) options += ",sealed=" + std::to_string(settings.sealed);
   if (settings.new_limit_bytes) options += ",size=" + std::to_string(settings.limit_bytes);
   if (settings.new_limit_inodes)
     options += ",inodes=" + InodeLimit{settings.limit_inodes, settings.derive_inodes}.word();
@@ -124,6 +133,13 @@ std::string server_options(const std::string& store_path, const World& world,
   return options;
 }
 
+std::string charges_option(const std::string& store_path, const Settings& settings) {
+  std::string files;
+  for (const std::string& id : settings.charged)
+    files += (files.empty() ? "charges=" : ":") + quoted(store_path + "/layers/" + id + "/charges");
+  return files;
+}
+
 Outcome<Server> start_server(const Store& store, const World& world, const Settings& settings,
                              const IdPlan& ids, Fd lock) {
   const std::string program = find_server_program();
@@ -139,8 +155,9 @@ Outcome<Server> start_server(const Store& store, const World& world, const Setti
     return failure_errno("socketpair");
   Server server{Fd(ends[0]), {}};
   Fd theirs(ends[1]);
-  const std::string options = server_options(store.path(), world, settings, ids) +
-                              ",fuse_socket=" + std::to_string(theirs.get());
+  const OptionLists options{server_options(store.path(), world, settings, ids) +
+                                ",fuse_socket=" + std::to_string(theirs.get()),
+                            charges_option(store.path(), settings)};
   const pid_t child = ::fork();
   if (child < 0) return failure_errno("fork");
   if (child == 0) become_server(program, options, log.get(), theirs.get(), lock.get());

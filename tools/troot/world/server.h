@@ -27,7 +27,10 @@ struct Server {
 /// Where the program is: beside this one, in ../libexec/troot, or in PATH.
 [[nodiscard]] std::string find_server_program();
 
-/// The mount options of the world, without those that name descriptors. Pure.
+/// What the world is charged for that its upper does not hold, as an option; empty: nothing. Pure.
+[[nodiscard]] std::string charges_option(const std::string& store_path, const Settings& settings);
+
+/// The mount options of the world, without those that name descriptors and without charges. Pure.
 [[nodiscard]] std::string server_options(const std::string& store_path, const World& world,
                                          const Settings& settings, const IdPlan& ids);
 

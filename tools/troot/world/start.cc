@@ -22,6 +22,7 @@
 #include "tools/troot/world/ending.h"
 #include "tools/troot/world/init.h"
 #include "tools/troot/world/layers.h"
+#include "tools/troot/world/pending.h"
 #include "tools/troot/world/server.h"
 #include "tools/troot/world/state.h"
 
@@ -141,9 +142,10 @@ bool tell_notes(const World& world, const std::string& word) {
 }
 
 Outcome<Session> start(const Store& store, const World& world) {
-  TAKE(settings, world.load());
-  NEED(check_layers(store, world, settings));
   TAKE(server_lock, take_server_lock(world, kServerEnd_s));
+  TAKE(settings, world.load());
+  NEED(settle_stopped_world(store, world, settings));
+  NEED(check_layers(store, world, settings));
   TAKE(prepared, prepare_best(store, world, settings));
   auto server = start_server(store, world, settings, prepared.ids, std::move(server_lock));
   if (!server) {
@@ -183,6 +185,14 @@ tl::unexpected<Problem> not_joined(const World& world, int error) {
 }
 
 }  // namespace
+
+Outcome<std::optional<Session>> join_session(const World& world) {
+  Fd init = connect_own_socket(world.run("init.sock"), SOCK_SEQPACKET);
+  if (!init.valid() && (errno == EPERM || errno == EAGAIN)) return not_joined(world, errno);
+  auto joined = ask_session(std::move(init));
+  if (joined) NEED(check_namespaces(joined->namespaces));
+  return joined;
+}
 
 Outcome<Session> open_session(const Store& store, const World& world) {
   // The lock keeps a second starter out; those who join go through it quickly.

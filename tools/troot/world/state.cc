@@ -14,16 +14,19 @@
 #include <memory>
 #include <sstream>
 
+#include <boost/filesystem/path.hpp>
 #include <nlohmann/json.hpp>
 
 #include "fusefs/control/server.h"
 #include "quota/unit.h"
 #include "tools/troot/sandbox/wire.h"
+#include "tools/troot/world/layers.h"
 
 namespace troot::cli {
 namespace {
 
 using nlohmann::json;
+namespace fs = boost::filesystem;
 
 constexpr int kAnswer_ms = 2000;
 constexpr int kAnswerStep_ms = 250;
@@ -84,6 +87,10 @@ const char* word_of(Presence::State state) {
   return "";
 }
 
+Layers layers_of(const World& world) {
+  return Layers(Store(fs::path(world.path()).parent_path().parent_path().string()));
+}
+
 /// The one of our processes that was started with the world's control socket: for when it takes no
 /// connection any more that would tell.
 pid_t server_by_words(const World& world) {
@@ -101,12 +108,35 @@ pid_t server_by_words(const World& world) {
   return 0;
 }
 
+/// What the sealed layers are that a world lists; one that cannot be read counts for nothing.
+void add_layers(WorldView& view, const World& world, const Settings& settings) {
+  for (const Snapshot& one : settings.snapshots) view.snapshots.push_back(one.tag);
+  const Layers layers = layers_of(world);
+  for (const std::string& id : settings.charged) {
+    const auto record = layers.at(id).load();
+    if (!record) continue;
+    view.layers_bytes += static_cast<std::int64_t>(record->size_bytes);
+    view.layers_inodes += static_cast<std::int64_t>(record->inodes);
+  }
+  const auto& charged = settings.charged;
+  view.shared_layers = static_cast<std::size_t>(
+      std::count_if(settings.layers.begin(),
+                    settings.layers.begin() + static_cast<std::ptrdiff_t>(settings.sealed),
+                    [&charged](const std::string& id) {
+                      return std::find(charged.begin(), charged.end(), id) == charged.end();
+                    }));
+}
+
 WorldView from_json(const json& j) {
   WorldView v;
   v.name = j.value("name", "");
   v.state = j.value("state", "");
   v.base = j.value("base", "");
   v.layers = j.value("layers", v.layers);
+  v.snapshots = j.value("snapshots", v.snapshots);
+  v.layers_bytes = j.value("layers_bytes", v.layers_bytes);
+  v.layers_inodes = j.value("layers_inodes", v.layers_inodes);
+  v.shared_layers = j.value("shared_layers", v.shared_layers);
   v.created_s = j.value("created", v.created_s);
   v.used_bytes = j.value("used_bytes", v.used_bytes);
   v.limit_bytes = j.value("limit_bytes", v.limit_bytes);
@@ -219,6 +249,7 @@ WorldView view(const World& world) {
   }
   v.base = settings->base;
   v.layers = settings->layers;
+  add_layers(v, world, *settings);
   v.created_s = settings->created_s;
   v.limit_bytes = static_cast<std::int64_t>(settings->limit_bytes);
   v.limit_inodes = static_cast<std::int64_t>(settings->limit_inodes);
@@ -281,6 +312,10 @@ json to_json(const WorldView& v, const std::string& current) {
           {"state", v.state},
           {"base", v.base},
           {"layers", v.layers},
+          {"snapshots", v.snapshots},
+          {"layers_bytes", v.layers_bytes},
+          {"layers_inodes", v.layers_inodes},
+          {"shared_layers", v.shared_layers},
           {"created", v.created_s},
           {"used_bytes", v.used_bytes},
           {"limit_bytes", v.limit_bytes},
@@ -292,6 +327,33 @@ json to_json(const WorldView& v, const std::string& current) {
           {"sessions", v.sessions},
           {"server_pid", v.server_pid},
           {"server_memory_bytes", v.server_memory_bytes}};
+}
+
+void forget_usage(const World& world, const Settings& settings) {
+  const std::string path = world.path() + "/run" + kLastFile;
+  json j = json::parse(read_text(path), nullptr, false);
+  if (!j.is_object()) return;
+  WorldView left;
+  add_layers(left, world, settings);
+  j["used_bytes"] = left.layers_bytes;
+  j["used_inodes"] = left.layers_inodes;
+  static_cast<void>(replace_text(path, j.dump() + "\n", Keep::kWhileRunning));
+}
+
+void forget_charges(const World& world, const Settings& before, const Settings& settings) {
+  const std::string path = world.path() + "/run" + kLastFile;
+  json j = json::parse(read_text(path), nullptr, false);
+  if (!j.is_object()) return;
+  WorldView more, less;
+  add_layers(more, world, before);
+  add_layers(less, world, settings);
+  const auto lower = [&j](const char* key, std::int64_t by) {
+    if (j.contains(key) && j[key].is_number_integer())
+      j[key] = std::max<std::int64_t>(0, j[key].get<std::int64_t>() - by);
+  };
+  lower("used_bytes", more.layers_bytes - less.layers_bytes);
+  lower("used_inodes", more.layers_inodes - less.layers_inodes);
+  static_cast<void>(replace_text(path, j.dump() + "\n", Keep::kWhileRunning));
 }
 
 void remember_usage(const std::string& run_directory) {

@@ -51,8 +51,12 @@ struct WorldView {
   /// running, stopped, damaged; hung: its server or init is a process that was stopped; busy: they
   /// do not answer; foreign: it is not the caller's own.
   std::string state;
-  std::string base;                 ///< empty: it consists of layers
-  std::vector<std::string> layers;  ///< their ids, topmost first
+  std::string base;  ///< the directory that lies lowest; empty: layers of an image do
+  std::vector<std::string> layers;     ///< ids of what lies above it, topmost first
+  std::vector<std::string> snapshots;  ///< their tags, oldest first
+  std::int64_t layers_bytes = 0;       ///< of used_bytes: what its sealed layers are charged
+  std::int64_t layers_inodes = 0;
+  std::size_t shared_layers = 0;  ///< sealed layers that it has from others, free of charge
   std::int64_t created_s = 0;
   std::int64_t used_bytes = 0;
   std::int64_t limit_bytes = 0;  ///< 0: none
@@ -76,6 +80,12 @@ struct WorldView {
 [[nodiscard]] Outcome<std::vector<WorldView>> view_all();
 
 [[nodiscard]] nlohmann::json to_json(const WorldView& view, const std::string& current);
+
+/// What a world that is stopped uses where nothing lies in its upper: what it is charged for its
+/// layers. Best effort; the next server counts.
+void forget_usage(const World& world, const Settings& settings);
+/// The same where its upper stays and it was charged for more before.
+void forget_charges(const World& world, const Settings& before, const Settings& settings);
 
 /// Writes down what the server says now, for when it no longer runs. `run_directory` is
 /// worlds/NAME/run.

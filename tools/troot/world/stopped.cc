@@ -3,28 +3,35 @@
 
 #include "fusefs/launch/options.h"
 #include "fusefs/launch/preflight.h"
-#include "tools/troot/world/layers.h"
-#include "tools/troot/world/server.h"
+#include "tools/troot/world/clone.h"
+#include "tools/troot/world/held.h"
+#include "tools/troot/world/name.h"
 #include "tools/troot/world/state.h"
 
 namespace troot::cli {
 namespace {
 
-constexpr int kServerEnd_s = 60;
+Outcome<Stopped> at_snapshot(const Store& store, const WorldRef& ref) {
+  TAKE(world, store.find(ref.name));
+  TAKE(settings, settings_at(store, ref));
+  TAKE(config, config_of_world(store, world, settings));
+  config.upper.clear();
+  config.work.clear();
+  return Stopped{world, settings, config, {}, {}};
+}
 
 }  // namespace
 
-Outcome<Stopped> take_stopped(const Store& store, const std::string& name) {
+Outcome<Stopped> take_stopped(const Store& store, const std::string& ref) {
+  const auto [name, tag] = parse_ref(ref);
+  if (!tag.empty()) return at_snapshot(store, {name, tag});
   TAKE(world, store.find(name));
   TAKE(lock, world.lock());
   if (is_running(world))
     return failure("world '" + name + "' is running (troot stop " + name + ")");
-  // One that has just ended may still be writing.
-  TAKE(server_lock, take_server_lock(world, kServerEnd_s));
-  TAKE(settings, world.load());
-  NEED(check_layers(store, world, settings));
-  TAKE(config, config_of({server_options(store.path(), world, settings, id_plans().front())}));
-  return Stopped{world, settings, config, std::move(lock), std::move(server_lock)};
+  TAKE(held, hold_stopped(store, world, std::move(lock)));
+  TAKE(config, config_of_world(store, world, held.settings));
+  return Stopped{world, held.settings, config, std::move(held.lock), std::move(held.server_lock)};
 }
 
 Outcome<fusefs::Config> config_of(const std::vector<std::string>& lists) {

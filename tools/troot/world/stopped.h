@@ -18,8 +18,9 @@ struct Stopped {
   Fd lock, server_lock;   ///< nobody starts it meanwhile
 };
 
-/// A world that runs is refused, with what ends it.
-[[nodiscard]] Outcome<Stopped> take_stopped(const Store& store, const std::string& name);
+/// A world that runs is refused, with what ends it. `ref`: NAME, or NAME@TAG, which is the world as
+/// it was then, without an upper; no lock is taken of it, since nothing changes it.
+[[nodiscard]] Outcome<Stopped> take_stopped(const Store& store, const std::string& ref);
 
 /// The options of trootfs, checked as trootfs checks them.
 [[nodiscard]] Outcome<fusefs::Config> config_of(const std::vector<std::string>& lists);

@@ -21,8 +21,8 @@
 #include "tools/troot/sandbox/ownership.h"
 #include "tools/troot/world/layers.h"
 #include "tools/troot/world/name.h"
-#include "tools/troot/world/record.h"
 #include "tools/troot/world/removal.h"
+#include "tools/troot/world/sealing.h"
 #include "tools/troot/world/state.h"
 
 namespace troot::cli {
@@ -31,9 +31,6 @@ namespace {
 namespace fs = boost::filesystem;
 
 constexpr const char* kTemporary = "/temporary";
-/// Version 1 had no checksum. Worlds that consist of layers have a version of their own.
-constexpr int kVersion = 2;
-constexpr int kLayersVersion = 3;
 
 Outcome<std::string> home() {
   if (const char* value = std::getenv("HOME"); value != nullptr && *value == '/')
@@ -84,6 +81,23 @@ Done make_upper(const std::string& upper, const std::string& base, Lies lies) {
   return {};
 }
 
+Done make_upper_of(const Store& store, const std::string& upper, const Settings& settings) {
+  if (settings.layers.empty()) return make_upper(upper, settings.base, Lies::kBelow);
+  if (settings.sealed == 0)
+    return make_upper(upper, tree_of_root(store, settings.layers), Lies::kInLayers);
+  if (::mkdir(upper.c_str(), 0700) != 0) return failure_errno(upper);
+  return dress_upper(Layers(store).at(settings.layers.front()).tree(), upper, "");
+}
+
+/// Where the ledger of the first start finds them.
+Done keep_limits(const World& made, const std::string& limits) {
+  const std::string troot = made.work() + "/troot";
+  for (const std::string& directory : {troot, troot + "/ledger"}) {
+    if (::mkdir(directory.c_str(), 0700) != 0) return failure_errno(directory);
+  }
+  return replace_text(troot + "/ledger/limits.txt", limits, Keep::kOverPowerCut);
+}
+
 tl::unexpected<Problem> unknown(const std::string& name) {
   return failure("no world named '" + name + "' (troot list shows them)");
 }
@@ -116,7 +130,9 @@ Done replace_text(const std::string& path, const std::string& text, Keep keep) {
   if (!fd.valid()) return failure_errno("write " + beside);
   if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       (keep == Keep::kOverPowerCut && ::fdatasync(fd.get()) != 0)) {
-    return failure_errno("write " + beside);
+    const int error = errno;
+    ::unlink(beside.c_str());
+    return failure_errno("write " + beside, error);
   }
   fd.reset();
   if (::rename(beside.c_str(), path.c_str()) != 0) return failure_errno("rename " + beside);
@@ -124,52 +140,14 @@ Done replace_text(const std::string& path, const std::string& text, Keep keep) {
 }
 
 Outcome<Settings> World::load() const {
-  const auto from = Record::parse(read_text(path_ + "/world.json"), Unsummed::kVersion1);
-  if (!from) return exists() ? damaged(path_, name_) : unknown(name_);
-  const std::string removes = "troot rm --force " + name_ + " removes the world)";
-  std::uint64_t version = kVersion;
-  Settings settings;
-  const bool good = from->read("version", version) && from->read("layers", settings.layers) &&
-                    (!settings.layers.empty() || from->read("base", settings.base)) &&
-                    from->read("created", settings.created_s) &&
-                    from->read("limit_bytes", settings.limit_bytes) &&
-                    from->read("limit_inodes", settings.limit_inodes) &&
-                    from->read("new_limit_bytes", settings.new_limit_bytes) &&
-                    from->read("new_limit_inodes", settings.new_limit_inodes) &&
-                    from->read("derive_inodes", settings.derive_inodes) &&
-                    from->read("share_tmp", settings.share_tmp) &&
-                    from->read("provisioned", settings.provisioned);
-  if (version > kLayersVersion)
-    return failure(path_ + "/world.json is of version " + std::to_string(version) +
-                   ": this troot is too old for it (install a newer one; " + removes);
-  if (!good)
-    return failure(path_ + "/world.json has a value of another type than it should (" + removes);
-  if (!std::all_of(settings.layers.begin(), settings.layers.end(), &is_layer_id))
-    return failure(path_ + "/world.json names a layer that is none (" + removes);
-  if (!settings.layers.empty()) settings.base.clear();
-  return settings;
+  auto settings = parse_settings(read_text(path_ + "/world.json"), path_ + "/world.json",
+                                 "troot rm --force " + name_ + " removes the world)");
+  if (settings) return std::move(*settings);
+  return exists() ? damaged(path_, name_) : unknown(name_);
 }
 
 Done World::save(const Settings& settings) const {
-  nlohmann::json keys{{"version", kVersion},
-                      {"name", name_},
-                      {"base", settings.base},
-                      {"created", settings.created_s},
-                      {"limit_bytes", settings.limit_bytes},
-                      {"limit_inodes", settings.limit_inodes},
-                      {"new_limit_bytes", settings.new_limit_bytes},
-                      {"new_limit_inodes", settings.new_limit_inodes},
-                      {"derive_inodes", settings.derive_inodes},
-                      {"share_tmp", settings.share_tmp},
-                      {"provisioned", settings.provisioned}};
-  if (!settings.layers.empty()) {
-    keys["version"] = kLayersVersion;
-    keys["layers"] = settings.layers;
-    // Who knows no layers looks at no version either, and would take the host's / for a missing
-    // base: it must not read this.
-    keys["base"] = nullptr;
-  }
-  const auto text = sealed(std::move(keys));
+  const auto text = render_settings(settings, name_);
   // JSON is UTF-8, and a path may be anything.
   if (!text)
     return failure(settings.base +
@@ -268,7 +246,7 @@ std::vector<World> Store::worlds() const {
 }
 
 Outcome<Created> Store::create(const std::string& name, const Settings& settings, Lifetime lifetime,
-                               const std::string& image_json) const {
+                               const Carried& carried) const {
   NEED(check_new_name(name));
   // Each is what of_user() looked at, or was made since then, by whoever: path_ has no symlinks.
   for (const std::string& place : {path_, path_ + "/worlds"}) {
@@ -281,9 +259,9 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   for (const auto& directory : {made.path(), made.work(), made.path() + "/run", made.run("root")}) {
     if (::mkdir(directory.c_str(), 0700) != 0) return failure_errno(directory);
   }
-  NEED(settings.layers.empty()
-           ? make_upper(made.upper(), settings.base, Lies::kBelow)
-           : make_upper(made.upper(), tree_of_root(*this, settings.layers), Lies::kInLayers));
+  NEED(make_upper_of(*this, made.upper(), settings));
+  if (!carried.limits.empty() && lifetime == Lifetime::kKept)
+    NEED(keep_limits(made, carried.limits));
   const Fd lock(::open((made.path() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) return failure_errno(made.path() + "/lock");
   Fd alive;
@@ -296,8 +274,8 @@ Outcome<Created> Store::create(const std::string& name, const Settings& settings
   Settings complete = settings;
   complete.created_s = std::time(nullptr);
   NEED(made.save(complete));
-  if (!image_json.empty())
-    NEED(replace_text(made.path() + "/image.json", image_json,
+  if (!carried.image_json.empty())
+    NEED(replace_text(made.path() + "/image.json", carried.image_json,
                       made.is_temporary() ? Keep::kWhileRunning : Keep::kOverPowerCut));
   if (lifetime == Lifetime::kInPlace) {
     if (::renameat2(AT_FDCWD, made.path().c_str(), AT_FDCWD, world.path().c_str(),
@@ -328,7 +306,7 @@ Done Store::check_free(const std::string& name) const {
 }
 
 void Store::sweep() const {
-  Layers(*this).sweep();
+  sweep_layers(*this);
   for (const World& world : worlds()) {
     if (!world.check_own()) continue;
     const Fd fd(::open((world.path() + kTemporary).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));

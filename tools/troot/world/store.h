@@ -20,31 +20,9 @@
 
 #include "quota/base/fd.h"
 #include "tools/troot/text/outcome.h"
+#include "tools/troot/world/settings.h"
 
 namespace troot::cli {
-
-/// world.json.
-struct Settings {
-  std::string base = "/";  ///< absolute; empty where there are layers
-  /// Ids of what the world consists of in place of a base, topmost first (world/layers.h).
-  std::vector<std::string> layers;
-  std::int64_t created_s = 0;      ///< seconds since the epoch
-  std::uint64_t limit_bytes = 0;   ///< 0: none
-  std::uint64_t limit_inodes = 0;  ///< 0: none
-  /// A limit was set while the world did not run, so the next server is told it. It remembers it
-  /// itself from then on, with what was changed since through its control socket.
-  bool new_limit_bytes = true;
-  bool new_limit_inodes = false;  ///< until something is said of inodes, a limit is derived
-  bool derive_inodes = false;     ///< what was said is "derived"; limit_inodes is 0
-  bool share_tmp = false;
-  /// The next server is told this of inodes.
-  void say_inodes(std::uint64_t count, bool derived) {
-    limit_inodes = count;
-    derive_inodes = derived;
-    new_limit_inodes = true;
-  }
-  std::string provisioned;  ///< the id mode it was furnished for; empty: not yet
-};
 
 /// One world's place in the store. A value: paths and the name, nothing open.
 class World {
@@ -86,6 +64,12 @@ struct Created {
              ///< the world
 };
 
+/// What a world brings along from what it is made of.
+struct Carried {
+  std::string limits;      ///< of projects: a limits.txt without a name of an upper
+  std::string image_json;  ///< the text of that file; empty: it is made of no image
+};
+
 class Store {
  public:
   /// $XDG_DATA_HOME/troot, ~/.local/share/troot, or /var/lib/troot for root. An error where it is
@@ -102,11 +86,10 @@ class Store {
   [[nodiscard]] std::vector<World> worlds() const;
   /// The name can be a new world's, as it looks now.
   [[nodiscard]] Done check_free(const std::string& name) const;
-  /// Makes a new one. `settings.base` must be an existing directory, or the caller holds the
-  /// layers. `image_json`: the text of that file; empty: the world has none.
+  /// Makes a new one. `settings.base` must be an existing directory, and the caller holds the
+  /// layers if there are any.
   [[nodiscard]] Outcome<Created> create(const std::string& name, const Settings& settings,
-                                        Lifetime lifetime,
-                                        const std::string& image_json = "") const;
+                                        Lifetime lifetime, const Carried& carried = {}) const;
   /// Removes what runs with --rm left behind that were killed before they could, and what was
   /// unpacked half.
   void sweep() const;
