@@ -103,6 +103,7 @@ Outcome<CloneSource> clone_source(const Store& store, const WorldRef& ref) {
   CloneSource source{std::move(settings), limits_of(world), std::move(kept)};
   take_limits(world, source.settings);
   source.settings.pending.reset();
+  NEED(check_layers(store, world, source.settings));
   source.settings.charged.clear();
   source.settings.snapshots.clear();
   return source;
