@@ -355,6 +355,14 @@ def bad(u):
     u.refused(125, "exec", "w", "true", says=[good["layers"][0]])
     os.rename(u.home + "/charges", place + "/charges")
     u.shell("w", "true")
+    u.troot("snapshot", "w")
+    u.shell("w", "echo kept > /srv/f")
+    os.rename(place, u.home + "/layer")
+    for words in (("rollback", "w"), ("rollback", "w", "s1"), ("clone", "w@s1", "x"), ("create", "x", "--from", "w@s1"), ("export", "w@s1"),
+                  ("snapshot", "w")):
+        u.refused(1, *words, says=[good["layers"][0]])
+    os.rename(u.home + "/layer", place)
+    equal((u.shell("w", "cat /srv/f"), u.troot("list", "-q")), ("kept\n", "w\n"), "after what could not be done")
     rewrite(u, "w", {**good, "sealed": 0})
     u.refused(125, "exec", "w", "true", says=["world.json"])
 

@@ -105,6 +105,7 @@ Outcome<CloneSource> clone_source(const Store& store, const WorldRef& ref) {
                      std::move(kept)};
   take_limits(world, source.settings);
   source.settings.pending.reset();
+  NEED(check_layers(store, world, source.settings));
   source.settings.charged.clear();
   source.settings.snapshots.clear();
   return source;

@@ -62,6 +62,16 @@ Done change_uppers(const World& world, const std::string& tree, const std::strin
   return {};
 }
 
+/// The snapshot that is meant, all of whose layers are there: before anything is given up for it.
+Outcome<Snapshot> usable_snapshot(const Store& store, const World& world, Settings settings,
+                                  const std::string& ref) {
+  TAKE(snapshot, find_snapshot(settings, world.name(), ref));
+  settings.sealed = settings.sealed_in(snapshot.layers);
+  settings.layers = snapshot.layers;
+  NEED(check_layers(store, world, settings));
+  return snapshot;
+}
+
 }  // namespace
 
 std::string in_use_text(const World& world) {
@@ -94,14 +104,14 @@ Outcome<std::string> roll_back(const Store& store, const World& world, const std
   TAKE(lock, world.lock());
   // Before anything is ended for it.
   TAKE(before, world.load());
-  if (const auto meant = find_snapshot(before, world.name(), ref); !meant && !before.pending)
+  if (const auto meant = usable_snapshot(store, world, before, ref); !meant && !before.pending)
     return tl::unexpected<Problem>(meant.error());
   if (sessions == Sessions::kRefuse && is_running(world))
     return failure(in_use_text(world) + ", which a rollback ends (troot stop " + world.name() +
                    ", or troot rollback --force " + world.name() + ")");
   NEED(stop_world(world));
   TAKE(held, hold_stopped(store, world, std::move(lock)));
-  TAKE(snapshot, find_snapshot(held.settings, world.name(), ref));
+  TAKE(snapshot, usable_snapshot(store, world, held.settings, ref));
   Pending pending;
   pending.tag = snapshot.tag;
   held.settings.pending = pending;
