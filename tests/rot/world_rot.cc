@@ -14,11 +14,9 @@ namespace {
 
 using tests::Damage, tests::Files;
 
+/// By all that is kept of them.
 bool same(const Settings& a, const Settings& b) {
-  return a.base == b.base && a.created_s == b.created_s && a.limit_bytes == b.limit_bytes &&
-         a.limit_inodes == b.limit_inodes && a.new_limit_bytes == b.new_limit_bytes &&
-         a.new_limit_inodes == b.new_limit_inodes && a.share_tmp == b.share_tmp &&
-         a.provisioned == b.provisioned && a.layers == b.layers;
+  return render_settings(a, "w") == render_settings(b, "w");
 }
 
 Settings some() {
@@ -36,6 +34,16 @@ Settings layered() {
   Settings settings = some();
   settings.base = "";
   settings.layers = {std::string(64, 'a'), std::string(63, '0') + "b"};
+  return settings;
+}
+
+Settings with_snapshots() {
+  Settings settings = layered();
+  settings.base = "/srv";
+  settings.sealed = 1;
+  settings.charged = {settings.layers.front()};
+  settings.snapshots = {{"s1", 1760000000, settings.layers, "range"}};
+  settings.pending = Pending{std::string(64, 'e'), ".sealing-1", "s2", 1760000001};
   return settings;
 }
 
@@ -71,7 +79,7 @@ std::vector<Damage> damages_of(const Files& files, const char* name) {
 TEST_CASE("world.json: each bit flipped, each length cut: as it was, or refused by name") {
   const tests::Scratch dir;
   const World world("w", dir.make("w"));
-  const Settings settled = GENERATE(some(), layered());
+  const Settings settled = GENERATE(some(), layered(), with_snapshots());
   REQUIRE(world.save(settled));
   const Files files = tests::read_files(world.path());
   const std::vector<Damage> damages = damages_of(files, "world.json");
@@ -163,7 +171,7 @@ TEST_CASE("layer.json that somebody made up is refused, whatever its checksum") 
     CHECK_FALSE(layer.load());
   }
   REQUIRE(layer.save(record));
-  REQUIRE(replace_text(path, respelled(layer, "version", 2), Keep::kWhileRunning));
+  REQUIRE(replace_text(path, respelled(layer, "version", 3), Keep::kWhileRunning));
   const auto newer = layer.load();
   REQUIRE_FALSE(newer);
   CHECK(newer.error().text.find("too old") != std::string::npos);
@@ -181,7 +189,7 @@ TEST_CASE("world.json of a later version, or with odd layers, is refused") {
     REQUIRE(replace_text(path, sealed(std::move(keys)).value(), Keep::kWhileRunning));
     return world.load();
   };
-  const auto newer = with("version", 4);
+  const auto newer = with("version", 5);
   REQUIRE_FALSE(newer);
   CHECK(newer.error().text.find("too old") != std::string::npos);
   CHECK_FALSE(with("layers", "a"));
