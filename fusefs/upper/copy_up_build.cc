@@ -76,8 +76,12 @@ Status keep_origin(State& state, Inode* inode, const Spot& spot, const struct st
                    bool keeps) {
   if (!keeps) return {};
   const std::string value = encode_u64(inode->ino);
-  if (!inode->is_symlink())
-    return posix::set_xattr(spot.fd, spot.name, state.layout.xattr.origin.c_str(), value);
+  if (!inode->is_symlink()) {
+    auto kept = posix::set_xattr(spot.fd, spot.name, state.layout.xattr.origin.c_str(), value);
+    // A special file cannot carry user xattrs: the next mount shows another number.
+    const bool special = !S_ISREG(made.stx_mode) && !S_ISDIR(made.stx_mode);
+    return special && !kept && kept.error() == EPERM ? Status{} : kept;
+  }
   LinkRecord record = state.links.get(key_of(made)).value_or(LinkRecord{});
   record.origin = inode->ino;
   return state.links.put(key_of(made), record);

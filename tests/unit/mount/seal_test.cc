@@ -470,3 +470,36 @@ TEST_CASE("sealed layers are read the same without a ledger, and without an uppe
   CHECK(f.overlay->getattr(f.id("link"))->st_ino == ino);
   CHECK(f.list(kRootId) == std::set<std::string>{"a", "b", "link", "mine"});
 }
+
+TEST_CASE("ftruncate to the size it has sets the times of a sealed file, too") {
+  SealFixture f;
+  f.open();
+  const NodeId file = f.file("file", "text");
+  SetAttr set;
+  set.mtime = timespec{1000, 0};
+  REQUIRE(f.overlay->setattr(f.caller, file, set));
+  f.seal();
+  set = {};
+  set.size = 4;
+  set.by_file = true;
+  CHECK(f.overlay->setattr(f.caller, file, set)->st_mtim.tv_sec > 1000);
+  CHECK(f.overlay->getattr(file)->st_mtim.tv_sec > 1000);
+}
+
+TEST_CASE("a special file without user xattrs comes up from a sealed layer") {
+  if (::geteuid() != 0) return;
+  SealFixture f;
+  f.config.ownership = Ownership::kNative;
+  f.config.xattr_space = XattrSpace::kUser;
+  f.config.upper_owner.reset();
+  f.open();
+  const auto fifo = f.overlay->mknod(f.caller, kRootId, "fifo", S_IFIFO | 0644, 0);
+  REQUIRE(fifo);
+  f.seal();
+  SetAttr set;
+  set.mode = 0600;
+  CHECK(f.overlay->setattr(f.caller, fifo->id, set));
+  CHECK(f.overlay->getattr(fifo->id)->st_ino == fifo->attr.st_ino);
+  f.check_recount();
+  CHECK((f.overlay->getattr(f.id("fifo"))->st_mode & 07777) == 0600);
+}
