@@ -201,9 +201,25 @@ Refusal look_at_space(State& state, const struct statx& up) {
   return {};
 }
 
-/// A snapshot that was cut off is finished or taken back. What it sealed must be among the lowers.
-Refusal settle(const Config& c) {
-  const auto settled = settle_seal(c.upper, c.work);
+/// Whether a directory is the root of a sealed layer, however its path is written.
+bool is_sealed_lower(const State& state, const std::string& tree) {
+  const auto sx = posix::stat_at(AT_FDCWD, tree.c_str());
+  return sx && std::any_of(state.layout.layers.begin(), state.layout.layers.end(),
+                           [&sx](const Layer& layer) {
+                             const auto root =
+                                 layer.sealed ? posix::stat_fd(layer.root->get()) : fail(ENOENT);
+                             return root && key_of(*root) == key_of(*sx);
+                           });
+}
+
+/// A snapshot that was cut off is finished or taken back. What it sealed must be among the lowers:
+/// until it is, the record of it stays, or the mount after a refused one would be without it.
+Refusal settle(const State& state) {
+  const Config& c = state.layout.config;
+  auto settled = look_at_seal(c.upper, c.work);
+  const bool without = settled && settled->outcome == SealOutcome::kTaken &&
+                       !is_sealed_lower(state, settled->dir + "/tree");
+  if (settled && !without) settled = settle_seal(c.upper, c.work);
   const std::string what = "workdir " + c.work + "/troot/sealing: ";
   if (!settled && settled.error() == EUCLEAN) {
     return refuse(what +
@@ -213,11 +229,10 @@ Refusal settle(const Config& c) {
                   EUCLEAN);
   }
   if (!settled) return refuse_errno(what + "a snapshot that was cut off", settled.error());
-  if (settled->outcome != SealOutcome::kTaken) return {};
-  const std::string tree = settled->dir + "/tree";
-  if (std::find(c.lowers.begin(), c.lowers.end(), tree) != c.lowers.end()) return {};
-  return refuse("upperdir " + c.upper + ": a snapshot was cut off; what was in it lies in " + tree +
-                    " now: mount that as the topmost lowerdir, with sealed= one more",
+  if (!without) return {};
+  return refuse("upperdir " + c.upper + ": a snapshot was cut off; what was in it lies in " +
+                    settled->dir +
+                    "/tree now: mount that as the topmost lowerdir, with sealed= one more",
                 ESTALE);
 }
 
@@ -245,7 +260,7 @@ Refusal open_upper(State& state) {
   ACCEPT(look_at_space(state, *up));
   auto troot = work_dir(state.work.lock_work.get(), "troot");
   if (!troot) return refuse_errno("workdir " + c.work, troot.error());
-  ACCEPT(settle(c));
+  ACCEPT(settle(state));
   auto stage = work_dir(troot->get(), "stage"), parked = work_dir(troot->get(), "parked"),
        links = work_dir(troot->get(), "links"), index = work_dir(troot->get(), "index");
   for (const auto* dir : {&stage, &parked, &links, &index}) {

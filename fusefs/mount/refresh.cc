@@ -284,8 +284,9 @@ void Refresh::take_over(Inode* child, Inode* sketch) {
       Inode::kUnreadable | Inode::kMetacopy | (child->in_upper() ? 0U : Inode::kOverride);
   child->clear(looked_at & ~sketch->flags.load());
   child->set(looked_at & sketch->flags.load());
-  // Of a lower object these are asked when needed.
-  if (!child->in_upper()) child->clear(Inode::kXattrsKnown | Inode::kUserXattrs | Inode::kCaps);
+  // Of a lower object these are asked when needed; of one of ours they are known, and stay.
+  if (!is_own(state_.layout.layers, child->layer.load()))
+    child->clear(Inode::kXattrsKnown | Inode::kUserXattrs | Inode::kCaps);
 }
 
 /// The name, which no table has any more, is the inode's alone. The caller holds the lock of the

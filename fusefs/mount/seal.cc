@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -47,35 +48,45 @@ class Sealing {
 
   tl::expected<Sealed, OpenError> run() {
     ACCEPT(check());
-    if (auto s = prepare(); !s) return give_up(s.error());
+    if (auto s = safely([this] { return prepare(); }); !s) return give_up(s.error());
     if (!shut()) {
       return give_up_with(OpenError{
           "the upper is busy: an operation, a check or a refresh has not ended for seconds; try "
           "again when it has",
           EBUSY});
     }
-    if (auto s = move(); !s) {
+    if (auto s = safely([this] { return move(); }); !s) {
       auto refused = give_up(s.error());
       state_.gate.open();
       return refused;
     }
     shift_layers(state_, std::move(fresh_));
-    state_.quota->seal(charges_);
-    for (const auto& [key, record] : remaining_) state_.quota->count(key, record);
+    Status told = safely([this] { return count_anew(); });
     state_.gate.open();
     std::uint64_t paused = us_since(shut_);
-    if (auto s = tell_ledger(paused); !s) {
+    if (told) told = safely([&] { return tell_ledger(paused); });
+    if (!told) {
       spdlog::error(
           "snapshot {}: the ledger cannot be written: {}; the next mount counts the upper", path_,
-          std::strerror(s.error().value()));
+          std::strerror(told.error().value()));
       state_.quota->distrust();
     }
-    if (auto s = finish(); !s)
+    if (auto s = safely([this] { return finish(); }); !s)
       spdlog::warn("snapshot {}: not synced: {}", path_, std::strerror(s.error().value()));
     return Sealed{paused};
   }
 
  private:
+  /// Where memory is short the gate is opened again, and what was begun taken back.
+  template <typename F>
+  static Status safely(const F& step) {
+    try {
+      return step();
+    } catch (const std::bad_alloc&) {
+      return fail(ENOMEM);
+    }
+  }
+
   Refusal check() {
     const Layout& layout = state_.layout;
     if (layout.read_only) return refuse("the mount is read-only: nothing in it changes", EROFS);
@@ -177,9 +188,16 @@ class Sealing {
     fresh_.links = std::move(links);
     fresh_.index = std::move(index);
     TRY(root, examine_root());
-    CHECK_OK(posix::rename(parent_.get(), name_.c_str(), dir_.get(), "tree", RENAME_EXCHANGE));
     remaining_.push_back(root);
+    CHECK_OK(posix::rename(parent_.get(), name_.c_str(), dir_.get(), "tree", RENAME_EXCHANGE));
+    // From here on nothing may fail: there is room for it.
     state_.layout.hidden.push_back(root_);
+    return {};
+  }
+
+  Status count_anew() {
+    state_.quota->seal(charges_);
+    for (const auto& [key, record] : remaining_) state_.quota->count(key, record);
     return {};
   }
 

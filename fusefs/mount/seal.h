@@ -41,6 +41,8 @@ struct Settled {
 /// taken back. Idempotent; killed itself, the next call ends it. Errors: those of the file system;
 /// EUCLEAN: what lies there fits neither.
 [[nodiscard]] Result<Settled> settle_seal(const std::string& upper, const std::string& work);
+/// What it would find. Changes nothing.
+[[nodiscard]] Result<Settled> look_at_seal(const std::string& upper, const std::string& work);
 
 /// Gives the root of an empty upper what the root of `tree` has: owner, mode, xattrs, project,
 /// times, and its st_ino. `tree` is a sealed layer's, or an upper.

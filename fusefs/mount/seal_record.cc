@@ -141,7 +141,7 @@ Status take_back(int troot, int dir) {
   return {};
 }
 
-Result<Settled> settle_seal(const std::string& upper, const std::string& work) {
+Result<Settled> look_at_seal(const std::string& upper, const std::string& work) {
   const auto troot = open_dir(work + "/troot");
   if (!troot && troot.error() == ENOENT) return Settled{};
   if (!troot) return fail(troot.error());
@@ -149,18 +149,24 @@ Result<Settled> settle_seal(const std::string& upper, const std::string& work) {
   if (!record) return Settled{};
   TRY(root, open_dir(upper));
   TRY(now, posix::stat_at(root.get(), "."));
-  Settled settled{SealOutcome::kNotTaken, record->dir};
+  if (key_of(now) == record->root) return Settled{SealOutcome::kNotTaken, record->dir};
   const auto dir = open_dir(record->dir);
-  if (key_of(now) == record->root) {
+  const auto tree = dir ? posix::stat_at(dir->get(), "tree") : fail(dir.error());
+  if (!tree || key_of(*tree) != record->root) return fail(EUCLEAN);
+  return Settled{SealOutcome::kTaken, record->dir};
+}
+
+Result<Settled> settle_seal(const std::string& upper, const std::string& work) {
+  TRY(settled, look_at_seal(upper, work));
+  if (settled.outcome == SealOutcome::kNone) return settled;
+  TRY(troot, open_dir(work + "/troot"));
+  if (settled.outcome == SealOutcome::kTaken) {
+    CHECK_OK(finish(troot.get(), work));
+  } else if (const auto dir = open_dir(settled.dir)) {
     // Where it is gone, nothing was moved there, or somebody has removed it.
-    if (dir) CHECK_OK(take_back(troot->get(), dir->get()));
-  } else {
-    const auto tree = dir ? posix::stat_at(dir->get(), "tree") : fail(dir.error());
-    if (!tree || key_of(*tree) != record->root) return fail(EUCLEAN);
-    CHECK_OK(finish(troot->get(), work));
-    settled.outcome = SealOutcome::kTaken;
+    CHECK_OK(take_back(troot.get(), dir->get()));
   }
-  CHECK_OK(remove_seal_record(troot->get()));
+  CHECK_OK(remove_seal_record(troot.get()));
   return settled;
 }
 

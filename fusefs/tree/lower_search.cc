@@ -281,7 +281,8 @@ class DataSearch : public LowerSearch {
     if ((flags & Inode::kSeenWhiteout) && sx->stx_size == 0) return missed(Errno(ENOTDIR));
     stop_ = true;
     found_.place = {layer, place()};
-    found_.blocks = lower_blocks(*sx);
+    TRY(blocks, blocks_of_data(state_, layer, dirfd, name, *sx));
+    found_.blocks = blocks;
     found_.foreign = is_foreign(state_, layer, *sx);
     return {};
   }
@@ -299,6 +300,18 @@ Status find_lower_dirs(State& state, Inode* dir, const Name* name, std::uint16_t
 Result<DataBelow> find_lower_data(State& state, Inode* dir, const char* name, std::uint16_t top,
                                   int dirfd, const char* text) {
   return DataSearch(state, dir, name).run(top, dirfd, text);
+}
+
+Result<std::int64_t> blocks_of_data(State& state, std::uint16_t layer, int dirfd, const char* name,
+                                    const struct statx& sx) {
+  if (!is_own(state.layout.layers, layer)) return lower_blocks(sx);
+  const auto size = static_cast<off_t>(sx.stx_size);
+  const auto sparse = posix::get_xattr(dirfd, name, state.layout.xattr.alloc.c_str());
+  if (!sparse && !(sparse.error() == ENODATA)) return fail(sparse.error());
+  if (!sparse) return quota::dense_charge(size) / 512;
+  TRY(fd, open_own(state, dirfd, name, O_RDONLY));
+  TRY(pages, held_pages({fd.get(), state.layout.space, size, nullptr}, 0, quota::pages_of(size)));
+  return pages * quota::kPageSize / 512;
 }
 
 }  // namespace troot::fusefs

@@ -17,5 +17,9 @@ namespace troot::fusefs {
 /// `text` by `dirfd`, says that it is below (metacopy). EIO: nowhere; else as above.
 [[nodiscard]] Result<DataBelow> find_lower_data(State& state, Inode* dir, const char* name,
                                                 std::uint16_t top, int dirfd, const char* text);
+/// st_blocks of the data of a regular file that lies below an object without its own. In a sealed
+/// layer it is what it was in the upper: all pages, or where it is sparse those that it holds.
+[[nodiscard]] Result<std::int64_t> blocks_of_data(State& state, std::uint16_t layer, int dirfd,
+                                                  const char* name, const struct statx& sx);
 
 }  // namespace troot::fusefs

@@ -7,6 +7,7 @@
 #include "fusefs/disk/object.h"
 #include "fusefs/tree/birth.h"
 #include "fusefs/tree/hard_links.h"
+#include "fusefs/tree/lower_search.h"
 #include "fusefs/tree/marks.h"
 #include "fusefs/tree/resolve.h"
 #include "fusefs/tree/state.h"
@@ -24,7 +25,7 @@ namespace troot::fusefs {
 namespace {
 
 /// Where the data of a lower file is that gets an object of its own without it.
-DataBelow data_below(State& state, Inode* inode, const struct statx& sx) {
+Result<DataBelow> data_below(State& state, Inode* inode, const Where& at, const struct statx& sx) {
   const auto name = inode->name->view();
   const auto joined = [&](std::string dir) {
     if (!dir.empty()) dir += '/';
@@ -38,7 +39,8 @@ DataBelow data_below(State& state, Inode* inode, const struct statx& sx) {
   } else {
     const std::uint16_t layer = inode->layer.load(std::memory_order_relaxed);
     below.place = {layer, joined(place_in(state, inode->parent, layer))};
-    below.blocks = lower_blocks(sx);
+    TRY(blocks, blocks_of_data(state, layer, at.fd(), at.text(), sx));
+    below.blocks = blocks;
   }
   below.foreign = inode->has(Inode::kForeign);
   below.merged = joined(merged_path(state, inode->parent));
@@ -74,8 +76,12 @@ Status keep_origin(State& state, Inode* inode, const Spot& spot, const struct st
                    bool keeps) {
   if (!keeps) return {};
   const std::string value = encode_u64(inode->ino);
-  if (!inode->is_symlink())
-    return posix::set_xattr(spot.fd, spot.name, state.layout.xattr.origin.c_str(), value);
+  if (!inode->is_symlink()) {
+    auto kept = posix::set_xattr(spot.fd, spot.name, state.layout.xattr.origin.c_str(), value);
+    // A special file cannot carry user xattrs: the next mount shows another number.
+    const bool special = !S_ISREG(made.stx_mode) && !S_ISDIR(made.stx_mode);
+    return special && !kept && kept.error() == EPERM ? Status{} : kept;
+  }
   LinkRecord record = state.links.get(key_of(made)).value_or(LinkRecord{});
   record.origin = inode->ino;
   return state.links.put(key_of(made), record);
@@ -151,7 +157,8 @@ Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
   if (inode->has(Inode::kUnreadable)) return fail(EACCES);
   if (how.bring == Bring::kMetadata && state.layout.config.metacopy &&
       !inode->has(Inode::kDetached | Inode::kIndexed)) {
-    s.below = std::make_unique<DataBelow>(data_below(state, inode, sx));
+    TRY(below, data_below(state, inode, s.at, sx));
+    s.below = std::make_unique<DataBelow>(std::move(below));
     // Each of several names would look beside itself.
     const bool said = !s.index || s.below->merged.size() + 1 <= longest_redirect(state);
     if (said) return s;

@@ -144,9 +144,10 @@ Status change(State& state, Inode* inode, const SetAttr& set, const LocHeld& loc
 
 /// After a failed extending O_DIRECT write the kernel sets the size that the file has anyway: no
 /// reason to copy it up. It does so by the open file, as ftruncate(2) does; truncate(2) and O_TRUNC
-/// do not, and theirs sets the times whatever the size was.
+/// do not, and theirs sets the times whatever the size was. A file of a sealed layer shows the new
+/// times as it did before the snapshot.
 Result<bool> is_no_change(State& state, Inode* inode, const SetAttr& set) {
-  if (!set.size || !set.by_file || inode->in_upper()) return false;
+  if (!set.size || !set.by_file || is_own(state.layout.layers, inode->layer.load())) return false;
   if (set.mode || set.uid || set.gid || set.atime || set.mtime) return false;
   if (set.kill_suidgid && inode->has(Inode::kPrivileged)) return false;
   LocShared loc(inode);

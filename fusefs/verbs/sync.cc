@@ -92,7 +92,12 @@ Status verbs::fsync(State& state, NodeId id, bool data_only) {
   if (inode->has(Inode::kMetacopy)) {
     TRY(at, where(state, inode, loc));
     TRY(own, posix::open_at(at.fd(), at.text(), O_RDONLY));
-    return posix::fsync(own.get(), data_only);
+    CHECK_OK(posix::fsync(own.get(), data_only));
+    // Its data may have been written before a snapshot, too.
+    if (!is_own(state.layout.layers, data_layer(inode))) return {};
+    TRY(data_fd, file_fd(state, inode, loc));
+    loc.unlock();
+    return posix::fsync(data_fd->get(), data_only);
   }
   if (!fd) {
     TRY(opened, file_fd(state, inode, loc));
@@ -107,13 +112,22 @@ Status verbs::fsync(State& state, NodeId id, bool data_only) {
 
 Status verbs::fsyncdir(State& state, NodeId id, bool data_only) {
   TRY(inode, find(state, id));
-  const std::uint16_t layer = inode->layer.load(std::memory_order_acquire);
-  if (!is_own(state.layout.layers, layer) || state.layout.config.volatile_upper ||
-      inode->has(Inode::kDead))
-    return {};
-  TRY(dir, dir_fd(state, inode, layer));
-  TRY(fd, posix::open_at(dir->get(), ".", O_RDONLY | O_DIRECTORY));
-  return posix::fsync(fd.get(), data_only);
+  if (state.layout.config.volatile_upper) return {};
+  std::vector<std::uint16_t> layers;
+  {
+    LocShared loc(inode);
+    if (!inode->is_dir() || inode->has(Inode::kDead)) return {};
+    const LayerList& all = inode->dir->layers;
+    for (std::size_t i = 0; i < all.size(); ++i) layers.push_back(all[i]);
+  }
+  // Names that were made before a snapshot lie in a sealed layer's part.
+  for (const std::uint16_t layer : layers) {
+    if (!is_own(state.layout.layers, layer)) continue;
+    TRY(dir, dir_fd(state, inode, layer));
+    TRY(fd, posix::open_at(dir->get(), ".", O_RDONLY | O_DIRECTORY));
+    CHECK_OK(posix::fsync(fd.get(), data_only));
+  }
+  return {};
 }
 
 }  // namespace troot::fusefs

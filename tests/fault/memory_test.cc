@@ -3,6 +3,10 @@
 // each operation wholly done or not at all, and a ledger that is right.
 //
 // TROOT_MEMORY_STEP=N tries every N-th allocation (11; 1: all), beginning at the day's number.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdlib>
 #include <new>
 
@@ -109,4 +113,77 @@ TEST_CASE("every allocation of every operation may fail") {
     }
   }
   WARN(runs << " allocations failed in " << scenarios().size() << " scenarios");
+}
+
+namespace {
+
+/// A process that takes a snapshot, short of memory at one allocation. One that ends by that is a
+/// kill. False: it takes fewer.
+bool snapshot_short_of_memory(Rig& rig, const std::string& layer, int at) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    (void)std::signal(SIGABRT, SIG_DFL);
+    rig.open();
+    {
+      Hand hand(rig);
+      (void)hand.create("gone");
+      (void)hand.write("gone", 0, "text");
+      (void)hand.unlink("gone");
+      t_left = at;
+      try {
+        (void)rig.overlay->snapshot(layer);
+      } catch (const std::bad_alloc&) {
+        // Before it began.
+      }
+      const bool fired = t_left < 0;
+      t_left = -1;
+      // The gate is open.
+      if (!hand.create("made afterwards")) ::_exit(3);
+      if (!fired) ::_exit(1);
+    }
+    // Nor does it close: RocksDB, where it ran short itself, would not end.
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  if (WIFSIGNALED(status)) CHECK(WTERMSIG(status) == SIGABRT);
+  if (WIFEXITED(status)) CHECK(WEXITSTATUS(status) <= 1);
+  return !WIFEXITED(status) || WEXITSTATUS(status) != 1;
+}
+
+}  // namespace
+
+TEST_CASE("every allocation of a snapshot may fail") {
+  const auto step = static_cast<int>(number_of("TROOT_MEMORY_STEP", 11));
+  for (int at = static_cast<int>(seed_of_today() % static_cast<std::uint64_t>(step));; at += step) {
+    INFO("allocation " << at);
+    Rig rig;
+    fill_lower(rig.lower());
+    rig.lower_print = rig.print_lowers();
+    rig.open();
+    {
+      Hand hand(rig);
+      REQUIRE(hand.create("kept"));
+      REQUIRE(hand.symlink("link", 7));
+      REQUIRE(hand.write("h2", 0, "changed"));
+    }
+    REQUIRE(rig.overlay->close());
+    rig.overlay.reset();
+    const std::string layer = rig.dir.make("layer");
+    const bool fired = snapshot_short_of_memory(rig, layer, at);
+    struct stat st {};
+    if (::stat((layer + "/tree/kept").c_str(), &st) == 0) {
+      rig.config.lowers.insert(rig.config.lowers.begin(), layer + "/tree");
+      ++rig.config.sealed;
+      rig.config.charges.push_back(layer + "/charges");
+    }
+    rig.lower_print = rig.print_lowers();
+    rig.open();
+    CHECK(rig.id("kept") != 0);
+    CHECK(rig.id("link") != 0);
+    CHECK(rig.overlay->getattr(rig.id("link"))->st_uid == 7);
+    rig.open();
+    rig.check_invariant();
+    if (!fired) return;
+  }
 }

@@ -54,11 +54,13 @@ class Model : public TreeUser {
       one();
       if (i % 300 == 299) compare();
       if (i % 700 == 699) seal();
+      if (i % 900 == 899) refresh();
       if (i % 2000 == 1999) reopen();
     }
     compare();
     reopen();
     rig_.check_invariant();
+    rig_.check_charges();
     open_root();
     compare();
   }
@@ -105,6 +107,13 @@ class Model : public TreeUser {
     close();
     rig_.check_work_is_clean();
     open();
+  }
+  /// Sealed layers do not change, so nothing is found.
+  void refresh() {
+    const auto found = overlay_->refresh();
+    REQUIRE(found);
+    CHECK(found->failed == 0);
+    compare();
   }
   void seal() {
     rig_.seal();
@@ -214,8 +223,10 @@ TEST_CASE("the same where no device may be made") {
     }
     ~NoDevices() { posix::set_hook(nullptr); }
   } no_devices;
-  run_as(Kind::kPlain, number_of("TROOT_MODEL_SEED", seed_of_today()),
-         number_of("TROOT_MODEL_OPS", 6500));
+  for (const Layers layers : {Layers::kRotate, Layers::kSeal}) {
+    run_as(Kind::kPlain, number_of("TROOT_MODEL_SEED", seed_of_today()),
+           number_of("TROOT_MODEL_OPS", 6500), layers);
+  }
 }
 
 TEST_CASE("nobody notices a snapshot") {

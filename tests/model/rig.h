@@ -143,6 +143,22 @@ struct Rig {
     return sum;
   }
 
+  /// Layers whose charges are lost are counted, to the same.
+  void check_charges() {
+    const quota::Usage total = used();
+    std::vector<quota::Charges> known;
+    for (const std::string& path : config.charges) known.push_back(**quota::read_charges(path));
+    REQUIRE(overlay->close());
+    for (const std::string& path : config.charges) REQUIRE(::unlink(path.c_str()) == 0);
+    open();
+    for (std::size_t i = 0; i < known.size(); ++i) {
+      INFO(config.charges[i]);
+      CHECK(quota::render_charges(**quota::read_charges(config.charges[i])) ==
+            quota::render_charges(known[i]));
+    }
+    CHECK(used() == total);
+  }
+
   /// The id behind a path, with one lookup on every step; 0 if it is not there.
   NodeId id(const std::string& path) const {
     NodeId at = kRootId;

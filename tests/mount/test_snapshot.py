@@ -2,11 +2,15 @@
 """Snapshots of a mount in use: a build that goes on meanwhile makes what it makes anywhere; inotify watches, working
 directories and locks stay; usage is that of a count; a server that is killed leaves a world that goes on."""
 import ctypes
+import errno
 import fcntl
 import os
+import random
 import shutil
+import stat
 import struct
 import subprocess
+import threading
 import time
 
 from beside import need
@@ -15,6 +19,7 @@ from harness import Failure, case, check, equal, libc, main, names, read, write
 trootfs = {"on": ("trootfs",), "hash_lowers": False}
 FILES = 60
 SNAPSHOTS = 100
+KILLS = int(os.environ.get("TROOT_SNAPSHOT_KILLS", 5))
 
 
 def sources(directory):
@@ -138,6 +143,136 @@ def limited(m):
     except OSError as error:
         equal(error.errno, 122, "the errno")
     check(m.status()["used_bytes"] <= 1 << 20, "usage passed the limit")
+
+
+class Twice:
+    """Calls in the mount and on a plain directory. What a kill cut off may be done or not: those names go, then."""
+
+    def __init__(self, m, seed):
+        self.m, self.random, self.plain = m, random.Random(seed), os.path.join(m.base, "plain")
+        os.mkdir(self.plain)
+
+    def some(self):
+        name = f"n{self.random.randrange(14)}"
+        inside = os.path.isdir(os.path.join(self.plain, name)) and self.random.random() < 0.6
+        return f"{name}/x{self.random.randrange(4)}" if inside else name
+
+    def run(self):
+        """Until the mount is gone. The names that the last call was about."""
+        while True:
+            one, other = self.some(), self.some()
+            # Several names of a symlink part at a snapshot.
+            links = () if os.path.islink(os.path.join(self.plain, one)) else ("link",)
+            do = self.random.choice((*links, "write", "write", "unlink", "rename", "chmod", "mkdir", "rmdir", "xattr", "symlink"))
+            data = self.random.randbytes(self.random.choice((10, 5000, 20000)))
+            answers = []
+            for top in (self.m.mnt, self.plain):
+                try:
+                    self.call(do, os.path.join(top, one), os.path.join(top, other), data)
+                    answers.append(0)
+                except OSError as error:
+                    if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO):
+                        return one, other
+                    answers.append(error.errno)
+            equal(answers[0], answers[1], f"{do} {one} {other}")
+
+    @staticmethod
+    def call(do, one, other, data):
+        if do == "write":
+            with open(one, "r+b" if os.path.lexists(one) else "wb", buffering=0) as f:
+                f.write(data)
+        elif do == "xattr":
+            os.setxattr(one, "user.a", data[:3000], follow_symlinks=False)
+        elif do == "chmod":
+            os.chmod(one, 0o700 | len(data) % 64)
+        elif do == "symlink":
+            os.symlink(data[:9].hex(), one)
+        elif do in ("rename", "link"):
+            getattr(os, do)(one, other, **({"follow_symlinks": False} if do == "link" else {}))
+        else:
+            getattr(os, do)(one)
+
+    def compare(self, unsure):
+        same = {os.lstat(p).st_ino for name in unsure if os.path.lexists(p := os.path.join(self.plain, name))}
+        tops = {name.split("/")[0] for name in unsure}
+        for top, directories, files in os.walk(self.plain):
+            for name in directories + files:
+                path = os.path.relpath(os.path.join(top, name), self.plain)
+                if path.split("/")[0] in tops or os.lstat(os.path.join(top, name)).st_ino in same:
+                    tops.add(path.split("/")[0])
+        for top in tops:
+            for root in (self.m.mnt, self.plain):
+                path = os.path.join(root, top)
+                shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.path.lexists(path) and os.unlink(path)
+        equal(self.print_of(self.m.mnt), self.print_of(self.plain), "the tree after a kill")
+
+    @staticmethod
+    def print_of(root):
+        found = []
+        for top, directories, files in os.walk(root):
+            for name in directories + files:
+                path = os.path.join(top, name)
+                status = os.lstat(path)
+                what = (os.path.relpath(path, root), status.st_mode)
+                if stat.S_ISLNK(status.st_mode):
+                    what += (os.readlink(path),)
+                elif stat.S_ISREG(status.st_mode):
+                    what += (status.st_nlink, read(path), [os.getxattr(path, n) for n in sorted(os.listxattr(path)) if n == "user.a"])
+                found.append(what)
+        return sorted(found)
+
+
+def snapshots_until_gone(m):
+    while True:
+        layer = os.path.join(m.base, f"sealed{len(m.sealed)}")
+        os.makedirs(layer, 0o700, exist_ok=True)
+        try:
+            m.control(f"snapshot dir={layer}")
+        except (Failure, OSError, IndexError, KeyError, ValueError):
+            return
+        m.sealed.insert(0, layer)
+        time.sleep(0.05)
+
+
+def take_up(m):
+    """Mounts what a kill left: with the layer that was under way, if it was taken."""
+    layer = os.path.join(m.base, f"sealed{len(m.sealed)}")
+    record = os.path.join(m.work, "troot", "sealing")
+    tree = os.path.join(layer, "tree")
+    if os.path.exists(record):
+        inode = int(read(record).decode().split("\n")[1].split("-")[0], 16)
+        taken = os.stat(m.upper).st_ino != inode
+    else:
+        taken = os.path.exists(tree)
+    if taken:
+        m.sealed.insert(0, layer)
+    m.mount(*m.options)
+
+
+@case(f"killed {KILLS} times under load while snapshots are taken", seconds=60 + 10 * KILLS, **trootfs)
+def killed_under_load(m):
+    seed = int(os.environ.get("TROOT_MOUNT_SEED", os.getpid()))
+    print(f"# TROOT_MOUNT_SEED={seed}", flush=True)
+    os.umask(0o022)
+    both = Twice(m, seed)
+    for _ in range(KILLS):
+        snapshots = threading.Thread(target=snapshots_until_gone, args=(m,))
+        killer = threading.Timer(random.uniform(0.05, 0.9), m.server.kill)
+        killer.start()
+        snapshots.start()
+        unsure = both.run()
+        snapshots.join()
+        m.kill()
+        take_up(m)
+        both.compare(unsure)
+        equal(m.control("check objects")[1]["differences"], "0", "differences")
+        used = m.status()["used_bytes"], m.status()["used_inodes"]
+        m.umount()
+        shutil.rmtree(os.path.join(m.work, "troot", "ledger"))
+        for layer in m.sealed:
+            os.unlink(os.path.join(layer, "charges"))
+        m.mount(*m.options)
+        equal((m.status()["used_bytes"], m.status()["used_inodes"]), used, "usage, counted again")
 
 
 if __name__ == "__main__":

@@ -356,3 +356,153 @@ TEST_CASE("many work while snapshots are taken") {
   CHECK(wrong == 0);
   f.check_recount();
 }
+
+TEST_CASE("what a sealed file takes is shown as before") {
+  SealFixture f;
+  f.open();
+  const NodeId hole = f.create(kRootId, "hole");
+  f.truncate(hole, 3000);
+  const NodeId marked = f.file("marked", "x");
+  REQUIRE(f.overlay->setxattr(f.caller, marked, "user.long", std::string(3000, 'x'), 0));
+  const auto blocks = [&](const char* name) { return f.overlay->getattr(f.id(name))->st_blocks; };
+  const auto of_hole = blocks("hole"), of_marked = blocks("marked");
+  f.seal();
+  SECTION("after a change that brings no data along") {
+    SetAttr set;
+    set.mode = 0600;
+    REQUIRE(f.overlay->setattr(f.caller, hole, set));
+    CHECK(blocks("hole") == of_hole);
+    f.open();
+  }
+  SECTION("after a refresh") {
+    const auto found = f.overlay->refresh();
+    REQUIRE(found);
+    CHECK(found->names.empty());
+  }
+  CHECK(blocks("hole") == of_hole);
+  CHECK(blocks("marked") == of_marked);
+}
+
+namespace {
+
+std::atomic<int> g_syncs{0};
+
+}  // namespace
+
+TEST_CASE("what was written before a snapshot is synced after it, whatever changed since") {
+  SealFixture f;
+  f.open();
+  const NodeId dir = f.overlay->mkdir(f.caller, kRootId, "dir", 0755)->id;
+  const NodeId file = f.create(dir, "file");
+  REQUIRE(f.write(file, 0, "text"));
+  f.seal();
+  SetAttr set;
+  set.mode = 0600;
+  REQUIRE(f.overlay->setattr(f.caller, file, set));
+  const auto syncs = [](const std::function<Status()>& sync) {
+    g_syncs = 0;
+    posix::set_hook([](const char* call) {
+      if (std::string_view(call) == "fsync") ++g_syncs;
+      return 0;
+    });
+    CHECK(sync());
+    posix::set_hook({});
+    return g_syncs.load();
+  };
+  CHECK(syncs([&] { return f.overlay->fsync(file, false); }) == 2);
+  CHECK(syncs([&] { return f.overlay->fsyncdir(dir, false); }) == 2);
+}
+
+TEST_CASE("a layer that a kill left is asked for until a mount has it") {
+  SealFixture f;
+  f.open();
+  f.file("file", "before");
+  REQUIRE(f.overlay->close());
+  f.overlay.reset();
+  const std::string layer = f.next_layer();
+  // At each call, until one comes after the exchange.
+  for (int n = 1; get(layer + "/tree/file") != "after!"; ++n) {
+    REQUIRE(settle_seal(f.upper, f.work));
+    REQUIRE(dies_at(n, f.dir.path(), layer));
+  }
+  for (int i = 0; i < 2; ++i) {
+    const auto opened = Overlay::open(f.config);
+    REQUIRE(!opened);
+    CHECK(opened.error().error == ESTALE);
+  }
+  // However its path is written.
+  f.config.lowers.insert(f.config.lowers.begin(), f.dir.path() + "/./layer1//tree");
+  f.config.sealed = 1;
+  f.config.charges.push_back(layer + "/charges");
+  f.open();
+  CHECK(f.read(f.id("file")) == "after!");
+  f.check_recount();
+}
+
+TEST_CASE("sealed layers are read the same without a ledger, and without an upper") {
+  SealFixture f;
+  put(f.lower + "/a", "two names");
+  REQUIRE(::link((f.lower + "/a").c_str(), (f.lower + "/b").c_str()) == 0);
+  f.open();
+  REQUIRE(f.write(f.id("a"), 0, "TWO"));
+  SetAttr set;
+  set.uid = 7;
+  set.mode = 04711;
+  REQUIRE(f.overlay->setattr(f.caller, f.file("mine", "x"), set));
+  REQUIRE(f.overlay->symlink(f.caller, kRootId, "link", "target"));
+  REQUIRE(f.overlay->setattr(f.caller, f.id("link"), [] {
+    SetAttr s;
+    s.uid = 8;
+    return s;
+  }()));
+  const auto ino = f.overlay->getattr(f.id("link"))->st_ino;
+  f.seal();
+  f.seal();
+  SECTION("with noquota") { f.config.quota = false; }
+  SECTION("read-only") {
+    f.config.upper.clear();
+    f.config.work.clear();
+  }
+  f.config.charges.clear();
+  f.open();
+  CHECK(f.read(f.id("b")) == "TWO names");
+  CHECK(f.overlay->getattr(f.id("b"))->st_nlink == 2);
+  CHECK(f.overlay->getattr(f.id("mine"))->st_uid == 7);
+  CHECK((f.overlay->getattr(f.id("mine"))->st_mode & 07777) == 04711);
+  CHECK(f.overlay->getattr(f.id("link"))->st_uid == 8);
+  CHECK(f.overlay->getattr(f.id("link"))->st_ino == ino);
+  CHECK(f.list(kRootId) == std::set<std::string>{"a", "b", "link", "mine"});
+}
+
+TEST_CASE("ftruncate to the size it has sets the times of a sealed file, too") {
+  SealFixture f;
+  f.open();
+  const NodeId file = f.file("file", "text");
+  SetAttr set;
+  set.mtime = timespec{1000, 0};
+  REQUIRE(f.overlay->setattr(f.caller, file, set));
+  f.seal();
+  set = {};
+  set.size = 4;
+  set.by_file = true;
+  CHECK(f.overlay->setattr(f.caller, file, set)->st_mtim.tv_sec > 1000);
+  CHECK(f.overlay->getattr(file)->st_mtim.tv_sec > 1000);
+}
+
+TEST_CASE("a special file without user xattrs comes up from a sealed layer") {
+  if (::geteuid() != 0) return;
+  SealFixture f;
+  f.config.ownership = Ownership::kNative;
+  f.config.xattr_space = XattrSpace::kUser;
+  f.config.upper_owner.reset();
+  f.open();
+  const auto fifo = f.overlay->mknod(f.caller, kRootId, "fifo", S_IFIFO | 0644, 0);
+  REQUIRE(fifo);
+  f.seal();
+  SetAttr set;
+  set.mode = 0600;
+  CHECK(f.overlay->setattr(f.caller, fifo->id, set));
+  CHECK(f.overlay->getattr(fifo->id)->st_ino == fifo->attr.st_ino);
+  f.check_recount();
+  CHECK((f.overlay->getattr(f.id("fifo"))->st_mode & 07777) == 0600);
+}
