@@ -61,7 +61,7 @@ void world(std::string_view bytes) {
   }
   // A path is any bytes; what cannot be kept is refused.
   cli::Settings odd;
-  odd.base = std::string(bytes.substr(0, 1000));
+  odd.base = "/" + std::string(bytes.substr(0, 1000));
   if (!world.save(odd)) return;
   const auto kept = world.load();
   must(kept && kept->base == odd.base);
