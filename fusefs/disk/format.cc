@@ -48,6 +48,8 @@ XattrNames::XattrNames(XattrSpace space)
       nlink(prefix + "nlink"),
       work(prefix + "troot.work"),
       uuid(prefix + "troot.uuid"),
+      layer(prefix + "troot.layer"),
+      above(prefix + "troot.above"),
       access_acl(prefix + "troot.x.system.posix_acl_access"),
       default_acl(prefix + "troot.x.system.posix_acl_default"),
       stash(prefix + "troot.x.") {}

@@ -32,6 +32,8 @@ struct XattrNames {
   std::string nlink;     ///< KernelNlink
   std::string work;      ///< on work/troot: which work/work of the kernel's the ledger knows of
   std::string uuid;      ///< on the upper's root: names it to the ledger
+  std::string layer;     ///< on a sealed layer's root: names it
+  std::string above;     ///< on an upper's root: the layer that it was made on
   std::string access_acl;   ///< an ACL where ownership is presented: acts on the mount alone
   std::string default_acl;  ///< likewise
   std::string stash;        ///< prefix of a user's xattrs that may not lie on the host as they are

@@ -117,6 +117,27 @@ Refusal heed_kernel(State& state) {
   return noted ? Refusal{} : refuse_errno(work + "/troot", noted.error());
 }
 
+/// An upper that a snapshot made shows all there is only above the layer that it sealed.
+Refusal check_above(const State& state) {
+  const auto& layers = state.layout.layers;
+  const auto mark = [&](std::uint16_t layer, const std::string& name) {
+    return posix::get_xattr(layers[layer].root->get(), ".", name.c_str());
+  };
+  const auto above = mark(kUpper, state.layout.xattr.above);
+  if (!above && above.error() == ENODATA) return {};
+  if (!above) return refuse_errno("upperdir " + state.layout.config.upper, above.error());
+  if (layers.size() > 1 && layers[1].sealed) {
+    const auto layer = mark(1, state.layout.xattr.layer);
+    if (layer && *layer == *above) return {};
+  }
+  return refuse("upperdir " + state.layout.config.upper +
+                    ": it was made by a snapshot, and the layer that was sealed then is not the "
+                    "topmost lower; mount it as such, with sealed= (trootfs(8)), or remove the "
+                    "xattr " +
+                    state.layout.xattr.above + " to do without what is in it",
+                ESTALE);
+}
+
 /// The file systems of the layers get their numbers in the order of the layers; those mounted below
 /// them follow as they are met.
 Status number_layers(State& state) {
@@ -178,6 +199,7 @@ tl::expected<std::unique_ptr<State>, OpenError> open_state(
       std::make_unique<Numbers>(state->layout.layers[state->layout.read_only ? 1 : 0].dev);
   if (!state->layout.read_only) {
     ACCEPT(open_upper(*state));
+    ACCEPT(check_above(*state));
     ACCEPT(heed_kernel(*state));
     hide(*state, config.upper);
     hide(*state, config.work);

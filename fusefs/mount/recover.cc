@@ -63,7 +63,8 @@ const char* reason(quota::Recount r) {
     case quota::Recount::kUnclean:
       return "the last server ended without closing the ledger, and its journal does not say all";
     case quota::Recount::kBypassed:
-      return "the upper was mounted without quota, or by the kernel's overlayfs, since";
+      return "the upper was mounted without quota or by the kernel's overlayfs since, or is a new "
+             "one";
     case quota::Recount::kOlder:
       return "an earlier version of troot, which charged less, kept the ledger";
     case quota::Recount::kForeign:

@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <spdlog/spdlog.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -178,6 +179,7 @@ class Sealing {
     CHECK_OK(find_remaining());
     CHECK_OK(quota::write_charges(path_ + "/charges", charges_));
     TRY(upper, posix::open_at(parent_.get(), name_.c_str(), O_RDONLY | O_DIRECTORY));
+    CHECK_OK(name_layer(upper.get()));
     CHECK_OK(dress(upper.get(), fresh_.lock.get(), state_.root->ino));
     for (const char* name : {"links", "index"}) {
       CHECK_OK(posix::rename(troot_.get(), name, dir_.get(), name));
@@ -193,6 +195,15 @@ class Sealing {
     // From here on nothing may fail: there is room for it.
     state_.layout.hidden.push_back(root_);
     return {};
+  }
+
+  /// So that the new upper is not mounted without it. What stays of a failure is in nobody's way.
+  Status name_layer(int upper) const {
+    std::uint64_t random[2];
+    if (::getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random))
+      return fail_errno();
+    return posix::set_xattr(upper, ".", state_.layout.xattr.layer.c_str(),
+                            encode_u64(random[0]) + "-" + encode_u64(random[1]));
   }
 
   Status count_anew() {

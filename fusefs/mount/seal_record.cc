@@ -115,17 +115,20 @@ Status dress(int from, int to, std::uint64_t ino) {
   for (std::size_t at = 0; at < list.size();) {
     const std::string name(list.c_str() + at);
     at += name.size() + 1;
-    // It says how the names in it are to be read, and there are none.
+    // It says how the names in it are to be read, and there are none. The layer is not the upper.
     const bool mark = name.starts_with("user.overlay.opaque") ||
                       name.starts_with("trusted.overlay.opaque") || name == kOpaqueNames[2];
-    if (mark || name == "security.selinux") continue;
+    const bool place = name.ends_with(".troot.layer") || name.ends_with(".troot.above");
+    if (mark || place || name == "security.selinux") continue;
     TRY(value, posix::get_xattr(from, ".", name.c_str()));
     CHECK_OK(posix::set_xattr(to, ".", name.c_str(), value));
     // The ledger's name lies under the prefix that the mount has.
     constexpr std::string_view kUuid = "troot.uuid";
     if (!name.ends_with(kUuid)) continue;
-    const std::string origin = name.substr(0, name.size() - kUuid.size()) + "troot.origin";
-    CHECK_OK(posix::set_xattr(to, ".", origin.c_str(), encode_u64(ino)));
+    const std::string prefix = name.substr(0, name.size() - kUuid.size());
+    CHECK_OK(posix::set_xattr(to, ".", (prefix + "troot.origin").c_str(), encode_u64(ino)));
+    const auto layer = posix::get_xattr(from, ".", (prefix + "troot.layer").c_str());
+    if (layer) CHECK_OK(posix::set_xattr(to, ".", (prefix + "troot.above").c_str(), *layer));
   }
   return posix::set_times(to, ".", time_of(sx.stx_atime), time_of(sx.stx_mtime));
 }

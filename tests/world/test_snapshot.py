@@ -323,6 +323,7 @@ def bad(u):
     u.refused(2, "snapshot", says=["NAME"])
     u.refused(1, "snapshot", "absent", says=["absent"])
     u.troot("snapshot", "w")
+    u.refused(1, "flatten", "w", says=["snapshots", "troot export"])
     u.refused(1, "rollback", "w", "@-2", says=["@-2", "1 snapshot"])
     for ref in ("@-0", "@-x", "@-"):
         u.refused(2, "rollback", "w", ref, says=[ref])

@@ -187,6 +187,33 @@ TEST_CASE("a file that is unlinked and open outlives a snapshot") {
   f.check_recount();
 }
 
+TEST_CASE("an upper is not mounted without the layer that it was made on") {
+  SealFixture f;
+  f.open();
+  f.file("file", "sealed");
+  const Config before = f.config;
+  f.seal();
+  f.file("other", "new");
+  REQUIRE(f.overlay->close());
+  f.overlay.reset();
+  const auto without = Overlay::open(before);
+  REQUIRE(!without);
+  CHECK(without.error().error == ESTALE);
+  CHECK(without.error().message.find(f.upper) != std::string::npos);
+  Config plain = f.config;
+  plain.sealed = 0;
+  CHECK(!Overlay::open(plain));
+  f.open();
+  f.seal();
+  Config older = f.config;
+  std::swap(older.lowers[0], older.lowers[1]);
+  f.overlay.reset();
+  CHECK(!Overlay::open(older));
+  f.open();
+  CHECK(f.read(f.id("file")) == "sealed");
+  f.check_recount();
+}
+
 TEST_CASE("a snapshot waits for nobody, and is refused where it cannot be") {
   SealFixture f;
   f.open();

@@ -122,6 +122,10 @@ std::string cure(int error) {
 }
 
 Outcome<int> flatten_upper(const fusefs::Config& config, const FlattenWords& words) {
+  if (config.sealed != 0)
+    return failure(config.upper +
+                   " lies above layers of snapshots, which no kernel merges (troot export writes "
+                   "all that a world shows)");
   auto overlay = fusefs::Overlay::open(config);
   if (!overlay) return failure(overlay.error().message);
   Report report(words);

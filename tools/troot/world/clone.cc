@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 #include <vector>
@@ -19,7 +20,15 @@
 namespace troot::cli {
 namespace {
 
-/// All xattrs of a root but the ledger's name for it and what number it shows.
+/// Whether an xattr of a root says which root it is, and not how it is shown.
+bool is_name(std::string_view xattr) {
+  constexpr std::string_view kNames[] = {".troot.uuid", ".troot.origin", ".troot.layer",
+                                         ".troot.above"};
+  return std::any_of(std::begin(kNames), std::end(kNames),
+                     [xattr](std::string_view name) { return xattr.ends_with(name); });
+}
+
+/// All other xattrs of a root.
 std::map<std::string, std::string> marks_of(const std::string& root) {
   std::map<std::string, std::string> marks;
   std::vector<char> names(64 << 10), value(64 << 10);
@@ -27,7 +36,7 @@ std::map<std::string, std::string> marks_of(const std::string& root) {
   const char* const end = names.data() + std::max<ssize_t>(size, 0);
   for (const char* at = names.data(); at < end; at += std::string(at).size() + 1) {
     const std::string_view name(at);
-    if (name.ends_with(".troot.uuid") || name.ends_with(".troot.origin")) continue;
+    if (is_name(name)) continue;
     const ssize_t n = ::getxattr(root.c_str(), at, value.data(), value.size());
     marks[at] = std::string(value.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
   }
