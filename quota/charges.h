@@ -5,6 +5,7 @@
 // Thread-safety: one thread at a time for one file. Errors are those of the system calls on it.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>

@@ -2,6 +2,7 @@
 // how far it came (fusefs/mount/seal.h). Private to fusefs/mount.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
