@@ -12,6 +12,9 @@
 
 namespace troot::fusefs {
 
+/// Lowers that are merged at most, as the kernel's OVL_MAX_STACK.
+inline constexpr std::size_t kMostLowers = 500;
+
 /// Ownership on disk: as it is (a server with real root), or as metadata (everybody else).
 enum class Ownership { kNative, kPresented };
 /// What a lower object that the server's user cannot read looks like.

@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <sstream>
 
 #include "quota/base/fd.h"
 #include "quota/crc32.h"
+#include "quota/small_file.h"
 
 namespace troot::quota {
 namespace {
@@ -66,18 +66,8 @@ Result<std::optional<Charges>> parse_charges(const std::string& text) {
 }
 
 Result<std::optional<Charges>> read_charges(const std::string& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (!fd.valid() && errno == ENOENT) return std::optional<Charges>();
-  if (!fd.valid()) return fail_errno();
-  std::string text;
-  char part[1 << 14];
-  for (;;) {
-    const ssize_t n = ::read(fd.get(), part, sizeof part);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno();
-    if (n == 0) return parse_charges(text);
-    text.append(part, static_cast<std::size_t>(n));
-  }
+  TRY(text, read_file(path));
+  return text ? parse_charges(*text) : std::optional<Charges>();
 }
 
 Status write_charges(const std::string& path, const Charges& charges) {
@@ -86,13 +76,7 @@ Status write_charges(const std::string& path, const Charges& charges) {
   (void)::unlink(tmp.c_str());
   Fd fd(::open(tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd.valid()) return fail_errno();
-  Status status;
-  for (std::size_t at = 0; status && at < text.size();) {
-    const ssize_t n = ::write(fd.get(), text.data() + at, text.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) status = fail_errno();
-    if (n > 0) at += static_cast<std::size_t>(n);
-  }
+  Status status = write_all(fd.get(), text);
   fd.reset();
   if (status && ::rename(tmp.c_str(), path.c_str()) != 0) status = fail_errno();
   if (!status) ::unlink(tmp.c_str());

@@ -8,7 +8,6 @@
 
 #include <charconv>
 #include <cstdio>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <sstream>
@@ -17,6 +16,7 @@
 #include "quota/base/fd.h"
 #include "quota/base/sync_directory.h"
 #include "quota/crc32.h"
+#include "quota/small_file.h"
 
 namespace troot::quota {
 namespace {
@@ -145,33 +145,6 @@ bool parse_line(const std::string& line, Settings& settings, ById& projects) {
   state.report.id = ProjId{*id};
   projects[*id] = state;
   return true;
-}
-
-Result<std::optional<std::string>> read_file(const std::string& path) {
-  struct stat st {};
-  if (::stat(path.c_str(), &st) != 0) {
-    if (errno == ENOENT) return std::optional<std::string>{};
-    return fail_errno();
-  }
-  if (!S_ISREG(st.st_mode)) {
-    spdlog::warn("{}: not a file; it is taken for absent", path);
-    return std::optional<std::string>{};
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
-  if (file.bad() || !file.is_open()) return fail(EIO);
-  return std::optional<std::string>{text.str()};
-}
-
-Status write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno();
-    text.remove_prefix(static_cast<std::size_t>(n));
-  }
-  return {};
 }
 
 }  // namespace

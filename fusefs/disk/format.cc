@@ -182,8 +182,8 @@ std::optional<AllocRecord> parse_alloc(std::string_view text) {
   return record;
 }
 
-std::optional<Redirect> parse_redirect(std::string_view text) {
-  if (text.empty() || text.size() > kLongRedirect || text.find('\0') != std::string_view::npos) {
+std::optional<Redirect> parse_redirect(std::string_view text, std::size_t longest) {
+  if (text.empty() || text.size() > longest || text.find('\0') != std::string_view::npos) {
     return std::nullopt;
   }
   Redirect r;

@@ -87,7 +87,7 @@ inline constexpr std::size_t kMaxRanges = 128;
 [[nodiscard]] std::optional<AllocRecord> parse_alloc(std::string_view text);
 
 /// The kernel's redirect: a path from the layers' root ("/a/b"), or one name beside the directory
-/// itself ("b"). At most kLongRedirect bytes; a value with empty, "." or ".." components, or a
+/// itself ("b"). At most as long as said; a value with empty, "." or ".." components, or a
 /// relative one with a slash, is corrupt: nullopt.
 inline constexpr std::size_t kMaxRedirect = 256;    ///< the kernel's, and what is written
 inline constexpr std::size_t kLongRedirect = 2048;  ///< written where no kernel can read the layers
@@ -95,7 +95,9 @@ struct Redirect {
   bool absolute = false;
   std::string path;  ///< without the leading slash
 };
-[[nodiscard]] std::optional<Redirect> parse_redirect(std::string_view text);
+/// `longest`: what is longer is corrupt, too.
+[[nodiscard]] std::optional<Redirect> parse_redirect(std::string_view text,
+                                                     std::size_t longest = kMaxRedirect);
 
 [[nodiscard]] std::string encode_u64(std::uint64_t value);
 [[nodiscard]] std::optional<std::uint64_t> parse_u64(std::string_view hex);

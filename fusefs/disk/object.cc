@@ -1,8 +1,10 @@
 // Reads what is wanted out of a struct statx (fusefs/disk/object.h).
 #include "fusefs/disk/object.h"
 
+#include <sys/random.h>
 #include <sys/sysmacros.h>
 
+#include "fusefs/disk/format.h"
 #include "quota/unit.h"
 
 namespace troot::fusefs {
@@ -33,6 +35,13 @@ bool is_whiteout(const struct statx& sx) {
 bool is_indexable(const struct statx& lower) {
   return lower.stx_nlink > 1 && !S_ISDIR(lower.stx_mode) && !S_ISLNK(lower.stx_mode) &&
          (lower.stx_mask & STATX_BTIME) != 0;
+}
+
+Result<std::string> random_name() {
+  std::uint64_t random[2];
+  if (::getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random))
+    return fail_errno();
+  return encode_u64(random[0]) + "-" + encode_u64(random[1]);
 }
 
 }  // namespace troot::fusefs

@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include <string>
+
+#include "quota/base/result.h"
 #include "quota/types.h"
 
 namespace troot::fusefs {
@@ -19,5 +22,8 @@ namespace troot::fusefs {
 [[nodiscard]] bool is_whiteout(const struct statx& sx);
 /// Whether a lower object is one that gets an entry.
 [[nodiscard]] bool is_indexable(const struct statx& lower);
+
+/// What tells an upper or a layer from all others: HEX-HEX, 128 random bits.
+[[nodiscard]] Result<std::string> random_name();
 
 }  // namespace troot::fusefs

@@ -17,7 +17,6 @@ namespace {
 using Parsed = tl::expected<void, UsageError>;
 using Apply = Parsed (*)(MountOptions&, std::string_view value);
 
-constexpr std::size_t kMostLowers = 500;
 constexpr unsigned kMostThreads = 1024;
 
 tl::unexpected<UsageError> wrong_value(std::string_view name, std::string_view value,
@@ -54,10 +53,14 @@ Parsed set_number(std::uint32_t& into, std::string_view name, std::string_view v
   return {};
 }
 
+std::vector<std::string> paths_of(std::string_view list) {
+  std::vector<std::string> paths;
+  for (const auto& part : split_escaped(list, ':', Quoting::kNone)) paths.push_back(unescape(part));
+  return paths;
+}
+
 Parsed set_lowers(MountOptions& o, std::string_view value) {
-  o.config.lowers.clear();
-  for (const auto& part : split_escaped(value, ':', Quoting::kNone))
-    o.config.lowers.push_back(unescape(part));
+  o.config.lowers = paths_of(value);
   if (o.config.lowers.size() <= kMostLowers) return {};
   return usage("lowerdir: " + std::to_string(o.config.lowers.size()) + " layers; at most " +
                std::to_string(kMostLowers) + " can be stacked");
@@ -72,9 +75,7 @@ Parsed set_sealed(MountOptions& o, std::string_view value) {
 }
 
 Parsed set_charges(MountOptions& o, std::string_view value) {
-  o.config.charges.clear();
-  for (const auto& part : split_escaped(value, ':', Quoting::kNone))
-    o.config.charges.push_back(unescape(part));
+  o.config.charges = paths_of(value);
   return {};
 }
 

@@ -27,8 +27,6 @@
 namespace troot::fusefs {
 namespace {
 
-constexpr std::size_t kMostLowers = 500;  // as the kernel's OVL_MAX_STACK
-
 /// A directory, by its device and number, and those above it on the same file system.
 std::vector<std::pair<dev_t, std::uint64_t>> line_of(const Layer& layer) {
   std::vector<std::pair<dev_t, std::uint64_t>> line;

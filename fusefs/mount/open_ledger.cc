@@ -3,7 +3,6 @@
 
 #include <linux/magic.h>
 #include <spdlog/spdlog.h>
-#include <sys/random.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -30,10 +29,7 @@ Result<std::string> upper_uuid(State& state) {
   const int fd = state.layout.layers[kUpper].root->get();
   auto known = posix::get_xattr(fd, ".", state.layout.xattr.uuid.c_str());
   if (known || !(known.error() == ENODATA)) return known;
-  std::uint64_t random[2];
-  if (::getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random))
-    return fail_errno();
-  const std::string uuid = encode_u64(random[0]) + "-" + encode_u64(random[1]);
+  TRY(uuid, random_name());
   CHECK_OK(posix::set_xattr(fd, ".", state.layout.xattr.uuid.c_str(), uuid));
   return uuid;
 }

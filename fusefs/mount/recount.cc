@@ -71,12 +71,11 @@ struct Counted {
 
 class Counter {
  public:
-  Counter(State& state, Counted counted)
-      : state_(state), counted_(std::move(counted)), upper_(counted_.tree) {}
+  Counter(State& state, Counted counted) : state_(state), counted_(std::move(counted)) {}
 
   Status run(const std::function<void(std::uint64_t)>& progress) {
-    TRY(sx, posix::stat_at(upper_, "."));
-    CHECK_OK(count_object(upper_, ".", sx));
+    TRY(sx, posix::stat_at(counted_.tree, "."));
+    CHECK_OK(count_object(counted_.tree, ".", sx));
     CHECK_OK(count_index());
     {
       MutexLock lock(mutex_);
@@ -122,7 +121,7 @@ class Counter {
 
   void work() {
     MutexLock lock(mutex_);
-    Position position(upper_, root_);
+    Position position(counted_.tree, root_);
     for (;;) {
       while (!over() && waiting_.empty()) moved_.wait(mutex_);
       if (over()) return;
@@ -195,7 +194,6 @@ class Counter {
 
   State& state_;
   const Counted counted_;
-  const int upper_;
   std::atomic<std::uint64_t> objects_{0};
   Mutex mutex_;
   CondVar moved_;

@@ -101,7 +101,7 @@ class LowerSearch {
                     "redirect_dir=follow to see it",
                     EPERM);
     }
-    const auto redirect = parse_redirect(*marks.redirect);
+    const auto redirect = parse_redirect(*marks.redirect, longest_redirect(state_));
     if (!redirect) {
       return refuse(layer, name,
                     "has a corrupt redirect, which is not followed; remove its xattr " +

@@ -160,7 +160,7 @@ Result<Source> look(State& state, Inode* inode, const CopyUp& how) {
     TRY(below, data_below(state, inode, s.at, sx));
     s.below = std::make_unique<DataBelow>(std::move(below));
     // Each of several names would look beside itself.
-    const bool said = !s.index || s.below->merged.size() + 1 <= longest_redirect(state);
+    const bool said = !s.index || s.below->merged.size() + 1 <= kMaxRedirect;
     if (said) return s;
     s.below.reset();
   }

@@ -135,17 +135,17 @@ Status bring_data(State& state, const Caller& caller, Inode* inode, const CopyUp
   return claim_brought(state, inode, data, t, forced);
 }
 
-bool redirect_too_long(const State& state, Inode* inode) {
+bool redirect_too_long(Inode* inode) {
   LocShared loc(inode);
   return inode->has(Inode::kMetacopy) && inode->in_upper() &&
-         file_data(inode).below->merged.size() + 1 > longest_redirect(state);
+         file_data(inode).below->merged.size() + 1 > kMaxRedirect;
 }
 
 Status say_redirect(State& state, Inode* inode, const LocAlone& loc) {
   if (!inode->has(Inode::kMetacopy)) return {};
   DataBelow& below = *file_data(inode).below;
   if (below.redirected) return {};
-  if (below.merged.size() + 1 > longest_redirect(state)) return fail(EXDEV);
+  if (below.merged.size() + 1 > kMaxRedirect) return fail(EXDEV);
   TRY(at, where(state, inode, loc));
   CHECK_OK(posix::set_xattr(at.fd(), at.text(), state.layout.xattr.redirect.c_str(),
                             "/" + below.merged));

@@ -20,6 +20,6 @@ namespace troot::fusefs {
 [[nodiscard]] Status say_redirect(State& state, Inode* inode, const LocAlone& loc);
 
 /// Whether say_redirect would fail for the length of the path. Takes loc, shared.
-[[nodiscard]] bool redirect_too_long(const State& state, Inode* inode);
+[[nodiscard]] bool redirect_too_long(Inode* inode);
 
 }  // namespace troot::fusefs

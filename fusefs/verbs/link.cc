@@ -78,7 +78,7 @@ Result<Entry> verbs::link(State& state, const Caller& caller, NodeId id, NodeId 
   if (inode->is_dir()) return fail(EPERM);
   if (!dir->is_dir()) return fail(ENOTDIR);
   CHECK_OK(ensure_upper(state, caller, inode, kMetadataOnly));
-  if (redirect_too_long(state, inode)) CHECK_OK(ensure_upper(state, caller, inode));
+  if (redirect_too_long(inode)) CHECK_OK(ensure_upper(state, caller, inode));
   CHECK_OK(ensure_upper_dir(state, caller, dir, quota::Enforce::kLimits));
   Inode* old_parent = nullptr;
   Result<Entry> entry = fail(EIO);

@@ -89,8 +89,7 @@ Status Rename::prepare() {
     }
     if (end.inode->is_dir()) CHECK_OK(check_seen(state_, end.inode));
     CHECK_OK(ensure_upper(state_, caller_, end.inode, kMetadataOnly));
-    return redirect_too_long(state_, end.inode) ? ensure_upper(state_, caller_, end.inode)
-                                                : Status{};
+    return redirect_too_long(end.inode) ? ensure_upper(state_, caller_, end.inode) : Status{};
   };
   CHECK_OK(bring(from_, true));
   if (noreplace_) {
@@ -159,7 +158,10 @@ Status Rename::fit_dir(Inode* dir, const End& at) {
     for (std::size_t i = 1; i < layers.size(); ++i)
       moved->places.push_back({layers[i], place_in(state_, dir, layers[i])});
     TRY(redirect, redirect_for(moved->path, at.dir));
-    CHECK_OK(posix::set_xattr(fd->get(), ".", state_.layout.xattr.redirect.c_str(), redirect));
+    auto said = posix::set_xattr(fd->get(), ".", state_.layout.xattr.redirect.c_str(), redirect);
+    // ext4 has one block for all xattrs of an object, which a long one may not fit into.
+    const bool no_room = !said && said.error() == ENOSPC && redirect.size() > kMaxRedirect;
+    if (!said) return no_room ? fail(EXDEV) : said;
     LocAlone loc(dir);
     dir->dir->moved = std::move(moved);
     return {};

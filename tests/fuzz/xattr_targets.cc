@@ -42,7 +42,8 @@ void ranges(std::string_view bytes) {
 }
 
 void redirect(std::string_view bytes) {
-  const auto read = parse_redirect(bytes);
+  if (bytes.size() > kMaxRedirect) must(!parse_redirect(bytes));
+  const auto read = parse_redirect(bytes, kLongRedirect);
   if (!read) return;
   must(!read->path.empty() && read->path.size() <= kLongRedirect);
   must(read->path.find('\0') == std::string::npos);

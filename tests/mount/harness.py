@@ -461,6 +461,17 @@ class Bed:
                     total_bytes += pages(status.st_size)
         return total_bytes, total_inodes, root_bytes
 
+    def check_counted_anew(self):
+        """Usage is what a count of the upper, and of every sealed layer, finds."""
+        equal(self.control("check objects")[1]["differences"], "0", "differences")
+        used = self.status()["used_bytes"], self.status()["used_inodes"]
+        self.umount()
+        shutil.rmtree(os.path.join(self.work, "troot", "ledger"))
+        for layer in self.sealed:
+            os.unlink(os.path.join(layer, "charges"))
+        self.mount(*self.options)
+        equal((self.status()["used_bytes"], self.status()["used_inodes"]), used, "usage, counted again")
+
     def check_work_clean(self):
         """Nothing staged or parked may stay in work/ once nobody serves it."""
         for place in ("troot/stage", "troot/parked"):

@@ -65,12 +65,8 @@ def build(m):
     print(f"# {builds} builds, pauses of {sum(pauses) / len(pauses) / 1000:.1f} ms, {max(pauses) / 1000:.1f} at most")
     for name in [f"f{i}.o" for i in range(FILES)] + ["lib.a"]:
         equal(read(m("src", name)), read(os.path.join(plain, name)), name)
-    used = m.status()["used_bytes"], m.status()["used_inodes"]
     equal(m.control("check")[1]["differences"], "0", "differences")
-    m.umount()
-    shutil.rmtree(os.path.join(m.work, "troot", "ledger"))
-    m.mount(*m.options)
-    equal((m.status()["used_bytes"], m.status()["used_inodes"]), used, "usage, counted again")
+    m.check_counted_anew()
     equal(read(m("src/lib.a")), read(os.path.join(plain, "lib.a")), "lib.a after a remount")
 
 
@@ -265,14 +261,7 @@ def killed_under_load(m):
         m.kill()
         take_up(m)
         both.compare(unsure)
-        equal(m.control("check objects")[1]["differences"], "0", "differences")
-        used = m.status()["used_bytes"], m.status()["used_inodes"]
-        m.umount()
-        shutil.rmtree(os.path.join(m.work, "troot", "ledger"))
-        for layer in m.sealed:
-            os.unlink(os.path.join(layer, "charges"))
-        m.mount(*m.options)
-        equal((m.status()["used_bytes"], m.status()["used_inodes"]), used, "usage, counted again")
+        m.check_counted_anew()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tools/archive/tar/tar_writer.h"
+#include "tools/archive/tree/data_extents.h"
 #include "tools/archive/tree/dir_chain.h"
 #include "tools/archive/tree/entry_path.h"
 #include "tools/archive/tree/tree_reader.h"
@@ -177,23 +178,7 @@ cli::Done Packing::put_object(int dir, const std::string& name, const struct sta
 
 /// Where a file has data. Empty: everywhere, or the file system does not say.
 std::vector<Extent> data_of(int fd, std::uint64_t size) {
-  std::vector<Extent> extents;
-  const auto end = static_cast<off_t>(size);
-  for (off_t at = 0; at < end;) {
-    const auto data = posix::seek(fd, at, SEEK_DATA);
-    if (!data && data.error() == ENXIO) break;
-    if (!data) return {};
-    if (*data >= end) break;
-    const auto hole = posix::seek(fd, *data, SEEK_HOLE);
-    if (!hole || *hole <= *data) return {};
-    const off_t stop = std::min(*hole, end);
-    extents.push_back(
-        {static_cast<std::uint64_t>(*data), static_cast<std::uint64_t>(stop - *data)});
-    at = stop;
-  }
-  if (extents.empty()) return {{size, 0}};
-  if (extents.front() == Extent{0, size}) return {};
-  return extents;
+  return data_extents(size, [fd](off_t at, int whence) { return posix::seek(fd, at, whence); });
 }
 
 cli::Done Packing::put_file(int dir, const char* name, Entry& entry, const struct statx& sx) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tools/archive/tree/data_extents.h"
 #include "tools/archive/tree/entry_path.h"
 
 namespace troot::cli {
@@ -178,23 +179,8 @@ Done UnionWriter::take_xattrs(const UnionNode& node, Entry& entry) {
 
 /// Empty: data is everywhere, or nobody says.
 std::vector<Extent> UnionWriter::data_of(NodeId id, std::uint64_t size) {
-  std::vector<Extent> extents;
-  const auto end = static_cast<off_t>(size);
-  for (off_t at = 0; at < end;) {
-    const auto data = overlay_.lseek(id, at, SEEK_DATA);
-    if (!data && data.error() == ENXIO) break;
-    if (!data) return {};
-    if (*data >= end) break;
-    const auto hole = overlay_.lseek(id, *data, SEEK_HOLE);
-    if (!hole || *hole <= *data) return {};
-    const off_t stop = std::min(*hole, end);
-    extents.push_back(
-        {static_cast<std::uint64_t>(*data), static_cast<std::uint64_t>(stop - *data)});
-    at = stop;
-  }
-  if (extents.empty()) return {{size, 0}};
-  if (extents.front() == Extent{0, size}) return {};
-  return extents;
+  return archive::data_extents(
+      size, [&](off_t at, int whence) { return overlay_.lseek(id, at, whence); });
 }
 
 Done UnionWriter::put_data(NodeId id, const Entry& entry) {

@@ -64,12 +64,6 @@ Done sync_tree(const std::string& path) {
   return {};
 }
 
-Done sync_names(const std::string& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd.valid() || ::fsync(fd.get()) != 0) return failure_errno("sync " + path);
-  return {};
-}
-
 Outcome<Fd> open_lock(const std::string& path) {
   Fd fd(::open((path + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return failure_errno(path + "/lock");
@@ -294,8 +288,10 @@ Done check_layers(const Store& store, const World& world, const Settings& settin
   for (const std::string& id : settings.charged) {
     TAKE(layer, layers.find(id));
     if (!layer.is_sealed())
-      return failure("world '" + world.name() + "': " + layer.charges() +
-                     " is gone, which says what the layer is charged");
+      return failure(
+          "world '" + world.name() + "': " + layer.charges() +
+          " is gone, which says what the layer is charged (touch it: the next start counts "
+          "the layer anew)");
   }
   return {};
 }

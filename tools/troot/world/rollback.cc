@@ -21,12 +21,6 @@ namespace {
 
 bool is_there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
-Done sync_directory(const std::string& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::fsync(fd.get()) != 0) return failure_errno("sync " + path);
-  return {};
-}
-
 /// Where the process's removals lie until they are done; Store::sweep ends those of killed ones.
 Outcome<std::string> doomed_place(const Store& store, const World& world) {
   std::string path =
@@ -43,7 +37,7 @@ Done change_uppers(const World& world, const std::string& tree, const std::strin
   if (is_there(fresh)) NEED(remove_directory(fresh));
   if (::mkdir(fresh.c_str(), 0700) != 0) return failure_errno(fresh);
   NEED(dress_upper(tree, fresh, uuid_of(world.upper())));
-  NEED(sync_directory(fresh));
+  NEED(sync_names(fresh));
   const std::string troot = world.work() + "/troot";
   // Limits stay, and what is charged is counted by the next start.
   if (is_there(troot + "/ledger")) {
@@ -56,7 +50,7 @@ Done change_uppers(const World& world, const std::string& tree, const std::strin
   }
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, world.upper().c_str(), RENAME_EXCHANGE) != 0)
     return failure_errno("rename " + fresh);
-  NEED(sync_directory(world.path()));
+  NEED(sync_names(world.path()));
   if (::rename(fresh.c_str(), (doomed + "/upper").c_str()) != 0)
     return failure_errno("rename " + fresh);
   return {};

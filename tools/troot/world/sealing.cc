@@ -11,9 +11,9 @@
 
 #include "fusefs/base/escape.h"
 #include "fusefs/control/server.h"
+#include "fusefs/disk/format.h"
 #include "fusefs/mount/seal.h"
 #include "fusefs/overlay.h"
-#include "fusefs/tree/xattr_names.h"
 #include "quota/charges.h"
 #include "tools/troot/world/removal.h"
 #include "tools/troot/world/state.h"

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "fusefs/config.h"
 #include "tools/troot/text/outcome.h"
 #include "tools/troot/world/held.h"
 #include "tools/troot/world/store.h"
@@ -12,7 +13,7 @@
 namespace troot::cli {
 
 /// So many layers a mount may have, and so many a world may be charged for.
-inline constexpr std::size_t kMostLayers = 500;
+inline constexpr std::size_t kMostLayers = fusefs::kMostLowers;
 
 struct Taken {
   std::string tag;

@@ -18,6 +18,7 @@
 #include <boost/filesystem.hpp>
 
 #include "fusefs/disk/format.h"
+#include "quota/base/sync_directory.h"
 #include "tools/troot/sandbox/ownership.h"
 #include "tools/troot/world/layers.h"
 #include "tools/troot/world/name.h"
@@ -326,6 +327,11 @@ void Store::sweep() const {
     if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH)
       static_cast<void>(remove_directory(it->path().string()));
   }
+}
+
+Done sync_names(const std::string& directory) {
+  const auto synced = sync_directory(directory);
+  return synced ? Done{} : failure_errno("sync " + directory, synced.error().value());
 }
 
 }  // namespace troot::cli

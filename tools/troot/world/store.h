@@ -102,6 +102,8 @@ class Store {
 [[nodiscard]] std::string read_text(const std::string& path);
 /// What a file must outlive.
 enum class Keep { kOverPowerCut, kWhileRunning };
+/// What was made, renamed or removed in a directory is on disk.
+[[nodiscard]] Done sync_names(const std::string& directory);
 /// Writes `text` to a file beside and renames it over `path`.
 [[nodiscard]] Done replace_text(const std::string& path, const std::string& text, Keep keep);
 
